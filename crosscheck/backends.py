@@ -1,0 +1,70 @@
+"""Run and differentiate a layer, eagerly or compiled by XLA, on the backend that Keras runs on.
+
+Keras itself has no gradient and no compiler, so this is the one place that asks the backend for them.
+"""
+
+import keras
+from keras import ops
+
+from crosscheck.tree import leaves
+
+
+def differentiate(call, layer, inputs, cotangents, compiled=False):
+    """Outputs of a layer, and the gradient of Σ cotangent · output.
+
+    Args:
+        call: Takes the layer and `inputs`.
+        layer: A built layer.
+        inputs: Call arguments; tensors, or anything else that is passed on as it is.
+        cotangents: {leaf of the output: array of its shape}, for the leaves to differentiate.
+        compiled: Whether XLA compiles the whole, instead of running it step by step.
+
+    Returns:
+        ({leaf: output}, {path of a trainable variable: gradient}, {name of a float input: gradient}).
+    """
+    tensors = {name: x for name, x in inputs.items() if keras.ops.is_tensor(x)}
+    floats = {n: x for n, x in tensors.items() if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))}
+    others = {name: x for name, x in tensors.items() if name not in floats}
+    fixed = {name: x for name, x in inputs.items() if name not in tensors}
+    variables = {variable.path: variable for variable in layer.trainable_variables}
+
+    def run(floats, others):
+        outputs = leaves(call(layer, **floats, **others, **fixed))
+        return outputs, sum(ops.sum(outputs[where] * ops.cast(c, outputs[where].dtype)) for where, c in cotangents.items())
+
+    program = BACKENDS[keras.backend.backend()](run, variables)
+    return program(floats, others, compiled)
+
+
+def on_tensorflow(run, variables):
+    import tensorflow as tf
+
+    def program(floats, others):
+        with tf.GradientTape() as tape:
+            tape.watch(floats)
+            outputs, loss = run(floats, others)
+        values = {path: variable.value for path, variable in variables.items()}
+        slopes = tape.gradient(loss, (values, floats), unconnected_gradients="zero") if outputs else ({}, {})
+        return outputs, *(tf.nest.map_structure(tf.convert_to_tensor, part) for part in slopes)
+
+    return lambda floats, others, compiled: (tf.function(program, jit_compile=True) if compiled else program)(floats, others)
+
+
+def on_jax(run, variables):
+    import jax
+
+    def loss_of(values, floats, others):
+        with keras.StatelessScope(state_mapping=[(variables[path], value) for path, value in values.items()]):
+            outputs, loss = run(floats, others)
+        return loss, outputs
+
+    def program(floats, others, compiled):
+        values = {path: variable.value for path, variable in variables.items()}
+        slope = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)
+        (_, outputs), slopes = (jax.jit(slope) if compiled else slope)(values, floats, others)
+        return outputs, *slopes
+
+    return program
+
+
+BACKENDS = {"tensorflow": on_tensorflow, "jax": on_jax}

@@ -1,0 +1,89 @@
+"""MultiHeadAttention beside reference/attention.py."""
+
+from functools import partial
+
+from crosscheck.case import Case
+from crosscheck.catalogue import Chapter
+from crosscheck.sizes import B, D, E, H, M, S, T
+from layers.attention import MultiHeadAttention
+from reference.attention import AttentionWeights, attention_over_axes, multi_head_attention
+from reference.self_attention_mask import causal_mask
+
+LAYER = partial(MultiHeadAttention, num_heads=H, key_dim=D, value_dim=E)
+ROWS, COLUMNS = 3, 5
+
+
+def cross(rng):
+    return {"query": rng.normal(size=(B, T, M)), "value": rng.normal(size=(B, S, M))}
+
+
+def with_key(rng):
+    return cross(rng) | {"key": rng.normal(size=(B, S, M + 1))}
+
+
+def masked(rng):
+    mask = rng.random((B, T, S)) < 0.6
+    mask[0, 1] = False  # one query that may attend to nothing
+    return cross(rng) | {"attention_mask": mask}
+
+
+def masked_per_head(rng):
+    return cross(rng) | {"attention_mask": rng.random((B, H, T, S)) < 0.6}
+
+
+def causal(rng):
+    return cross(rng) | {"use_causal_mask": True, "attention_mask": rng.random((B, 1, S)) < 0.8}
+
+
+def with_scores(rng):
+    return masked(rng) | {"return_attention_scores": True}
+
+
+def over_axes(rng):
+    sides = {"query": rng.normal(size=(B, ROWS, 6, COLUMNS, M)), "value": rng.normal(size=(B, ROWS, 6, COLUMNS, M))}
+    return sides | {"attention_mask": rng.random((B, 6, ROWS, COLUMNS, ROWS, COLUMNS)) < 0.7, "return_attention_scores": True}
+
+
+def reference(weights, query, value, key=None, attention_mask=None, use_causal_mask=False, return_attention_scores=False):
+    mask = attention_mask
+    if use_causal_mask:
+        mask = causal_mask(query.shape[1], value.shape[1]) & (True if mask is None else mask)
+    output = multi_head_attention(query, value, weights, key, mask)
+    return output if return_attention_scores else output[0]
+
+
+def reference_over_axes(weights, query, value, attention_mask, return_attention_scores):
+    return attention_over_axes(query, value, weights, (1, 3), attention_mask)
+
+
+def case(variant, layer, inputs, reference=reference):
+    return Case(f"attention/{variant}", layer, inputs, AttentionWeights, reference, unknown=(T, S))
+
+
+CHAPTER = Chapter(
+    number=3,
+    name="attention",
+    title="Multi-head attention",
+    part="Attention",
+    sentence="Every position asks all others a question and mixes their answers.",
+    paper="Vaswani et al., 2017, §3.2",
+    link="https://arxiv.org/abs/1706.03762",
+    classes=("MultiHeadAttention",),
+    functions=("attend_one", "attend", "multi_head_attention", "attention_over_axes"),
+    cases=(
+        case("cross", LAYER, cross),
+        case("key", LAYER, with_key),
+        case("masked", LAYER, masked),
+        case("masked-per-head", LAYER, masked_per_head),
+        case("causal", LAYER, causal),
+        case("scores", LAYER, with_scores),
+        case("no-bias", partial(LAYER, use_bias=False, output_shape=M + 2), masked),
+        Case(
+            "attention/axes",
+            partial(LAYER, attention_axes=(1, 3)),
+            over_axes,
+            AttentionWeights,
+            reference_over_axes,
+        ),
+    ),
+)

@@ -1,0 +1,80 @@
+"""Read a layer's weights in the form its reference takes, and give them numbers."""
+
+import math
+from types import NoneType
+from typing import get_args, get_origin, get_type_hints
+
+import keras
+import numpy as np
+
+from crosscheck.tree import to_numpy
+
+
+def weights_of(layer, like):
+    """The variables of `layer` as the NamedTuple class `like`, matched by name, in float64.
+
+    A field is named as the layer names its variable or its sublayer. Its annotation says what stands there: an array; another
+    NamedTuple class, for a sublayer; `tuple[That, ...]`, for sublayers named `field_0`, `field_1`, and so on; any of these
+    `| None`, where the layer may have none.
+
+    Args:
+        layer: A built Keras layer.
+        like: NamedTuple class of the reference's weights.
+
+    Raises:
+        KeyError: if `like` asks for a name that the layer has not, or the layer has a trainable weight that `like` leaves out.
+    """
+    tree, unused = {}, set()
+    for variable in layer.weights:
+        names = variable.path.split("/")[1:]
+        branch = tree
+        for name in names[:-1]:
+            branch = branch.setdefault(name, {})
+        branch[names[-1]] = variable
+        if variable.trainable:
+            unused.add(variable.path)
+    weights = read(like, tree, layer.name, unused)
+    if unused:
+        raise KeyError(f"{like.__name__} leaves out {sorted(unused)}")
+    return weights
+
+
+def read(like, branch, where, unused):
+    """What the annotation `like` asks for, from `branch`: a variable, or a dict of branches by name."""
+    kinds = [kind for kind in get_args(like) if kind is not NoneType] if NoneType in get_args(like) else [like]
+    if branch is None:
+        if kinds == [like]:
+            raise KeyError(f"the layer has no {where}")
+        return None
+    if not hasattr(kinds[0], "_fields"):
+        if isinstance(branch, dict):
+            raise KeyError(f"{where} is a layer with {sorted(branch)}, not a weight")
+        unused.discard(branch.path)
+        return to_numpy(branch)
+    hints = get_type_hints(kinds[0])
+    return kinds[0](**{name: read_field(hints[name], branch, name, where, unused) for name in kinds[0]._fields})
+
+
+def read_field(hint, branch, name, where, unused):
+    if get_origin(hint) is not tuple:
+        return read(hint, branch.get(name), f"{where}/{name}", unused)
+    parts = []
+    while (part := f"{name}_{len(parts)}") in branch:
+        parts.append(read(get_args(hint)[0], branch[part], f"{where}/{part}", unused))
+    if not parts:
+        raise KeyError(f"the layer has no {where}/{name}_0")
+    return tuple(parts)
+
+
+def draw_weights(layer, rng):
+    """Give every trainable weight of `layer` new numbers, the same ones on every backend.
+
+    Zeros would hide a bias in the wrong place and ones a scale, so weights that start constant are moved off it; the others
+    are drawn with a variance of one over their fan-in.
+    """
+    for variable in layer.trainable_variables:
+        start, shape = to_numpy(variable), variable.shape
+        if start.size and np.ptp(start) == 0:
+            variable.assign(keras.ops.cast(start + 0.3 * rng.normal(size=shape), variable.dtype))
+        else:
+            variable.assign(keras.ops.cast(rng.normal(size=shape) / math.sqrt(math.prod(shape[:-1])), variable.dtype))

@@ -1,0 +1,1 @@
+"""Every mechanism as a Keras 3 layer, for production."""

@@ -1,0 +1,206 @@
+"""Multi-head scaled dot-product attention (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers import sequences
+from layers.checks import check_at_least, check_broadcastable, check_rate, check_same
+from layers.masked_softmax import masked_softmax
+from layers.projection import ProjectingLayer
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class MultiHeadAttention(ProjectingLayer):
+    """Multi-head scaled dot-product attention.
+
+    Computes equation (2) of `reference/attention.py`, plus dropout on the attention weights. Weights have the names and shapes of
+    `keras.layers.MultiHeadAttention`, so they can be copied both ways.
+
+    Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size.
+
+    Args:
+        num_heads: Number of heads, `h`.
+        key_dim: Size of each query and key, `d`.
+        value_dim: Size of each value, `e`. Defaults to `key_dim`.
+        dropout: Fraction of attention weights dropped while training.
+        use_bias: Whether the projections have biases.
+        output_shape: Size (or sizes) of the output's last axis (or axes). Defaults to the query's `m`.
+        attention_axes: Axes of the inputs to attend over, as one sequence. Defaults to the one between batch and model axis.
+        seed: Seed of the dropout.
+        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
+            bias_constraint: As for `ProjectingLayer`.
+
+    Call arguments:
+        query: Tensor of shape `(b, t, m)`.
+        value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
+        key: Tensor of shape `(b, s, m)`; `m` may differ again. Defaults to `value`.
+        attention_mask: Not zero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`. A query with no
+            allowed key gets the zero vector before the output projection. With `attention_axes`: batch axes, then perhaps heads,
+            then the query's attended axes, then the keys'.
+        return_attention_scores: Also return the weights, as they were before dropout. Never changes the output.
+        training: Whether to drop weights.
+        use_causal_mask: Whether each query may attend only to keys at or before its own position.
+
+    Returns:
+        Tensor of shape `(b, t, m)`, or that and the weights `(b, h, t, s)`.
+
+    Raises:
+        ValueError: for sizes below 1, a dropout outside [0, 1), inputs whose batch or length do not fit, and a mask that does
+            not broadcast.
+
+    Example:
+
+    >>> layer = MultiHeadAttention(num_heads=2, key_dim=4)
+    >>> layer(keras.ops.ones((1, 3, 8)), keras.ops.ones((1, 5, 8))).shape
+    TensorShape([1, 3, 8])
+
+    Differs from the Model Garden:
+        A query with no allowed key gets zeros, not the mean of the values (or NaN in float16), whether scores are asked for or
+        not. The mask is boolean: a 2 means "allowed" and is no bonus. `_build_from_signature` and other private hooks do not exist.
+
+    Reference:
+        [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        key_dim,
+        value_dim=None,
+        dropout=0.0,
+        use_bias=True,
+        output_shape=None,
+        attention_axes=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        value_dim = key_dim if value_dim is None else value_dim
+        check_at_least(1, num_heads=num_heads, key_dim=key_dim, value_dim=value_dim)
+        check_rate(dropout=dropout)
+        self.num_heads = num_heads
+        self.key_dim = key_dim
+        self.value_dim = value_dim
+        self.dropout = dropout
+        self.use_bias = use_bias
+        self.output_shape = (output_shape,) if isinstance(output_shape, int) else output_shape and tuple(output_shape)
+        self.attention_axes = (attention_axes,) if isinstance(attention_axes, int) else attention_axes and tuple(attention_axes)
+        self.seed = seed
+
+    def build(self, query_shape, value_shape, key_shape=None):
+        self.check_shapes(query_shape, value_shape, key_shape or value_shape)
+        h, d, e = self.num_heads, self.key_dim, self.value_dim
+        self.query_dense = self.into_heads("query", d, query_shape)
+        self.key_dense = self.into_heads("key", d, key_shape or value_shape)
+        self.value_dense = self.into_heads("value", e, value_shape)
+        sizes = self.output_shape or (query_shape[-1],)
+        self.output_dense = self.out_of_heads("attention_output", sizes, (None, None, h, e))
+        self.dropout_layer = keras.layers.Dropout(self.dropout, seed=self.seed, dtype=self.dtype_policy)
+
+    def call(
+        self,
+        query,
+        value,
+        key=None,
+        attention_mask=None,
+        return_attention_scores=False,
+        training=None,
+        use_causal_mask=False,
+    ):
+        x, y = query, value
+        if self.several_axes:
+            x, y = (sequences.to_sequence(side, self.axes) for side in (query, value))
+            key = key if key is None else sequences.to_sequence(key, self.axes)
+            attention_mask = (
+                attention_mask if attention_mask is None else sequences.mask_to_sequence(attention_mask, query, value, self.axes)
+            )
+
+        q = self.query_dense(x)
+        k = self.key_dense(y if key is None else key)
+        v = self.value_dense(y)
+        heads, weights = self.attend(q, k, v, self.allowed(q, k, attention_mask, use_causal_mask), training)
+        output = self.output_dense(heads)
+
+        if self.several_axes:
+            output = sequences.from_sequence(output, query, self.axes)
+            weights = sequences.scores_from_sequence(weights, query, value, self.axes)
+        return (output, weights) if return_attention_scores else output
+
+    def attend(self, q, k, v, mask, training):
+        """Equation (1): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
+        # The reference divides the scores; scaling q first touches fewer numbers.
+        scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
+        weights = masked_softmax(scores, mask)
+        return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v), weights
+
+    def allowed(self, q, k, attention_mask, use_causal_mask=False):
+        """The boolean mask that broadcasts to `(b, h, t, s)`, of what the caller and causality allow; None for everything."""
+        mask = None
+        if attention_mask is not None:
+            mask = ops.cast(attention_mask, "bool")
+            if len(mask.shape) == 3:
+                mask = ops.expand_dims(mask, 1)  # the same mask for every head
+            elif len(mask.shape) == 2:
+                mask = ops.expand_dims(mask, (0, 1))
+            expected = (q.shape[0], self.num_heads, q.shape[1], k.shape[1])
+            check_broadcastable("attention_mask", mask.shape, expected)
+        if use_causal_mask:
+            causal = ops.arange(ops.shape(k)[1])[None, :] <= ops.arange(ops.shape(q)[1])[:, None]
+            mask = causal[None, None] if mask is None else ops.logical_and(mask, causal)
+        return mask
+
+    @property
+    def axes(self):
+        """The attended axes; for inputs of rank 3 the only one there is."""
+        return self.attention_axes or (1,)
+
+    def into_heads(self, name, size, input_shape):
+        """The linear map `(b, t, m)` → `(b, t, h, size)`."""
+        shape, bias_axes = (None, self.num_heads, size), "hd" if self.use_bias else None
+        return self.make_projection(name, "btm,mhd->bthd", shape, bias_axes, (None, None, input_shape[-1]))
+
+    def out_of_heads(self, name, sizes, input_shape):
+        """The linear map `(b, t, h, e)` → `(b, t, *sizes)`."""
+        m = "mnopqr"[: len(sizes)]
+        return self.make_projection(name, f"bthe,he{m}->bt{m}", (None, *sizes), m if self.use_bias else None, input_shape)
+
+    def check_shapes(self, query, value, key):
+        rank = len(query)
+        for name, shape in (("query", query), ("value", value), ("key", key)):
+            if len(shape) != rank or rank < 3:
+                raise ValueError(f"{name} must have 3 axes (or more, the same for all). Received: {name} of shape {tuple(shape)}")
+        self.attention_axes = normalised(self.attention_axes, rank)
+        self.several_axes = rank > 3
+        check_same("shape but for the last axis", key=tuple(key[:-1]), value=tuple(value[:-1]))
+        for axis in range(rank - 1):
+            if axis not in self.axes:
+                check_same(f"size of axis {axis}", query=query[axis], value=value[axis])
+
+    def compute_output_shape(self, query_shape, value_shape, key_shape=None):
+        return (*query_shape[:-1], *(self.output_shape or query_shape[-1:]))
+
+    def get_config(self):
+        return super().get_config() | {
+            "num_heads": self.num_heads,
+            "key_dim": self.key_dim,
+            "value_dim": self.value_dim,
+            "dropout": self.dropout,
+            "use_bias": self.use_bias,
+            "output_shape": self.output_shape,
+            "attention_axes": self.attention_axes,
+            "seed": self.seed,
+        }
+
+
+def normalised(axes, rank):
+    """Attention axes as positions between batch and model axis; for None, all of them.
+
+    Raises:
+        ValueError: for an axis that is the batch or the model axis, stands twice, or is not there.
+    """
+    if axes is None:
+        return tuple(range(1, rank - 1))
+    positions = tuple(axis % rank if -rank <= axis < rank else None for axis in axes)
+    if len(set(positions)) < len(positions) or not set(positions) <= set(range(1, rank - 1)):
+        raise ValueError(f"attention_axes must be different axes from 1 to {rank - 2}. Received: attention_axes={tuple(axes)}")
+    return positions

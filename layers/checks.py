@@ -1,0 +1,38 @@
+"""Checks of arguments and shapes, with errors that name the argument, what was expected and what was received."""
+
+
+def check_at_least(least, **sizes):
+    """Raise a ValueError unless each of `sizes`, given by its argument's name, is an integer of at least `least`."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < least:
+            raise ValueError(f"{name} must be an integer of at least {least}. Received: {name}={size!r}")
+
+
+def check_rate(**rates):
+    """Raise a ValueError unless each of `rates`, given by its argument's name, is a fraction in [0, 1)."""
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"{name} must be at least 0 and below 1. Received: {name}={rate!r}")
+
+
+def check_rank(rank, **shapes):
+    """Raise a ValueError unless each of `shapes`, given by its argument's name, has `rank` axes."""
+    for name, shape in shapes.items():
+        if len(shape) != rank:
+            raise ValueError(f"{name} must have {rank} axes. Received: {name} of shape {tuple(shape)}")
+
+
+def check_same(what, **sizes):
+    """Raise a ValueError unless all known `sizes`, given by their arguments' names, are equal; None is unknown."""
+    if len({size for size in sizes.values() if size is not None}) > 1:
+        received = ", ".join(f"{name} with {size}" for name, size in sizes.items())
+        raise ValueError(f"{' and '.join(sizes)} must have the same {what}. Received: {received}")
+
+
+def check_broadcastable(name, shape, expected):
+    """Raise a ValueError unless `shape` broadcasts to `expected` without adding axes; None is unknown."""
+    fits = len(shape) == len(expected) and all(
+        size is None or wanted is None or size in (1, wanted) for size, wanted in zip(shape, expected)
+    )
+    if not fits:
+        raise ValueError(f"{name} must have a shape that broadcasts to {tuple(expected)}. Received: {tuple(shape)}")

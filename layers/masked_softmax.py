@@ -1,0 +1,100 @@
+"""Softmax over the positions that a mask allows (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers.checks import check_broadcastable
+
+
+def masked_softmax(scores, mask=None, axes=-1):
+    """Equation (1) of `reference/masked_softmax.py`, in at least float32; a row with nothing allowed comes out as zeros.
+
+    Args:
+        scores: Float tensor.
+        mask: Boolean tensor that broadcasts to the shape of `scores`; True is allowed.
+        axes: The axis or axes that sum to 1.
+
+    Returns:
+        Tensor of the shape and dtype of `scores`.
+    """
+    dtype = keras.backend.standardize_dtype(scores.dtype)
+    if dtype in ("float16", "bfloat16"):
+        scores = ops.cast(scores, "float32")
+    if mask is not None:
+        # Finite, because a row of −inf alone is NaN; far below any score, so that what is forbidden comes out as exactly 0.
+        scores = ops.where(mask, scores, ops.cast(-1e30, scores.dtype))
+    if isinstance(axes, int):
+        weights = ops.softmax(scores, axis=axes)
+    else:
+        weights = ops.exp(scores - ops.logsumexp(scores, axis=axes, keepdims=True))
+    if mask is not None:
+        # Only a row with nothing allowed still needs its zeros: one number a row, not one a score.
+        weights = weights * ops.cast(ops.any(mask, axis=axes, keepdims=True), weights.dtype)
+    return ops.cast(weights, dtype)
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class MaskedSoftmax(keras.layers.Layer):
+    """Softmax that gives forbidden positions exactly zero.
+
+    Computes equation (1) of `reference/masked_softmax.py`, in at least float32.
+
+    Axes: any; with attention scores, `b` batch, `h` head, `t` query position, `s` key position.
+
+    Args:
+        mask_expansion_axes: Where `mask` lacks axes that the scores have: an axis, inserted as often as needed; or a list of
+            axes, inserted one after the other. Needed only if the ranks differ.
+        normalization_axes: The axis or axes that sum to 1. Defaults to the last.
+
+    Call arguments:
+        scores: Float tensor.
+        mask: Tensor of any dtype that, with its new axes, broadcasts to the shape of `scores`: not zero where allowed.
+
+    Returns:
+        Tensor of the shape of `scores`, in the compute dtype. A row with nothing allowed is all zeros.
+
+    Raises:
+        ValueError: if the mask does not fit the scores.
+
+    Example:
+
+    >>> MaskedSoftmax()(keras.ops.array([[1.0, 1.0, 5.0]]), keras.ops.array([[1, 1, 0]])).numpy().tolist()
+    [[0.5, 0.5, 0.0]]
+
+    Differs from the Model Garden:
+        The mask is boolean, not a number that is added to the scores: there a 2, or a token id, is a bonus of 10⁹. A row with
+        nothing allowed is zeros in every dtype; there it is uniform in float32, and NaN in float16 if a score is negative.
+
+    Reference:
+        [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.1.
+    """
+
+    def __init__(self, mask_expansion_axes=None, normalization_axes=None, **kwargs):
+        super().__init__(**kwargs)
+        self.mask_expansion_axes = mask_expansion_axes
+        self.normalization_axes = normalization_axes
+
+    def call(self, scores, mask=None):
+        axes = -1 if self.normalization_axes is None else self.normalization_axes
+        axes = axes if isinstance(axes, int) else tuple(axes)
+        if mask is None:
+            return masked_softmax(scores, axes=axes)
+        return masked_softmax(scores, self.with_axes_of(scores, ops.not_equal(mask, 0)), axes)
+
+    def with_axes_of(self, scores, mask):
+        axes, missing = self.mask_expansion_axes, len(scores.shape) - len(mask.shape)
+        if missing > 0 and axes is not None:
+            axes = [axes] if isinstance(axes, int) else list(axes)
+            for axis in axes * missing if len(axes) == 1 else axes:
+                mask = ops.expand_dims(mask, axis)
+        check_broadcastable("mask, with mask_expansion_axes", mask.shape, scores.shape)
+        return mask
+
+    def compute_output_shape(self, scores_shape, mask_shape=None):
+        return scores_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "mask_expansion_axes": self.mask_expansion_axes,
+            "normalization_axes": self.normalization_axes,
+        }

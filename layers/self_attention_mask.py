@@ -1,0 +1,71 @@
+"""Which keys a query may attend to (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers.checks import check_rank, check_same
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class SelfAttentionMask(keras.layers.Layer):
+    """Makes a self-attention mask from a padding mask.
+
+    Computes equation (1) of `reference/self_attention_mask.py`. Only keys are masked: a padded query attends like any other, and
+    what it computes is for later layers, or the loss, to ignore.
+
+    Axes: `b` batch, `t` query position, `s` key position.
+
+    Call arguments:
+        inputs: Tensor of shape `(b, t, ...)`, of which only the shape is read; or the list `[inputs, to_mask]`.
+        to_mask: Tensor of shape `(b, s)`, of any dtype: not zero where there is a token.
+
+    Returns:
+        Tensor of shape `(b, t, s)` in the compute dtype: 1 where the query may attend to the key, else 0.
+
+    Raises:
+        ValueError: if `to_mask` is missing, does not have two axes, or has another batch size than `inputs`.
+
+    Example:
+
+    >>> SelfAttentionMask()(keras.ops.ones((1, 2, 8)), keras.ops.array([[1, 1, 0]]))[0, 0].numpy().tolist()
+    [1.0, 1.0, 0.0]
+
+    Differs from the Model Garden:
+        Any non-zero `to_mask` means "may attend"; there, a 2 comes out as 2 and is a bonus to the scores. A mask of booleans
+        gives the compute dtype, not the dtype of `inputs`.
+
+    Reference:
+        [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.3; [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._convert_input_args = False  # token ids above what float16 can count would round
+
+    def build(self, inputs_shape, to_mask_shape=None):
+        self.shapes_of(inputs_shape, to_mask_shape)
+
+    def call(self, inputs, to_mask=None):
+        if to_mask is None:
+            inputs, to_mask = inputs
+        allowed = ops.cast(ops.not_equal(to_mask, 0), self.compute_dtype)
+        b, s = ops.shape(to_mask)
+        return ops.broadcast_to(ops.expand_dims(allowed, 1), (b, ops.shape(inputs)[1], s))
+
+    def shapes_of(self, inputs_shape, to_mask_shape):
+        """The two shapes, from either form of the call."""
+        if to_mask_shape is None:
+            if len(inputs_shape) != 2 or not all(isinstance(shape, (tuple, list)) for shape in inputs_shape):
+                raise ValueError(
+                    f"to_mask must be given, or inputs be [inputs, to_mask]. Received: inputs of shape {inputs_shape}"
+                )
+            inputs_shape, to_mask_shape = inputs_shape
+        if len(inputs_shape) < 2:
+            raise ValueError(f"inputs must have at least 2 axes. Received: inputs of shape {tuple(inputs_shape)}")
+        check_rank(2, to_mask=to_mask_shape)
+        check_same("batch size", inputs=inputs_shape[0], to_mask=to_mask_shape[0])
+        return inputs_shape, to_mask_shape
+
+    def compute_output_shape(self, inputs_shape, to_mask_shape=None):
+        (b, t, *_), (_, s) = self.shapes_of(inputs_shape, to_mask_shape)
+        return (b, t, s)

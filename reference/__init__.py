@@ -1,0 +1,1 @@
+"""Every mechanism in NumPy, to be read beside its paper."""
