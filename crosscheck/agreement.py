@@ -5,7 +5,7 @@ import numpy as np
 
 from crosscheck.backends import differentiate
 from crosscheck.case import TOLERANCE, arguments
-from crosscheck.tree import is_float, numbers
+from crosscheck.tree import is_float, numbers, to_numpy
 from crosscheck.weights import weights_of
 
 
@@ -72,7 +72,7 @@ def gradient_errors(case, seed=0, step=1e-6):
 
     slopes = {}
     for variable in layer.trainable_variables:
-        start, direction = np.array(variable), rng.normal(size=variable.shape)
+        start, direction = to_numpy(variable), rng.normal(size=variable.shape)
         ends = []
         for sign in (1, -1):
             variable.assign(start + sign * step * direction)

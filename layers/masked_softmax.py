@@ -73,6 +73,7 @@ class MaskedSoftmax(keras.layers.Layer):
         super().__init__(**kwargs)
         self.mask_expansion_axes = mask_expansion_axes
         self.normalization_axes = normalization_axes
+        self.supports_masking = True  # an argument called mask is, for Keras, the mask of its scores
 
     def call(self, scores, mask=None):
         axes = -1 if self.normalization_axes is None else self.normalization_axes
@@ -89,6 +90,9 @@ class MaskedSoftmax(keras.layers.Layer):
                 mask = ops.expand_dims(mask, axis)
         check_broadcastable("mask, with mask_expansion_axes", mask.shape, scores.shape)
         return mask
+
+    def compute_mask(self, scores, mask=None):
+        return None  # weights are numbers like any other: no later layer should skip some of them
 
     def compute_output_shape(self, scores_shape, mask_shape=None):
         return scores_shape

@@ -1,0 +1,31 @@
+"""Normalisation along the model axis, for every block that has it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+
+
+class LayerNorm(NamedTuple):
+    """Named as Keras names them."""
+
+    gamma: Float[Array, " m"]
+    beta: Float[Array, " m"]
+
+
+class RMSNorm(NamedTuple):
+    """Named as Keras names it."""
+
+    scale: Float[Array, " m"]
+
+
+def layer_norm(x: Float[Array, "*rows m"], weights: LayerNorm, epsilon: float = 1e-12) -> Float[Array, "*rows m"]:
+    """γ (x − mean) / √(variance + ε) + β, along the last axis (Ba et al., 2016, 1607.06450)."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return weights.gamma * centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon) + weights.beta
+
+
+def rms_norm(x: Float[Array, "*rows m"], weights: RMSNorm, epsilon: float = 1e-12) -> Float[Array, "*rows m"]:
+    """scale x / √(mean x² + ε), along the last axis (Zhang and Sennrich, 2019, 1910.07467)."""
+    return weights.scale * x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon)

@@ -1,0 +1,182 @@
+"""What every layer promises, asked of every case. A new chapter gets these by adding its cases, not by copying."""
+
+import inspect
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from crosscheck.agreement import agreement, compiled_error, gradient_errors, largest_error
+from crosscheck.case import COMPILED_TOLERANCE, GRADIENT_TOLERANCE, TOLERANCE, arguments
+from crosscheck.catalogue import all_cases, chapters
+from crosscheck.tree import leaves, numbers
+
+
+def parameters(check, values=lambda case: [()]):
+    """Every case that makes the promise `check`, with each of its `values`; one that does not is skipped with its reason."""
+    found = []
+    for case in all_cases():
+        marks = [pytest.mark.xdist_group(case.name.split("/")[0])]
+        if check in case.skips:
+            marks.append(pytest.mark.skip(reason=f"{case.name}: {case.skips[check]}"))
+        found += [pytest.param(case, *value, marks=marks, id="-".join((case.name, *value))) for value in values(case)]
+    return found
+
+
+def every_case(check):
+    return pytest.mark.parametrize("case", parameters(check))
+
+
+def call(case, layer, inputs):
+    return case.call(layer, **arguments(inputs, layer.compute_dtype))
+
+
+@pytest.mark.parametrize(("case", "dtype"), parameters("agreement", lambda case: [(dtype,) for dtype in case.dtypes]))
+def test_layer_agrees_with_its_reference(case, dtype):
+    assert agreement(case, dtype) < TOLERANCE[dtype]
+
+
+@every_case("gradient")
+def test_gradient_is_the_slope_of_the_reference(case):
+    errors = gradient_errors(case)
+    assert max(errors.values(), default=0.0) < GRADIENT_TOLERANCE, errors
+
+
+@every_case("xla")
+def test_compiled_by_xla_gives_the_same_numbers_and_gradients(case):
+    assert compiled_error(case) < COMPILED_TOLERANCE
+
+
+@every_case("config")
+def test_config_holds_every_constructor_argument(case):
+    layer = case.layer(dtype="float32")
+    assert constructor_arguments(type(layer)) <= set(layer.get_config())
+
+
+def constructor_arguments(kind):
+    """Names of the arguments of `kind` and, where it passes the rest on, of the project's classes that it derives from."""
+    named = set()
+    for base in kind.__mro__:
+        if not base.__module__.startswith("layers"):
+            break
+        signature = inspect.signature(base.__init__).parameters.values()
+        named |= {parameter.name for parameter in signature if parameter.kind is not parameter.VAR_KEYWORD} - {"self"}
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in signature):
+            break
+    return named
+
+
+@every_case("copy")
+def test_a_copy_from_config_with_the_same_weights_gives_the_same_numbers(case):
+    layer, inputs = case.make("float32")
+    copy = type(layer).from_config(layer.get_config())
+    call(case, copy, inputs)
+    copy.set_weights(layer.get_weights())
+    assert_same(call(case, copy, inputs), call(case, layer, inputs))
+
+
+@every_case("save")
+def test_a_saved_functional_model_loads_with_the_same_numbers(case, tmp_path):
+    layer, inputs = case.make("float32")
+    symbols = symbols_of(case, arguments(inputs, "float32"))
+    model = keras.Model(tensors_of(symbols), leaves(case.call(layer, **symbols)))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    given = tensors_of(arguments(inputs, "float32"))
+    assert_same(loaded(given), model(given))
+
+
+@every_case("symbolic")
+def test_symbolic_call_with_open_sizes_has_the_shape_of_the_eager_one(case):
+    layer, inputs = case.make("float32")
+    eager = leaves(call(case, layer, inputs))
+    symbolic = leaves(case.call(layer, **symbols_of(case, arguments(inputs, "float32"))))
+    open_sizes = (case.batch, *case.unknown)
+    assert list(symbolic) == list(eager)
+    for where, tensor in symbolic.items():
+        assert len(tensor.shape) == len(eager[where].shape), where
+        for size, real in zip(tensor.shape, eager[where].shape):
+            assert size == real or (size is None and real in open_sizes), (where, tensor.shape, eager[where].shape)
+        assert tensor.dtype == keras.backend.standardize_dtype(eager[where].dtype), where
+
+
+@pytest.mark.parametrize(("case", "policy"), parameters("mixed", lambda case: [("mixed_bfloat16",), ("mixed_float16",)]))
+def test_mixed_precision_is_finite_and_close(case, policy):
+    if policy.removeprefix("mixed_") not in case.dtypes:
+        pytest.skip(f"{case.name} has no {policy}")
+    assert agreement(case, policy) < TOLERANCE[policy.removeprefix("mixed_")]
+
+
+@every_case("alone")
+def test_a_batch_row_alone_equals_the_row_in_its_batch(case):
+    layer, inputs = case.make("float64")
+    together = numbers(call(case, layer, inputs))
+    for row in range(case.batch):
+        only = slice(row, row + 1)
+        alone = call(case, layer, {n: x[only] if has_batch(x, case.batch) else x for n, x in inputs.items()})
+        expected = {where: leaf[only] if has_batch(leaf, case.batch) else leaf for where, leaf in together.items()}
+        assert largest_error(numbers(alone), expected) < TOLERANCE["float64"]
+
+
+@pytest.fixture(scope="module")
+def outputs_on_jax(tmp_path_factory):
+    """Runs one chapter's cases on the JAX backend, in a process of its own, once."""
+    made = {}
+
+    def outputs(chapter):
+        if chapter not in made:
+            file = tmp_path_factory.mktemp("jax") / f"{chapter}.npz"
+            environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
+            program = [sys.executable, "-m", "crosscheck.outputs", chapter, str(file)]
+            ran = subprocess.run(program, env=environment, capture_output=True, text=True)
+            assert ran.returncode == 0, ran.stderr[-4000:]
+            made[chapter] = dict(np.load(file))
+        return made[chapter]
+
+    return outputs
+
+
+@every_case("jax")
+def test_jax_gives_the_numbers_of_tensorflow(case, outputs_on_jax):
+    layer, inputs = case.make("float64")
+    expected = {f"{case.name}:{where}": leaf for where, leaf in numbers(call(case, layer, inputs)).items()}
+    found = {where: leaf for where, leaf in outputs_on_jax(case.name.split("/")[0]).items() if where in expected}
+    assert largest_error(found, expected) < TOLERANCE["float64"]
+
+
+def test_every_chapter_has_cases():
+    assert all(chapter.cases for chapter in chapters())
+
+
+def symbols_of(case, tensors):
+    """A symbolic input for each tensor, its batch and its unknown lengths left open; everything else as it is."""
+    open_sizes = (case.batch, *case.unknown)
+    return {
+        name: keras.Input(
+            batch_shape=[None if size in open_sizes else size for size in x.shape],
+            dtype=keras.backend.standardize_dtype(x.dtype),
+            name=name,
+        )
+        if keras.ops.is_tensor(x)
+        else x
+        for name, x in tensors.items()
+    }
+
+
+def tensors_of(inputs):
+    return {name: x for name, x in inputs.items() if keras.ops.is_tensor(x) or isinstance(x, keras.KerasTensor)}
+
+
+def has_batch(array, batch):
+    return isinstance(array, np.ndarray) and array.ndim > 0 and array.shape[0] == batch
+
+
+def assert_same(found, expected):
+    found, expected = numbers(found), numbers(expected)
+    assert list(found) == list(expected)
+    for where, leaf in expected.items():
+        assert_array_equal(found[where], leaf, err_msg=where)
