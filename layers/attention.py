@@ -56,7 +56,7 @@ class MultiHeadAttention(ProjectingLayer):
 
     Differs from the Model Garden:
         A query with no allowed key gets zeros, not the mean of the values (or NaN in float16), whether scores are asked for or
-        not. The mask is boolean: a 2 means "allowed" and is no bonus. `_build_from_signature` and other private hooks do not exist.
+        not. The mask is boolean: a 2 means "allowed" and is no bonus. Private hooks such as `_build_from_signature` do not exist.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.

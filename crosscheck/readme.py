@@ -1,0 +1,30 @@
+"""The README's table, measured: `python -m crosscheck.readme [CHAPTER ...]` prints its rows."""
+
+import math
+import sys
+
+from crosscheck.agreement import agreement
+from crosscheck.catalogue import chapters
+
+
+def row(chapter):
+    """One line of the table; the last column says how large the chapter's float64 errors are."""
+    classes = ", ".join(f"`{name}`" for name in chapter.classes)
+    name = chapter.name
+    rooms = f"[NumPy](reference/{name}.py) | [{classes}](layers/{name}.py) | [lesson](notebooks/{name}.ipynb)"
+    error = max(agreement(case) for case in chapter.cases)
+    return f"| {chapter.number} | {chapter.title} | [{chapter.paper}]({chapter.link}) | {rooms} | {power_above(error)} |"
+
+
+def power_above(error):
+    """The power of ten above `error`, with room for another machine's rounding, as text."""
+    if error == 0:
+        return "exact"
+    return "10⁻" + str(-math.ceil(math.log10(4 * error))).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:]
+    for chapter in chapters():
+        if not wanted or chapter.name in wanted:
+            print(row(chapter))
