@@ -35,7 +35,8 @@ class SelfAttentionMask(keras.layers.Layer):
         gives the compute dtype, not the dtype of `inputs`.
 
     Reference:
-        [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.3; [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
+        [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.3;
+        [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
     """
 
     def __init__(self, **kwargs):

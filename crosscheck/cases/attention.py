@@ -2,12 +2,15 @@
 
 from functools import partial
 
+import numpy as np
+
+from crosscheck import pretrained
 from crosscheck.case import Case
 from crosscheck.catalogue import Chapter
 from crosscheck.sizes import B, D, E, H, M, S, T
 from layers.attention import MultiHeadAttention
 from reference.attention import AttentionWeights, attention_over_axes, multi_head_attention
-from reference.self_attention_mask import causal_mask
+from reference.self_attention_mask import causal_mask, padding_mask
 
 LAYER = partial(MultiHeadAttention, num_heads=H, key_dim=D, value_dim=E)
 ROWS, COLUMNS = 3, 5
@@ -40,8 +43,29 @@ def with_scores(rng):
 
 
 def over_axes(rng):
-    sides = {"query": rng.normal(size=(B, ROWS, 6, COLUMNS, M)), "value": rng.normal(size=(B, ROWS, 6, COLUMNS, M))}
+    sides = {"query": rng.normal(size=(B, ROWS, COLUMNS, 6, M)), "value": rng.normal(size=(B, ROWS, COLUMNS, 6, M))}
     return sides | {"attention_mask": rng.random((B, 6, ROWS, COLUMNS, ROWS, COLUMNS)) < 0.7, "return_attention_scores": True}
+
+
+SENTENCES = ("the cat sat on the mat because it was warm .", "paris is the capital of france")
+
+
+def real_sentences(rng):
+    """Two real sentences, the second padded to the length of the first."""
+    model = pretrained.load()
+    pieces = [pretrained.wordpieces(model, sentence) for sentence in SENTENCES]
+    length = max(map(len, pieces))
+    x = np.concatenate([pretrained.embed(model, row + ["[PAD]"] * (length - len(row))) for row in pieces])
+    lengths = np.array([len(row) for row in pieces])
+    return {"query": x, "value": x, "attention_mask": padding_mask(lengths, length)[:, None]}
+
+
+def give_real_weights(layer, rng):
+    weights = pretrained.attention_weights(pretrained.load(), layer=0)
+    for name, projection in weights._asdict().items():
+        dense = getattr(layer, "output_dense" if name == "attention_output" else f"{name}_dense")
+        dense.kernel.assign(projection.kernel)
+        dense.bias.assign(projection.bias)
 
 
 def reference(weights, query, value, key=None, attention_mask=None, use_causal_mask=False, return_attention_scores=False):
@@ -53,7 +77,7 @@ def reference(weights, query, value, key=None, attention_mask=None, use_causal_m
 
 
 def reference_over_axes(weights, query, value, attention_mask, return_attention_scores):
-    return attention_over_axes(query, value, weights, (1, 3), attention_mask)
+    return attention_over_axes(query, value, weights, (1, 2), attention_mask)
 
 
 def case(variant, layer, inputs, reference=reference):
@@ -80,10 +104,18 @@ CHAPTER = Chapter(
         case("no-bias", partial(LAYER, use_bias=False, output_shape=M + 2), masked),
         Case(
             "attention/axes",
-            partial(LAYER, attention_axes=(1, 3)),
+            partial(LAYER, attention_axes=(1, 2)),
             over_axes,
             AttentionWeights,
             reference_over_axes,
+        ),
+        Case(
+            "attention/minilm",
+            partial(MultiHeadAttention, num_heads=12, key_dim=32),
+            real_sentences,
+            AttentionWeights,
+            reference,
+            prepare=give_real_weights,
         ),
     ),
 )

@@ -1,0 +1,102 @@
+"""What every executed lesson must satisfy; each rule returns its complaints."""
+
+import re
+import statistics
+from pathlib import Path
+
+import jupytext
+import nbformat
+
+SECTIONS = (
+    "The question",
+    "The equation",
+    "By hand",
+    "In NumPy",
+    "What it does",
+    "Does the layer agree?",
+    "Where it breaks",
+    "What it costs",
+    "Exercises",
+    "Summary",
+)
+"""Headings of a lesson, in this order."""
+
+ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|usr|tmp|opt|work|Users|content)/")
+
+
+def paired(script, notebook):
+    """The notebook was made from the script as it stands."""
+    sources = [(cell.cell_type, cell.source) for cell in jupytext.read(script).cells]
+    if sources != [(cell.cell_type, cell.source) for cell in notebook.cells]:
+        return [f"cells differ from {Path(script).name}: run make notebooks"]
+    return []
+
+
+def executed(notebook):
+    """Every code cell ran, once, in order, on the kernel called python3, and no output is an error."""
+    complaints = []
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    if counts != list(range(1, len(counts) + 1)):
+        complaints.append(f"execution counts are {counts}, not 1 to {len(counts)}")
+    if (kernel := notebook.metadata.get("kernelspec", {}).get("name")) != "python3":
+        complaints.append(f"the kernel is {kernel}, not python3")
+    if any(output.output_type == "error" for output in outputs(notebook)):
+        complaints.append("an output is an error")
+    return complaints
+
+
+def portable(notebook):
+    """No output names a place on the machine that made it, or comes from stderr."""
+    complaints = []
+    for output in outputs(notebook):
+        text = "".join(output.get("text", "")) + "".join(output.get("data", {}).get("text/plain", ""))
+        if ABSOLUTE_PATH.search(text):
+            complaints.append(f"an output has an absolute path: {text[:80]!r}")
+        if output.get("name") == "stderr":
+            complaints.append(f"an output comes from stderr: {text[:80]!r}")
+    return complaints
+
+
+def sections(notebook):
+    """The headings of `SECTIONS`, all of them, in their order."""
+    found = [heading for heading in headings(notebook) if heading in SECTIONS]
+    return [] if found == list(SECTIONS) else [f"sections are {found}, not {list(SECTIONS)}"]
+
+
+def budget(notebook, kilobytes):
+    """Short enough to be read in one go."""
+    lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
+    prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    words = len(re.sub(r"<[^>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose).split())
+    limits = (
+        (25 <= len(notebook.cells) <= 45, f"{len(notebook.cells)} cells, not 25 to 45"),
+        (max(lengths) <= 25, f"a code cell of {max(lengths)} lines, above 25"),
+        (statistics.median(lengths) <= 8, f"code cells of median {statistics.median(lengths)} lines, above 8"),
+        (words <= 1500, f"{words} words, above 1500"),
+        (kilobytes <= 500, f"{kilobytes:.0f} kB, above 500"),
+    )
+    return [complaint for kept, complaint in limits if not kept]
+
+
+def lists_chapters(notebook, names):
+    """The index shows a link to each chapter."""
+    text = "".join(str(output.get("data", {}).get("text/markdown", "")) for output in outputs(notebook))
+    return [f"the index lacks {name}: run make notebooks" for name in names if f"({name}.ipynb)" not in text]
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def headings(notebook):
+    lines = [line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    return [line.lstrip("# ") for line in lines if line.startswith("## ")]
+
+
+def read(path):
+    """The notebook at `path`."""
+    return nbformat.read(path, as_version=4)
