@@ -40,8 +40,7 @@ class SelfAttentionMask(keras.layers.Layer):
     """
 
     def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self._convert_input_args = False  # token ids above what float16 can count would round
+        super().__init__(autocast=False, **kwargs)  # a small number in to_mask would become zero in float16
 
     def build(self, inputs_shape, to_mask_shape=None):
         self.shapes_of(inputs_shape, to_mask_shape)
