@@ -1,84 +1,123 @@
 """`python -m crosscheck`: every layer against its reference."""
 
 import argparse
+import logging
 import os
 import sys
 import warnings
 from pathlib import Path
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
+BACKENDS = ("tensorflow", "jax")
 
 DESCRIPTION = """\
-Compare production layers with their NumPy references on the same numbers: outputs in each dtype, gradients, and what the
-XLA compiler makes of both. Prints a table; can also write it as JSON and as a web page."""
+Give production layers and their NumPy references the same numbers and compare what comes out: the outputs in each dtype,
+the gradients with the slope of the reference, and what XLA compiles with what runs step by step. The result is a table;
+it can be written as JSON and as a web page too."""
 
 EXAMPLES = """\
 examples:
-  python -m crosscheck                                  everything
-  python -m crosscheck attention masked_softmax         two chapters
-  python -m crosscheck attention/masked --dtype float32 one case in one dtype
-  python -m crosscheck attention --backend jax          on JAX
+  python -m crosscheck                                    everything
+  python -m crosscheck attention masked_softmax           two chapters
+  python -m crosscheck attention/masked --dtype float32   one case, outputs in one dtype
+  python -m crosscheck attention --backend jax            on JAX
+  python -m crosscheck --html build/compare.html          everything, and a page of it
 
-exit status: 0 all agree; 1 something is out of tolerance; 2 a name or an option that does not exist"""
+exit status:
+  0  everything that was measured agrees
+  1  something is out of tolerance, or a case stopped with an error
+  2  a name or an option is not known, or a file cannot be written"""
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"crosscheck: {message}\n")
 
 
 def parse(argv):
-    parser = argparse.ArgumentParser(
-        "crosscheck", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="chapter or case (default: all)")
+    parser = Parser("crosscheck", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="chapter, or chapter/case (default: all)")
+    one_of = ", ".join(DTYPES)
     parser.add_argument(
-        "--dtype", action="append", choices=DTYPES, help="only this one; may be repeated (default: all that a case has)"
+        "--dtype",
+        action="append",
+        choices=DTYPES,
+        metavar="DTYPE",
+        help=f"{one_of}; may be repeated (default: every one that a case has)",
     )
-    parser.add_argument(
-        "--backend", choices=("tensorflow", "jax"), help="what Keras runs on (default: KERAS_BACKEND or tensorflow)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the numbers compared (default: 0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="also write them as a page")
-    return parser.parse_intermixed_args(argv)
+    parser.add_argument("--backend", choices=BACKENDS, help="what Keras runs on (default: KERAS_BACKEND, or tensorflow)")
+    parser.add_argument("--seed", type=natural, default=0, help="seed of weights and inputs (default: 0)")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="write the results as JSON")
+    parser.add_argument("--html", type=writable, metavar="FILE", help="write them as a page")
+    options = parser.parse_intermixed_args(argv)
+    options.backend = options.backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if options.backend not in BACKENDS:
+        parser.error(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: {options.backend}")
+    return options
+
+
+def natural(text):
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected 0, 1, 2, … Received: {text}")
+    return int(text)
+
+
+def writable(name):
+    """The path, its folder made; tried before the work instead of after it."""
+    path = Path(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        path.open("a").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot write {name}: {error.strerror}") from None
+    return path
 
 
 def main(argv=None):
     """Returns the exit status."""
     options = parse(argv)
-    prepare_backend(options.backend or os.environ.get("KERAS_BACKEND", "tensorflow"))
+    prepare(options.backend)
 
     # Only now: importing Keras fixes the backend.
-    from crosscheck import compare, page, table
-    from crosscheck.catalogue import find_cases
+    with WithoutStderr():
+        from crosscheck import catalogue, compare, page, table
+
+        catalogue.chapters()
 
     try:
-        cases = find_cases(options.names)
+        cases = catalogue.find_cases(options.names)
     except KeyError as error:
-        print(error.args[0], file=sys.stderr)
-        return 2
+        return refuse(error.args[0])
+    if compare.backend() != options.backend:
+        return refuse(f"Keras already runs on {compare.backend()} in this process, so it cannot run on {options.backend}")
     results = table.with_progress(cases, lambda case: compare.measure(case, options.dtype or DTYPES, options.seed))
     report = compare.report(results, options.seed)
     table.show(report)
     for file, text in ((options.json, compare.as_json), (options.html, page.as_html)):
         if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text(report), encoding="utf-8")
             print(f"Written: {file}")
     return 0 if report["agree"] else 1
 
 
-def prepare_backend(backend):
-    """Choose the backend, with float64 on it, and keep its start-up lines out of the table."""
+def refuse(why):
+    print(f"crosscheck: {why}", file=sys.stderr)
+    return 2
+
+
+def prepare(backend):
+    """Choose the backend, with float64 on JAX too, and keep what does not concern a reader out of the table."""
     os.environ["KERAS_BACKEND"] = backend
     os.environ["JAX_ENABLE_X64"] = "1"
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    if backend == "tensorflow":
-        with WithoutStderr():
-            import tensorflow as tf
-
-            tf.get_logger().setLevel("ERROR")
-            tf.zeros(1)
+    warnings.filterwarnings("ignore", message=".*np.object.*", category=FutureWarning)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 class WithoutStderr:
-    """Throws away what C++ code writes to stderr, which no Python setting reaches."""
+    """Throws away what TensorFlow's C++ code writes to stderr as it starts, which no setting of its own reaches."""
 
     def __enter__(self):
         sys.stderr.flush()
@@ -87,9 +126,14 @@ class WithoutStderr:
             os.dup2(nowhere.fileno(), 2)
 
     def __exit__(self, *error):
+        sys.stderr.flush()
         os.dup2(self.kept, 2)
         os.close(self.kept)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✗
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,5 +1,7 @@
 """Tell a learner whether an answer is right, and if not, where it first goes wrong."""
 
+import copy
+
 import numpy as np
 
 
@@ -25,34 +27,49 @@ def is_shape(size):
 
 def compare(answer, mine, arguments):
     """What is wrong with `mine`, in one line; nothing if it is right."""
+    expected = answer(**copy.deepcopy(arguments))
     try:
-        found = mine(**arguments)
+        found = mine(**copy.deepcopy(arguments))  # which an answer in place may change
     except Exception as error:
         return f"it stopped with {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-    expected = answer(**arguments)
     if found is None:
         return "not yet: it returns nothing"
     if not isinstance(expected, tuple):
         return difference(found, expected)
-    if not isinstance(found, tuple) or len(found) != len(expected):
+    if not isinstance(found, (tuple, list)) or len(found) != len(expected):
         return f"it should return {len(expected)} results"
     complaints = (difference(f, e, f"result {i}: ") for i, (f, e) in enumerate(zip(found, expected), 1))
     return next(filter(None, complaints), None)
 
 
 def difference(found, expected, where=""):
-    try:
-        found = np.asarray(found)
-        wrong = ~np.isclose(found, expected, rtol=1e-9, atol=1e-12) if found.shape == np.shape(expected) else None
-    except (TypeError, ValueError):
+    wanted, got = as_numbers(expected), as_numbers(found)
+    if wanted is None:  # text, or lists of unequal lengths
+        return None if found == expected else f"{where}it should be {expected!r}, not {found!r}"
+    if got is None:
         return f"{where}it returns a {type(found).__name__}, not numbers"
-    if wrong is None:
-        return f"{where}the shape should be {np.shape(expected)}, not {found.shape}"
+    if got.shape != wanted.shape:
+        return f"{where}the shape should be {wanted.shape}, not {got.shape}"
+    narrow = any(array.dtype.kind == "f" and array.dtype.itemsize < 8 for array in (got, wanted))
+    wrong = ~np.isclose(got, wanted, rtol=1e-5 if narrow else 1e-9, atol=1e-6 if narrow else 1e-12, equal_nan=True)
     if not wrong.any():
         return None
     first = tuple(int(i) for i in np.argwhere(wrong)[0])
     place = f" at {list(first)}" if first else ""
     return (
         f"{where}{wrong.sum()} of {wrong.size} values differ; the first{place} should be "
-        f"{float(np.asarray(expected)[first]):.6g}, not {float(found[first]):.6g}"
+        f"{shown(wanted[first])}, not {shown(got[first])}"
     )
+
+
+def as_numbers(value):
+    """An array of numbers; None if `value` cannot be one."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        return None
+    return array if array.dtype.kind in "fiub" else None
+
+
+def shown(number):
+    return f"{number:.6g}" if number.dtype.kind == "f" else str(number)

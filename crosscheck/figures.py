@@ -48,18 +48,20 @@ def attention_map(ax, weights, queries=None, keys=None, title=None, largest=None
 
 
 def mask_picture(ax, mask, title=None, queries="query t", keys="key s"):
-    """A boolean mask `(t, s)`: white where attention is allowed, dark with a cross where it is not."""
+    """A boolean mask `(t, s)`: white where attention is allowed; dark, with a cross if it is small enough, where it is not."""
+    mask = np.asarray(mask, bool)
     ax.imshow(mask, cmap="gray", vmin=-0.6, vmax=1)
-    t, s = np.nonzero(~np.asarray(mask))
-    ax.plot(s, t, "x", color="white", markersize=4)
     ax.set(title=title, xlabel=keys, ylabel=queries)
-    ax.set_xticks(np.arange(mask.shape[1] + 1) - 0.5, minor=True)
-    ax.set_yticks(np.arange(mask.shape[0] + 1) - 0.5, minor=True)
-    ax.grid(False, which="major")
-    ax.grid(True, which="minor", color="#888888", linewidth=0.5, alpha=1)
-    ax.tick_params(which="minor", length=0)
+    ax.grid(False)
     for axis in (ax.xaxis, ax.yaxis):
         axis.get_major_locator().set_params(integer=True)
+    if max(mask.shape) <= 32:
+        t, s = np.nonzero(~mask)
+        ax.plot(s, t, "x", color="white", markersize=4, linestyle="none")
+        ax.set_xticks(np.arange(mask.shape[1] + 1) - 0.5, minor=True)
+        ax.set_yticks(np.arange(mask.shape[0] + 1) - 0.5, minor=True)
+        ax.grid(True, which="minor", color="#888888", linewidth=0.5, alpha=1)
+        ax.tick_params(which="minor", length=0)
 
 
 def agreement_plot(chapter):
@@ -70,14 +72,16 @@ def agreement_plot(chapter):
     """
     errors = {case.name: agreements(case) for case in chapter.cases}
     least = 1e-17
-    _, ax = plt.subplots(figsize=(6.5, 1.2 + 0.28 * len(errors)))
-    for (dtype, limit), colour, marker, dash in zip(TOLERANCE.items(), COLOURS, MARKERS, DASHES):
-        points = [(max(by_dtype[dtype], least), row) for row, by_dtype in enumerate(errors.values()) if dtype in by_dtype]
-        ax.plot(*zip(*points), marker, color=colour, linestyle="none", label=dtype)
-        ax.axvline(limit, color=colour, linestyle=dash, marker="none")
-    ax.set(xscale="log", xlim=(least / 2, 1), xlabel="largest relative error (line: limit of the dtype; left edge: exact)")
+    fig, ax = plt.subplots(figsize=(6.5, 1.3 + 0.4 * len(errors)))
+    for step, (dtype, limit) in enumerate(TOLERANCE.items()):
+        points = [(max(by[dtype], least), row + 0.15 * (step - 1.5)) for row, by in enumerate(errors.values()) if dtype in by]
+        if points:
+            ax.plot(*zip(*points), MARKERS[step], color=COLOURS[step], linestyle="none", label=dtype, clip_on=False)
+            ax.axvline(limit, color=COLOURS[step], linestyle=DASHES[step], marker="none")
+    ax.set(xscale="log", xlim=(least, 1), xlabel="largest relative error (line: limit of the dtype; left edge: exact)")
     ax.set_yticks(range(len(errors)), [name.split("/")[1] for name in errors])
-    ax.invert_yaxis()
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=4, frameon=False)
+    ax.set_ylim(len(errors) - 0.5, -0.5)
+    ax.grid(False, axis="y")
+    fig.legend(loc="outside upper center", ncols=len(TOLERANCE), frameon=False)
     plt.show()
     return errors

@@ -1,7 +1,11 @@
 """What every executed lesson must satisfy; each rule returns its complaints."""
 
+import ast
+import io
 import re
 import statistics
+from contextlib import redirect_stdout
+from html import unescape
 from pathlib import Path
 
 import jupytext
@@ -21,7 +25,9 @@ SECTIONS = (
 )
 """Headings of a lesson, in this order."""
 
-ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|usr|tmp|opt|work|Users|content)/")
+ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|usr|tmp|opt|var|mnt|work|Users|content)/")
+ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
+SOLUTION = re.compile(r"<summary>Solution</summary>\s*(?:```python\n(.*?)```|<code>(.*?)</code>)", re.DOTALL)
 
 
 def paired(script, notebook):
@@ -46,12 +52,15 @@ def executed(notebook):
 
 
 def portable(notebook):
-    """No output names a place on the machine that made it, or comes from stderr."""
+    """No output names a place on the machine or in the memory that made it, or comes from stderr."""
     complaints = []
     for output in outputs(notebook):
-        text = "".join(output.get("text", "")) + "".join(output.get("data", {}).get("text/plain", ""))
+        texts = [output.get("text", ""), *(data for kind, data in output.get("data", {}).items() if kind.startswith("text/"))]
+        text = "\n".join("".join(part) for part in texts)
         if ABSOLUTE_PATH.search(text):
             complaints.append(f"an output has an absolute path: {text[:80]!r}")
+        if ADDRESS.search(text):
+            complaints.append(f"an output has an address, another one at every run: {text[:80]!r}")
         if output.get("name") == "stderr":
             complaints.append(f"an output comes from stderr: {text[:80]!r}")
     return complaints
@@ -67,7 +76,7 @@ def budget(notebook, kilobytes):
     """Short enough to be read in one go."""
     lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
     prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    words = len(re.sub(r"<[^>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose).split())
+    words = len(re.sub(r"```.*?```|<[^>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose, flags=re.DOTALL).split())
     limits = (
         (25 <= len(notebook.cells) <= 45, f"{len(notebook.cells)} cells, not 25 to 45"),
         (max(lengths) <= 25, f"a code cell of {max(lengths)} lines, above 25"),
@@ -76,6 +85,55 @@ def budget(notebook, kilobytes):
         (kilobytes <= 500, f"{kilobytes:.0f} kB, above 500"),
     )
     return [complaint for kept, complaint in limits if not kept]
+
+
+def exercises(notebook):
+    """Three stubs that say "not yet", each followed by a hint and by a solution which its own check finds right.
+
+    They are run after the setup cell alone, so that a reader can come back to them.
+    """
+    cells = [*notebook.cells]
+    start = next((i for i, cell in enumerate(cells) if "## Exercises" in cell.source.splitlines()), len(cells))
+    stubs = [i for i, cell in enumerate(cells) if i > start and cell.cell_type == "code" and "check(" in cell.source]
+    if len(stubs) != 3:
+        return [f"{len(stubs)} exercises, not 3"]
+    namespace, complaints = {}, []
+    run(code_cells(notebook)[0].source, namespace)
+    for number, i in enumerate(stubs, 1):
+        after = cells[i + 1].source if i + 1 < len(cells) else ""
+        if not any("not yet" in output.get("text", "") for output in cells[i].outputs):
+            complaints.append(f"exercise {number} does not say that it is not done yet")
+        if "<summary>Hint</summary>" not in after or not (found := SOLUTION.search(after)):
+            complaints.append(f"exercise {number} has no folded hint and solution in the cell below it")
+        elif verdict := solve(cells[i].source, found[1] or unescape(found[2]), namespace):
+            complaints.append(f"the solution of exercise {number} is wrong: {verdict}")
+    return complaints
+
+
+def solve(stub, solution, namespace):
+    """What `check` says of a stub when its function is the one of the solution; nothing if that is right.
+
+    A solution is the whole function, or its body in one line, or the one expression that it returns.
+    """
+    function = next(node for node in ast.parse(stub).body if isinstance(node, ast.FunctionDef))
+    if "def " not in solution:
+        body = solution if "return " in solution else f"return {solution}"
+        solution = f"def {function.name}({ast.unparse(function.args)}): {body}"
+    lines = stub.splitlines()
+    lines[function.lineno - 1 : function.end_lineno] = [solution]
+    try:
+        said = run("\n".join(lines), namespace)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None if said.split() == ["right"] else said.strip()
+
+
+def run(source, namespace):
+    """What a cell prints."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        exec(source, namespace)
+    return printed.getvalue()
 
 
 def lists_chapters(notebook, names):

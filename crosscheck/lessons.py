@@ -2,6 +2,8 @@
 
 import difflib
 import os
+import pkgutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,12 +11,15 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from crosscheck import lesson_rules
-from crosscheck.catalogue import chapters
+from crosscheck import cases, lesson_rules
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 
 def main(names):
@@ -36,17 +41,13 @@ def changed(script):
     notebook = lesson_rules.read(target)
     complaints = lesson_rules.paired(script, notebook) + lesson_rules.executed(notebook)
     if script.stem == "index":
-        complaints += lesson_rules.lists_chapters(notebook, [chapter.name for chapter in chapters()])
+        complaints += lesson_rules.lists_chapters(notebook, [module.name for module in pkgutil.iter_modules(cases.__path__)])
     return bool(complaints)
 
 
 def make(script):
     """Execute one script and write its notebook; on an error say where and leave the old notebook as it is."""
     notebook = jupytext.read(script)
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"cell-{number}"  # a random one would change at every run
     # With this set TensorFlow keeps its start-up lines to itself, as it does when pytest runs the same cells.
@@ -56,15 +57,21 @@ def make(script):
     )
     start = time.perf_counter()
     try:
-        client.execute(env=environment)
-    except CellExecutionError as error:
-        number = max(i for i, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code" and cell.execution_count)
+        client.execute(env=environment, stderr=subprocess.DEVNULL)  # where kernels greet; a cell's own stderr is an output
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        number = next(i for i, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code" and not finished(cell))
         print(f"{script.name}, cell {number}:\n{error}", file=sys.stderr)
         return 1
+    # Only now: the kernel adds its version, which is another one on another machine.
+    notebook.metadata = METADATA
     target = script.with_suffix(".ipynb")
     nbformat.write(notebook, target)
     print(f"{target.name}: {time.perf_counter() - start:.0f} s, {target.stat().st_size / 1000:.0f} kB", flush=True)
     return 0
+
+
+def finished(cell):
+    return cell.execution_count and not any(output.output_type == "error" for output in cell.outputs)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,21 @@ from itertools import groupby
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 from rich.text import Text
 
-from crosscheck.compare import LIMITS, agrees, verdict
+from crosscheck.compare import LIMITS, within
 
-HEADINGS = {"gradient": "gradient", "xla": "XLA"}
+LEGEND = """\
+Largest error relative to the reference, by dtype of the layer; its gradient
+against the reference's slope; compiled by XLA against step by step."""
+HEADINGS = {"xla": "XLA"}
+COLUMN, WIDTH, SCREEN = 9, 80, 40  # of a number; of the whole; rows that one sees with their heading
 
 
 def with_progress(cases, measure):
     """`measure(case)` for each case, with a bar while it works if anybody watches."""
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
     results = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(cases))
@@ -28,29 +31,46 @@ def with_progress(cases, measure):
 
 def show(report, console=None):
     """A line for each case under the line of its chapter; what is out of tolerance is red and has a cross."""
-    console = console or Console(width=None if Console().is_terminal else 100)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("largest relative error\nlimit", no_wrap=True)
-    for what, limit in LIMITS.items():
-        table.add_column(f"{HEADINGS.get(what, what)}\n{limit:.0e}", justify="right", no_wrap=True)
-    for (chapter, paper), results in groupby(report["results"], key=lambda result: (result["chapter"], result["paper"])):
-        table.add_row()
-        table.add_row(Text(chapter, style="bold"))
-        table.add_row(Text(paper, style="dim"))
-        for result in results:
-            table.add_row(f"  {result['case'].split('/')[-1]}", *(cell(result, what) for what in LIMITS))
-    console.print(table)
-    console.print()
-    for result in report["results"]:
-        if result["stopped"]:
-            console.print(Text(f"{result['case']} stopped with {result['stopped']}", style="red"))
-    console.print(Text(verdict(report), style="bold green" if report["agree"] else "bold red"))
+    console = console or Console()
+    results = report["results"]
+    measured = [what for what in LIMITS if any(what in result["errors"] | result["raised"] for result in results)]
+    names = WIDTH - COLUMN * len(measured)
+    heading = f"{'':{names}}" + "".join(f"{HEADINGS.get(what, what):>{COLUMN}}" for what in measured)
+    limits = f"{'limit':{names}}" + "".join(f"{LIMITS[what]:>{COLUMN}.0e}" for what in measured)
+
+    lines = [Text(LEGEND, style="dim"), Text(), Text(heading, style="bold"), Text(limits)]
+    for (chapter, paper), group in groupby(results, key=lambda result: (result["case"].split("/")[0], result["paper"])):
+        lines += [Text(), Text.assemble((chapter, "bold"), "  ", (paper, "dim"))]
+        for result in group:
+            name = f"  {result['case'].split('/', 1)[-1]}"
+            if len(name) > names:
+                lines.append(Text(name))
+                name = ""
+            lines.append(Text.assemble(f"{name:{names}}", *(cell(result, what) for what in measured)))
+    if len(results) > SCREEN:
+        lines += [Text(), Text(heading, style="bold"), Text(limits)]
+    lines.append(Text())
+    for result in results:
+        if result["raised"]:
+            lines.append(Text(f"✗ {result['case']} raised {next(iter(result['raised'].values()))}", style="red"))
+        elif result["verdict"] == "not measured":
+            lines.append(Text(f"– {result['case']} was not measured{reason(result)}", style="dim"))
+    mark, style = ("✓", "bold green") if report["agree"] else ("✗", "bold red")
+    lines.append(Text(f"{mark} {report['summary']}", style=style))
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def cell(result, what):
-    error = result["errors"].get(what)
-    if error is None:
-        return Text("stopped", style="red") if result["stopped"] else Text("–", style="dim")
-    if agrees(what, error):
-        return "exact" if error == 0 else f"{error:.1e}"
-    return Text(f"✗ {error:.1e}", style="bold red")
+    """A number, (text, style), as wide as its column."""
+    if what in result["raised"]:
+        return f"{'✗ raised':>{COLUMN}}", "bold red"
+    if what not in result["errors"]:
+        return f"{'–':>{COLUMN}}", "dim"
+    error = result["errors"][what]
+    text = "exact" if error == 0 else f"{error:.1e}"
+    return (f"{text:>{COLUMN}}", "") if within(what, error) else (f"{'✗' + text:>{COLUMN}}", "bold red")
+
+
+def reason(result):
+    return next((f": {why}" for why in result["skipped"].values()), "")

@@ -20,9 +20,7 @@ def parameters(check, values=lambda case: [()]):
     """Every case that makes the promise `check`, with each of its `values`; one that does not is skipped with its reason."""
     found = []
     for case in all_cases():
-        marks = [pytest.mark.xdist_group(case.name.split("/")[0])]
-        if check in case.skips:
-            marks.append(pytest.mark.skip(reason=f"{case.name}: {case.skips[check]}"))
+        marks = [pytest.mark.skip(reason=f"{case.name}: {case.skips[check]}")] if check in case.skips else []
         found += [pytest.param(case, *value, marks=marks, id="-".join((case.name, *value))) for value in values(case)]
     return found
 
