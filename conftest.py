@@ -1,17 +1,24 @@
+import re
+
 import pytest
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Keep the cells of one notebook on one worker, in their order: a cell needs what the cells above it left in the kernel.
+    """Which tests stay together on one worker; all others go to whichever worker is free.
 
-    All other tests go to whichever worker is free.
+    xdist's own `--dist=loadgroup` groups nothing under pytest 9.2, and says nothing of it
+    (https://github.com/pytest-dev/pytest-xdist/issues/1386).
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class NotebooksTogether(LoadScopeScheduling):
+    class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
-            return file if file.endswith(".ipynb") else nodeid
+            if file.endswith(".ipynb"):  # a cell needs what the cells above it left in the kernel
+                return file
+            if case := re.search(r"test_conformance\.py::.*\[(\w+)/", nodeid):  # a chapter's outputs on JAX are made once
+                return case[1]
+            return nodeid
 
-    return NotebooksTogether(config, log)
+    return Together(config, log)

@@ -30,6 +30,8 @@ def main(names):
         print(f"no lesson is called {strangers[0]!r}. The nearest: {', '.join(nearest)}", file=sys.stderr)
         return 2
     wanted = names or [name for name, script in scripts.items() if changed(script)]
+    if not wanted:
+        print("every lesson shows what its script says")
     return max([make(scripts[name]) for name in wanted], default=0)
 
 

@@ -64,7 +64,7 @@ def read(folder):
     vocabulary = read_vocabulary(folder / "vocab.txt", config["vocab_size"])
     try:
         tensors = load_file(folder / "model.safetensors")
-    except SafetensorError as error:
+    except (SafetensorError, TypeError) as error:  # the second for a dtype that NumPy does not have
         raise ValueError(f"{folder / 'model.safetensors'} cannot be read: {error}") from error
     return Pretrained(folder, config, vocabulary, tensors)
 

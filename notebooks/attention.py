@@ -9,15 +9,16 @@
 # ---
 
 # %% [markdown]
-# # Multi-head attention
+# # Multi-head attention: ask everyone, mix the answers
 #
-# Every position asks all others a question, and gets a mixture of their answers, weighted by how well each fits.
+# Every position asks all others a question, and takes a mixture of their answers, weighted by how well each fits the question.
 #
 # Paper: [Vaswani et al., 2017, section 3.2](https://arxiv.org/abs/1706.03762) · NumPy: [`reference/attention.py`](../reference/attention.py) · Layer:
-# [`layers/attention.py`](../layers/attention.py) · 30 minutes · You should know: [masks](self_attention_mask.ipynb), [masked softmax](masked_softmax.ipynb)
+# [`layers/attention.py`](../layers/attention.py) · 30 minutes · You should know: matrix products, and [masked softmax](masked_softmax.ipynb)
 
 # %%
 import inspect
+from unittest.mock import patch
 
 import keras
 import matplotlib.pyplot as plt
@@ -27,9 +28,11 @@ from crosscheck import figures, pretrained
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.attention import CHAPTER
 from crosscheck.exercises import check
+from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
 from reference import attention as ref
 from reference.masked_softmax import masked_softmax
+from reference.projection import into_heads
 
 figures.use_style()
 rng = np.random.default_rng(0)
@@ -37,314 +40,382 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The question
 #
-# In *the cat sat on the mat because it was warm*, what does *it* mean? A convolution or a recurrent network has to carry *mat* over four words to get there. **How far apart may two words be, if the
-# distance is to cost nothing?** Here are the scores of one query against keys at every distance: it matches the key 25 places back.
+# Twelve queries each need what stands beside one of twelve keys, another one in every example. A convolution or a linear layer mixes positions with weights that are **the same for every
+# example**. How far does it get? Its best weights, in the mean square, are the average over examples of the weights that were wanted.
 
 # %%
-keys = rng.normal(size=(1, 32, 1, 16))
-query = 3 * keys[:, 6:7]
-_, weights = ref.attend(query, keys, keys)
-fig, ax = plt.subplots(figsize=(6.5, 2.2))
-ax.bar(range(32), weights[0, 0, 0], color=figures.COLOURS[0])
-ax.set(xlabel="key s", ylabel="weight", title="a query at position 31 that asks for what stands at 6")
+wanted = np.eye(12)[rng.permutation(12)]
+fixed = np.mean([np.eye(12)[rng.permutation(12)] for _ in range(2000)], axis=0)
+keys = rng.normal(size=(12, 64))
+queries = wanted @ keys + 0.3 * rng.normal(size=(12, 64))
+_, found = ref.attend(queries[None, :, None], keys[None, :, None], keys[None, :, None])
+
+fig, axes = plt.subplots(1, 3, figsize=(8, 2.8), sharey=True)
+for ax, weights, title in zip(axes, (wanted, fixed, found[0, 0]), ("wanted", "fixed weights", "attention")):
+    figures.attention_map(ax, weights, title=title, largest=1)
+    ax.label_outer()
 plt.show()
+assert np.abs(fixed - 1 / 12).max() < 0.03
+assert (found[0, 0].argmax(axis=-1) == wanted.argmax(axis=-1)).all() and (found * wanted).sum(axis=-1).min() > 0.9
+print("every query finds its key, with more than 0.9 of its weight")
 
 # %% [markdown]
-# One step reaches the key that fits, wherever it stands.
-
-# %%
-assert weights[0, 0, 0].argmax() == 6 and weights[0, 0, 0, 6] > 0.9
-
-# %% [markdown]
+# Fixed weights give each key its twelfth, which says nothing. Attention computes its weights **from the example itself**, and finds every key.
+#
 # ## The equation
 #
-# $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\Big(\frac{QK^\top}{\sqrt d}\Big)V \tag{1}$$
-# $$\mathrm{MultiHead}(Q, K, V) = \mathrm{Concat}(\mathrm{head}_1, \dots, \mathrm{head}_h)\,W^O, \quad \mathrm{head}_i = \mathrm{Attention}(QW_i^Q, KW_i^K, VW_i^V) \tag{2}$$
+# $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt d}\right) V \tag{1}$$
 #
-# | symbol | name in the code | shape |
-# |---|---|---|
-# | $Q W^Q$, $K W^K$, $V W^V$ | `q`, `k`, `v` | `(b, t, h, d)`, `(b, s, h, d)`, `(b, s, h, e)` |
-# | softmax(…) | `weights` | `(b, h, t, s)` |
-# | $W^Q$, $W^O$ | `weights.query.kernel`, `weights.attention_output.kernel` | `(m, h, d)`, `(h, e, m)` |
-
-# %% [markdown]
+# $$\mathrm{MultiHead}(Q, K, V) = \mathrm{Concat}(\mathrm{head}_1, \dots, \mathrm{head}_h)\, W^O, \qquad \mathrm{head}_i = \mathrm{Attention}(Q W_i^Q, K W_i^K, V W_i^V) \tag{2}$$
+#
+# | symbol | what it is | name in the code | shape |
+# |---|---|---|---|
+# | $Q, K, V$ | questions, labels, answers | `q`, `k`, `v` | `(b, t, h, d)`, `(b, s, h, d)`, `(b, s, h, e)` |
+# | $W_i^Q, W_i^K$ | what head $i$ asks, what it answers to | `weights.query`, `weights.key` | `(m, h, d)` |
+# | $W_i^V$ | what head $i$ answers | `weights.value` | `(m, h, e)` |
+# | $W^O$ | what becomes of the answers | `weights.attention_output` | `(h, e, m)` |
+#
+# The heads are an axis of the weights, not a loop.
+#
 # ## By hand
 #
-# $d = 4$, so scores are halved. One query, two keys with $q \cdot k = 2\ln 3$ and $0$: the weights are $3/4$ and $1/4$. With values 8 and 4 the answer is 7.
+# Let $d = 4$, so that scores are halved. Two keys with $q \cdot k = 2 \ln 3$ and $0$ have scores $\ln 3$ and $0$, so they weigh 3 to 1. Values 8 and 4 mix to $\tfrac34 \cdot 8 + \tfrac14 \cdot 4 = 7$.
+# A query twice as long asks more sharply: $2 \ln 3$ and $0$ weigh 9 to 1, and mix to $7.6$.
 
 # %%
-q, k, v = np.array([2 * np.log(3), 0, 0, 0]), np.eye(4)[:2], np.array([[8.0], [4.0]])
-answer = ref.attend_one(q, k, v)
-print(answer.round(6).tolist())
-assert np.allclose(answer, 7, rtol=1e-15)
+q = np.array([2 * np.log(3), 0, 0, 0])
+k, v = np.eye(4)[:2], np.array([[8.0], [4.0]])
+print("mixed:", ref.attend_one(q, k, v).round(3), " asked twice as loudly:", ref.attend_one(2 * q, k, v).round(3))
+assert np.isclose(ref.attend_one(q, k, v).item(), 7)
+assert np.isclose(ref.attend_one(2 * q, k, v).item(), 7.6)
 
 # %% [markdown]
 # ## In NumPy
 
 # %%
 print(inspect.getsource(ref.attend))
+print(inspect.getsource(ref.multi_head_attention))
 
-# %%
-q, k, v = (rng.normal(size=shape) for shape in ((2, 3, 4, 7), (2, 5, 4, 7), (2, 5, 4, 13)))
+q, k, v = rng.normal(size=(2, 3, 4, 7)), rng.normal(size=(2, 5, 4, 7)), rng.normal(size=(2, 5, 4, 6))
 output, _ = ref.attend(q, k, v)
-for b, t, h in np.ndindex(2, 3, 4):
-    assert np.allclose(output[b, t, h], ref.attend_one(q[b, t, h], k[b, :, h], v[b, :, h]), rtol=1e-13)
-print("one query at a time and all at once agree")
+assert all(np.allclose(output[b, t, h], ref.attend_one(q[b, t, h], k[b, :, h], v[b, :, h])) for b, t, h in np.ndindex(2, 3, 4))
+print("all queries of all heads at once and one by one agree")
 
 # %% [markdown]
 # ## What it does
 #
-# **Why divide by $\sqrt d$?** Queries and keys of independent unit-variance numbers: their product has variance $d$. Measure how evenly 32 keys share the weight, and how much gradient passes.
+# **Why divide by $\sqrt d$?** Products of $d$ random numbers add up to a variance of $d$. What does a softmax make of that? Two measures: the entropy of the weights (1 is uniform, 0 is one key
+# alone) and the size of the softmax's Jacobian, through which every gradient has to pass.
 
 
 # %%
-def entropy_and_slope(scores):
-    p = masked_softmax(scores)
-    entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(-1).mean() / np.log(scores.shape[-1])
-    squares = (p**2).sum(-1)  # ‖diag(p) − p pᵀ‖², the softmax's Jacobian, is Σp² − 2Σp³ + (Σp²)²
-    return entropy, np.sqrt(np.maximum(squares - 2 * (p**3).sum(-1) + squares**2, 0)).mean()
+def spread(q, k):
+    """Normalised entropy of the weights, and norm of the Jacobian ∂weights/∂scores, averaged over queries."""
+    _, p = ref.attend(q, k, k)
+    entropy = -np.sum(p * np.log(np.maximum(p, 1e-300)), axis=-1) / np.log(p.shape[-1])
+    jacobian = p[..., :, None] * (np.eye(p.shape[-1]) - p[..., None, :])
+    return entropy.mean(), np.sqrt((jacobian**2).sum(axis=(-2, -1))).mean()
 
 
-sizes, measured = (4, 16, 64, 256, 1024), []
-for d in sizes:
-    products = np.einsum("td,tsd->ts", rng.normal(size=(1000, d)), rng.normal(size=(1000, 32, d)))
-    measured.append((*entropy_and_slope(products), *entropy_and_slope(products / np.sqrt(d)), products.var() / d))
-e_raw, s_raw, e_scaled, s_scaled, variance = np.transpose(measured)
+sizes = (4, 16, 64, 256, 1024)
+drawn = [(rng.normal(size=(200, 10, 1, d)), rng.normal(size=(200, 32, 1, d))) for d in sizes]
+variances = [np.einsum("bthd,bshd->bhts", q, k).var() / d for d, (q, k) in zip(sizes, drawn)]
+scaled = np.array([spread(q, k) for q, k in drawn])
+unscaled = np.array([spread(q * np.sqrt(d), k) for d, (q, k) in zip(sizes, drawn)])
+print("variance of q·k over d:", np.round(variances, 1))
+assert 0.9 < min(variances) and max(variances) < 1.1
 
 # %%
-fig, axes = plt.subplots(1, 2, figsize=(8, 2.8))
-for ax, raw, scaled, name in zip(axes, (e_raw, s_raw), (e_scaled, s_scaled), ("entropy / log s", "size of the Jacobian")):
-    ax.semilogx(sizes, raw, label="q·k")
-    ax.semilogx(sizes, scaled, label="q·k / √d")
+fig, axes = plt.subplots(1, 2, figsize=(7.5, 2.9))
+for ax, column, name in zip(axes, (0, 1), ("normalised entropy", "norm of the Jacobian")):
+    ax.semilogx(sizes, scaled[:, column], base=2, label=r"divided by $\sqrt{d}$")
+    ax.semilogx(sizes, unscaled[:, column], base=2, label="not divided")
     ax.set(xlabel="key size d", ylabel=name, ylim=(0, None))
-    ax.legend()
+axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# Unscaled, wide heads become one-hot at the start and pass almost no gradient; divided by $\sqrt d$ they behave the same at every size.
+# Undivided, a wide head starts with nearly all weight on one key and passes little gradient: it cannot learn to look elsewhere. Divided, it starts the same at every width.
 
 # %%
-print(
-    "variance / d:",
-    variance.round(1).tolist(),
-    " entropy unscaled:",
-    e_raw.round(1).tolist(),
-    " scaled:",
-    e_scaled.round(1).tolist(),
-)
-assert np.allclose(variance, 1, atol=0.05)
-assert e_raw[-1] < 0.1 and s_raw[-1] < 0.1 and np.ptp(e_scaled) < 0.1 and np.ptp(s_scaled) < 0.1
+assert np.ptp(scaled[1:], axis=0).max() < 0.02 and (scaled[1:, 0] > 0.85).all()
+assert unscaled[-1, 0] < 0.05 and unscaled[-1, 1] < scaled[-1, 1] / 3
 
 # %% [markdown]
-# **Why more than one head?** The paper's Table 3 (A) compares head counts at equal size: 1 head 24.9 BLEU, 8 heads 25.8. In miniature: each position must copy the token *before* it and the token *three after*
-# it. One softmax makes one mixture; two places need two. The number of parameters is the same for every head count.
+# **Why several heads?** In the paper's Table 3, row (A), one head of full width translates worse than eight narrow ones of the same total cost: 24.9 BLEU against 25.8. A small task shows
+# why: from one attention layer, each position must report **two** tokens, the one before it and the one three after it.
 
 # %%
-V, T, M = 16, 16, 64
+n, m = 16, 64
 
 
-class CopyTwo(keras.Model):
+class Copier(keras.Model):
     def __init__(self, heads):
         super().__init__()
-        start = keras.initializers.RandomNormal(stddev=1.0, seed=1)
-        self.tokens, self.positions = (keras.layers.Embedding(V, M, embeddings_initializer=start) for _ in range(2))
-        self.attention = MultiHeadAttention(heads, M // heads, use_bias=False)
-        self.logits = keras.layers.Dense(2 * V)
+        normal = keras.initializers.RandomNormal(stddev=1.0)
+        self.token, self.place = (keras.layers.Embedding(n, m, embeddings_initializer=normal) for _ in range(2))
+        self.attention = MultiHeadAttention(num_heads=heads, key_dim=m // heads)
+        self.logits = keras.layers.Dense(2 * n)
 
-    def call(self, ids):
-        x = self.tokens(ids) + self.positions(keras.ops.arange(T))
-        return keras.ops.reshape(self.logits(self.attention(x, x)), (-1, T, 2, V))
-
-
-def targets(ids):
-    return np.stack([np.roll(ids, 1, axis=1), np.roll(ids, -3, axis=1)], axis=-1)
+    def call(self, ids, return_attention_scores=False):
+        x = self.token(ids) + self.place(keras.ops.arange(n))
+        heads, scores = self.attention(x, x, return_attention_scores=True)
+        logits = keras.ops.reshape(self.logits(heads), (-1, n, 2, n))
+        return (logits, scores) if return_attention_scores else logits
 
 
 # %%
-def train(heads, steps=300):
+ids = rng.integers(0, n, (19_200 + 512, n))
+answers = np.stack([np.roll(ids, 1, axis=1), np.roll(ids, -3, axis=1)], axis=-1)
+accuracy, maps, parameters = {}, {}, set()
+for heads in (1, 2, 8):
     keras.utils.set_random_seed(0)
-    model, ids = CopyTwo(heads), rng.integers(0, V, (64 * steps, T))
+    model = Copier(heads)
     model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(ids, targets(ids), batch_size=64, verbose=0)
-    test = rng.integers(0, V, (256, T))
-    return (model.predict(test, verbose=0).argmax(-1) == targets(test)).mean(), model.count_params()
+    model.fit(ids[:-512], answers[:-512], batch_size=64, verbose=0)
+    logits, scores = model(ids[-512:], return_attention_scores=True)
+    accuracy[heads] = np.mean(np.argmax(logits, axis=-1) == answers[-512:])
+    maps[heads] = np.mean(scores, axis=0)
+    parameters.add(model.count_params())
 
-
-heads = (1, 2, 8)
-accuracy, parameters = np.transpose([train(h) for h in heads])
+print(f"{parameters.pop()} parameters each; accuracy:", {heads: round(float(a), 1) for heads, a in accuracy.items()})
+assert not parameters and accuracy[1] < 0.65 and min(accuracy[2], accuracy[8]) > 0.97
 
 # %%
-fig, ax = plt.subplots(figsize=(5, 2.6))
-ax.bar([str(h) for h in heads], accuracy, color=figures.COLOURS[0])
-ax.axhline(1 / V, color="black", linestyle="--", marker="none", label="guessing")
-ax.set(xlabel="heads h", ylabel="accuracy", ylim=(0, 1.05))
-ax.legend()
+fig, axes = plt.subplots(1, 3, figsize=(8.5, 2.9), sharey=True)
+pictures = (maps[1][0], maps[2][0], maps[2][1])
+for ax, picture, title in zip(axes, pictures, ("the only head", "two heads: the first", "two heads: the second")):
+    figures.attention_map(ax, picture, title=title, largest=1)
+    ax.label_outer()
 plt.show()
 
 # %% [markdown]
-# One head gets about half right, however long it trains; two are enough, and eight do as well.
+# One softmax is one distribution. A lone head has to put two tokens into one average, which does not say which was which: a guess is right half the time, and always when both are equal, so
+# $\tfrac12 \cdot \tfrac{15}{16} + \tfrac1{16} = \tfrac{17}{32}$. Two heads look at one place each.
 
 # %%
-print("heads that copy both tokens:", [h for h, a in zip(heads, accuracy) if a > 0.97], " same size:", len(set(parameters)) == 1)
-assert accuracy[0] < 0.65 and (accuracy[1:] > 0.97).all() and len(set(parameters)) == 1
+offsets = [np.eye(n)[(np.arange(n) + shift) % n] for shift in (-1, 3)]
+assert abs(accuracy[1] - 17 / 32) < 0.02
+assert sorted(max(range(2), key=lambda i: (head * offsets[i]).sum()) for head in maps[2]) == [0, 1]
+assert all(max((head * offset).sum(axis=-1).mean() for offset in offsets) > 0.9 for head in maps[2])
 
 # %% [markdown]
-# **What do real heads do?** Layer 0 of all-MiniLM-L6-v2, a model with 12 heads trained on a billion sentence pairs, on the sentence from above.
+# **What do the heads of a real model ask?** Layer 0 of MiniLM, a small BERT that was trained on a billion pairs of sentences, reads a sentence with repeated words. For each of its twelve heads: how much
+# weight do queries give, on average, to the token before, to themselves, and so on?
 
 # %%
-model = pretrained.load()
-pieces = pretrained.wordpieces(model, "the cat sat on the mat because it was warm .")
-x = pretrained.embed(model, pieces)
-_, weights = ref.multi_head_attention(x, x, pretrained.attention_weights(model, layer=0))
-real = weights[0]
-looks = {
-    "the token before": np.array([np.diagonal(head, -1).mean() for head in real]),
-    "itself": np.array([np.diagonal(head).mean() for head in real]),
-    "[SEP]": real[:, :, -1].mean(axis=1),
-}
+minilm = pretrained.load()
+weights = pretrained.attention_weights(minilm, layer=0)
+
+
+def look(pieces):
+    """The weights `(h, t, s)`, and for each head its average weight on six kinds of keys."""
+    x, n = pretrained.embed(minilm, pieces), len(pieces)
+    attention = ref.multi_head_attention(x, x, weights)[1][0]
+    kinds = {"previous": np.eye(n, k=-1), "itself": np.eye(n), "next": np.eye(n, k=1)}
+    kinds |= {"[CLS]": np.tile(np.eye(n)[0], (n, 1)), "[SEP]": np.tile(np.eye(n)[-1], (n, 1))}
+    kinds["same word\nelsewhere"] = np.equal.outer(pieces, pieces) & ~np.eye(n, dtype=bool)
+    rows = {kind: keys.any(axis=-1) for kind, keys in kinds.items()}  # queries that have such a key
+    return attention, {kind: (attention * keys).sum(-1)[:, rows[kind]].mean(-1) for kind, keys in kinds.items()}
+
+
+pieces = pretrained.wordpieces(minilm, "the cat saw the dog and the dog saw the cat .")
+attention, share = look(pieces)
 
 # %%
-fig, axes = plt.subplots(1, 3, figsize=(10, 3.6))
-for ax, (what, by_head) in zip(axes, looks.items()):
-    head = by_head.argmax()
-    figures.attention_map(ax, real[head], pieces, pieces, f"head {head}: {what}")
+fig, axes = plt.subplots(1, 3, figsize=(9.5, 3.6), width_ratios=(1, 1.2, 1.2))
+table = np.stack(list(share.values()), axis=-1)
+figures.attention_map(axes[0], table, range(12), list(share), "weight by kind of key\n(brightest: 0.5 and more)", largest=0.5)
+axes[0].set_ylabel("head h")
+for ax, head in zip(axes[1:], (2, 8)):
+    title = f"head {head}: query t, key s\n(brightest: {attention[head].max():.1f})"
+    figures.attention_map(ax, attention[head], pieces, pieces, title)
 plt.show()
 
 # %% [markdown]
-# Head 2 reads the token before, and nothing else: a copy head, as in the miniature. Head 8 is the one that looks most at its own token, well over twice an even share; and head 0 rests on `[SEP]` with
-# twice an even share. These two are tendencies, not rules.
+# Head 2 gives the previous token practically everything. Head 8 looks for the same word elsewhere, and from "cat" just as much for "dog". Head 9 rests on `[CLS]`. No head of this layer looks mostly at itself or at `[SEP]`; most
+# spread widely.
 
 # %%
-even = 1 / len(pieces)
-best = {what: int(by_head.argmax()) for what, by_head in looks.items()}
-print(best)
-assert best == {"the token before": 2, "itself": 8, "[SEP]": 0}
-assert looks["the token before"][2] > 0.99 and looks["itself"][8] > 2.5 * even and looks["[SEP]"][0] > 2 * even
+kinds = {name.split("\n")[0]: values for name, values in share.items()}
+assert attention[2][np.arange(1, len(pieces)), np.arange(len(pieces) - 1)].min() > 0.99
+assert kinds["same word"].argmax() == 8 and kinds["same word"][8] > 3 * np.delete(kinds["same word"], 8).max()
+cat, dog = (np.array(pieces) == animal for animal in ("cat", "dog"))
+assert attention[8][cat][:, dog].mean() > 0.9 * attention[8][cat][:, cat].mean()
+assert kinds["[CLS]"].argmax() == 9 and max(kinds["itself"].max(), kinds["[SEP]"].max()) < 0.2
+
+# %% [markdown]
+# Which of them reads **places**, and which reads **words**? Shuffle the sentence. Head 2 still looks at the previous token, whatever it is; head 8 finds its words wherever they went. Head 2 can do so
+# only because positions were *added* to the words: attention itself has no sense of order, and gives shuffled input the same outputs, shuffled.
+
+# %%
+order = [0, *rng.permutation(np.arange(1, len(pieces) - 1)), len(pieces) - 1]
+again, share_again = look([pieces[i] for i in order])
+assert again[2].diagonal(-1).min() > 0.99 and share_again["same word\nelsewhere"].argmax() == 8
+
+x = pretrained.embed(minilm, pieces)
+output, _ = ref.multi_head_attention(x, x, weights)
+assert np.allclose(ref.multi_head_attention(x[:, order], x[:, order], weights)[0], output[:, order])
 
 # %% [markdown]
 # ## Does the layer agree?
 #
-# The last case is layer 0 of the real model, on two real sentences.
+# The last row is that real layer, with its own weights, on two real sentences.
 
 # %%
 errors = figures.agreement_plot(CHAPTER)
-
-# %%
-assert all(error < TOLERANCE[dtype] for by_dtype in errors.values() for dtype, error in by_dtype.items())
+assert all(error <= TOLERANCE[dtype] for by_dtype in errors.values() for dtype, error in by_dtype.items())
 print("layer and reference agree in", ", ".join(TOLERANCE))
 
 # %% [markdown]
 # ## Where it breaks
 #
-# **A flag that changes the numbers.** Ask Keras's own layer for its scores, in order to plot them, and a query that may attend to nothing gets another output: without scores the mean of the values, with
-# scores zero. (Its two paths treat such a row differently.)
+# **A flag that changes the numbers.** You want to see the weights, so you ask `keras.layers.MultiHeadAttention` for them. Keras then takes another path through its code; and where a query may attend
+# to nothing, the two paths disagree about the *output*.
 
 # %%
-x, nothing = rng.normal(size=(1, 3, 8)).astype("float32"), np.zeros((1, 3, 3), bool)
-
-
-def change_by_asking(layer):
-    plain, (asked, _) = layer(x, x, attention_mask=nothing), layer(x, x, attention_mask=nothing, return_attention_scores=True)
-    return np.abs(np.asarray(plain) - np.asarray(asked)).max()
-
-
-keras.utils.set_random_seed(0)
-theirs, ours = (change_by_asking(kind(num_heads=2, key_dim=4)) for kind in (keras.layers.MultiHeadAttention, MultiHeadAttention))
-print("Keras changes its output:", theirs > 1e-3, " ours:", ours > 0)
-assert theirs > 1e-3 and ours == 0
+x = rng.normal(size=(1, 3, 8)).astype("float32")
+mask = np.array([[[True, True, False], [True, False, True], [False, False, False]]])
+theirs, ours = keras.layers.MultiHeadAttention(num_heads=2, key_dim=4), MultiHeadAttention(num_heads=2, key_dim=4)
+for layer in (theirs, ours):
+    layer(x, x)
+ours.set_weights(theirs.get_weights()[:8])
+change = {}
+for name, layer in (("Keras", theirs), ("ours", ours)):
+    with_scores, _ = layer(x, x, attention_mask=mask, return_attention_scores=True)
+    change[name] = np.abs(with_scores - layer(x, x, attention_mask=mask)).max(axis=-1)[0] > 1e-5
+    print(f"{name:>5}: asking for scores changes the output of queries", np.flatnonzero(change[name]))
 
 # %% [markdown]
-# **Differs from the paper.** Ours gives zeros either way, which the paper leaves open; projections may have biases.
+# Without scores, Keras gives that query the mean of all values, padding included; with them, zeros. Ours gives zeros both times.
+
+# %%
+assert change["Keras"].tolist() == [False, False, True] and not change["ours"].any()
+mean = np.asarray(theirs(x, x, attention_mask=np.zeros((1, 3, 3), bool)))
+values = into_heads(x.astype("float64"), weights_of(ours, ref.AttentionWeights).value).mean(axis=1)
+expected = np.einsum("bhe,hem->bm", values, weights_of(ours, ref.AttentionWeights).attention_output.kernel)
+assert np.allclose(mean, expected[:, None], atol=1e-5) and np.allclose(ours(x, x, attention_mask=mask)[0, 2], 0)
+
+# %% [markdown]
+# **Token ids as a mask.** Many implementations add $(1 - \mathrm{mask}) \cdot (-10^9)$ to the scores. A mask with a 2 in it, such as ids or segments passed by mistake, then gives a *bonus* of $10^9$.
+
+# %%
+scores, ids_as_mask = np.zeros(3), np.array([2, 1, 0])
+added = masked_softmax(scores + (1.0 - ids_as_mask) * -1e9)
+print("added:", added, " boolean:", masked_softmax(scores, ids_as_mask != 0))
+assert added.tolist() == [1, 0, 0]
+
+# %% [markdown]
+# **Differs from the paper.** Projections have biases; a query that may attend to nothing gets zeros, then the output's bias, which the paper leaves open; and attention may run over several axes at once.
 #
 # ## What it costs
 #
-# Projections take $t\,m\,h\,d$ multiply-adds each, four of them; scores and mixture $t\,s\,h\,d$ each. Here $s = t$ and $h\,d = m$.
+# For each example, with $n$ tokens on both sides and $e = d$: four projections of $n\,m\,h\,d$ multiply-adds, and $h\,n^2 d$ twice, for scores and for the mixture. We count what the reference does.
 
 
 # %%
-def multiply_adds(t, m):
-    """Four projections, scores, mixture: by formula."""
-    return 4 * t * m * m, 2 * t * t * m
+def count(n, m, h, d):
+    """Multiply-adds of every einsum in one call of the reference."""
+    counted, einsum = [], np.einsum
+
+    def counting(equation, *arrays):
+        result, (left, right) = einsum(equation, *arrays), equation.replace("...", "").split("->")
+        size = {axis: s for term, array in zip(left.split(","), arrays) for axis, s in zip(term[::-1], array.shape[::-1])}
+        counted.append(result.size * np.prod([size[axis] for axis in set(size) - set(right)]))
+        return result
+
+    layer, x = MultiHeadAttention(h, d), np.ones((1, n, m))
+    layer.build(x.shape, x.shape)
+    with patch.object(np, "einsum", counting):
+        _, attention = ref.multi_head_attention(x, x, weights_of(layer, ref.AttentionWeights))
+    return sum(counted), layer.count_params(), attention.nbytes
 
 
-def counted(t, h, d):
-    """The same, from the sizes of what the reference multiplies: outputs times the axis that is summed away."""
-    m, scores, heads = h * d, h * t * t, t * h * d
-    return 3 * heads * m + t * m * (h * d), scores * d + heads * t
-
-
-assert all(sum(multiply_adds(t, 8 * 64)) == sum(counted(t, 8, 64)) for t in (16, 512, 4096))
-layer = MultiHeadAttention(num_heads=8, key_dim=64)
-layer.build((1, 1, 512), (1, 1, 512))
-assert layer.count_params() == 4 * 512 * 512 + 4 * 512
-print("parameters, 8 heads of 64:", layer.count_params())
+n, m, h, d = 11, 24, 3, 8
+formula = (4 * n * m * h * d + 2 * h * n**2 * d, 4 * m * h * d + 3 * h * d + m, 8 * h * n**2)
+assert count(n, m, h, d) == formula
+print(f"multiply-adds, parameters, bytes of attention weights: {formula}")
 
 # %%
-lengths = 2 ** np.arange(6, 14)
+m, h, d = 384, 12, 32
+lengths = 2 ** np.arange(5, 14)
 fig, ax = plt.subplots()
-ax.loglog(lengths, [multiply_adds(t, 512)[0] for t in lengths], label="projections")
-ax.loglog(lengths, [multiply_adds(t, 512)[1] for t in lengths], label="scores and mixture")
-ax.set(xlabel="length t", ylabel="multiply-adds", title="m = 512: they meet at t = 2 m")
+ax.loglog(lengths, 4 * lengths * m * h * d, base=2, label="projections")
+ax.loglog(lengths, 2 * h * lengths**2 * d, base=2, label="scores and mixture")
+ax.axvline(2 * m, color="black", linestyle=":", marker="none", label="n = 2 m")
+ax.set(xlabel="length n", ylabel="multiply-adds", title="one attention layer of MiniLM's size")
 ax.legend()
 plt.show()
-assert multiply_adds(1024, 512)[0] == multiply_adds(1024, 512)[1]
+assert 4 * (2 * m) * m * h * d == 2 * h * (2 * m) ** 2 * d
 
 # %% [markdown]
+# Up to $n = 2m$ tokens the projections cost more; after that, the square does. Most of the lessons on long sequences are about that line.
+#
 # ## Exercises
 #
-# **1** (easy, 10 minutes). Attention of one query without any loop.
+# **1** (easy, 10 minutes). Write equation (1) for one query: `q` is `(d,)`, `k` is `(s, d)`, `v` is `(s, e)`.
 
 
 # %%
-def attend_one(q, k, v):
+def my_attend_one(q, k, v):
     return None  # your turn
 
 
-_ = check(ref.attend_one, attend_one, {"q": (7,), "k": (5, 7), "v": (5, 13)})
+_ = check(ref.attend_one, my_attend_one, {"q": (4,), "k": (5, 4), "v": (5, 3)})
 
 # %% [markdown]
-# <details><summary>Hint</summary>k @ q are all scores at once.</details>
-# <details><summary>Solution</summary><code>masked_softmax(k @ q / np.sqrt(len(q))) @ v</code></details>
+# <details><summary>Hint</summary>Scores are <code>k @ q</code>, divided; then exponentials over their sum.</details>
+# <details><summary>Solution</summary><code>p = np.exp(k @ q / np.sqrt(len(q))); return p / p.sum() @ v</code></details>
 #
-# **2** (medium, 10 minutes). Show that shuffled keys change nothing: return the output for keys and values in the order `order`.
+# **2** (medium, 10 minutes). Multi-query attention: heads have queries `(b, t, h, d)` of their own, but share keys `(b, s, d)` and values `(b, s, e)`. Return output and weights.
 
 
 # %%
-def shuffled(q, k, v, order):
+def multi_query(q, k, v):
     return None  # your turn
 
 
-_ = check(
-    lambda q, k, v, order: ref.attend(q, k, v)[0],
-    shuffled,
-    {"q": (1, 3, 2, 4), "k": (1, 5, 2, 4), "v": (1, 5, 2, 6), "order": [4, 2, 0, 1, 3]},
-)
+def shared(q, k, v):
+    return ref.attend(q, *(np.repeat(x[:, :, None], q.shape[2], axis=2) for x in (k, v)))
+
+
+_ = check(shared, multi_query, {"q": (2, 3, 4, 7), "k": (2, 5, 7), "v": (2, 5, 6)})
 
 # %% [markdown]
-# <details><summary>Hint</summary>Both k and v have to be indexed along s.</details>
-# <details><summary>Solution</summary><code>ref.attend(q, k[:, order], v[:, order])[0]</code></details>
+# <details><summary>Hint</summary>Nothing has to be repeated: leave <code>h</code> out of two terms of <code>attend</code>'s einsums.</details>
+# <details><summary>Solution</summary><code>p = masked_softmax(np.einsum("bthd,bsd-&gt;bhts", q, k) / np.sqrt(q.shape[-1])); return np.einsum("bhts,bse-&gt;bthe", p, v), p</code></details>
 #
-# **3** (harder, 15 minutes). Fold the output projection into the values: equation (2) is a sum over heads. Return the output from `heads` of shape (b, t, h, e) and the kernel (h, e, m), by a loop over heads.
+# **3** (harder, 20 minutes). Keys arrive one at a time and there is no room to keep their scores. Compute `attend_one` in a single pass, with a running peak, total and mixture.
 
 
 # %%
-def sum_over_heads(heads, kernel):
+def streaming(q, k, v):
     return None  # your turn
 
 
-_ = check(
-    lambda heads, kernel: np.einsum("bthe,hem->btm", heads, kernel), sum_over_heads, {"heads": (2, 3, 4, 5), "kernel": (4, 5, 7)}
-)
+_ = check(ref.attend_one, streaming, {"q": (4,), "k": (9, 4), "v": (9, 3)})
 
 # %% [markdown]
-# <details><summary>Hint</summary>Concatenation followed by one matrix is a sum of smaller products.</details>
-# <details><summary>Solution</summary><code>sum(heads[:, :, h] @ kernel[h] for h in range(len(kernel)))</code></details>
+# <details><summary>Hint</summary>When the peak rises from <code>a</code> to <code>b</code>, multiply total and mixture by <code>exp(a - b)</code>.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def streaming(q, k, v):
+#     peak, total, mixture = -np.inf, 0.0, 0.0
+#     for k_s, v_s in zip(k, v):
+#         score = q @ k_s / np.sqrt(len(q))
+#         new = max(peak, score)
+#         shrink, weight = np.exp(peak - new), np.exp(score - new)
+#         peak, total, mixture = new, shrink * total + weight, shrink * mixture + weight * v_s
+#     return mixture / total
+# ```
+# </details>
 #
 # ## Summary
 #
-# - One query weighs all keys by how well they fit and mixes their values; distance costs nothing.
-# - $\sqrt d$ keeps the softmax from choosing before it has learned; a head is one mixture, so two places need two heads.
-# - A query that may attend to nothing gets zeros, and asking for scores changes nothing.
+# - Attention mixes positions with weights that are computed from the example; dividing by $\sqrt d$ keeps those weights soft enough to learn.
+# - One head is one average. Several heads read several places, for the same parameters and the same multiply-adds.
+# - It has no sense of order, costs the square of the length, and the output must not depend on whether you ask for the weights.
 #
-# **Further reading.** [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762): Table 3 for heads and sizes. [Clark et al., 2019](https://arxiv.org/abs/1906.04341): what BERT's heads look at.
-# [Michel et al., 2019](https://arxiv.org/abs/1905.10650): how many of them are needed.
+# **Further reading.** [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762): the paper; section 3.2.1 has the $\sqrt d$ in a footnote. [Clark et al., 2019](https://arxiv.org/abs/1906.04341): what
+# BERT's heads look at. [Shazeer, 2019](https://arxiv.org/abs/1911.02150): exercise 2, for fast decoding. [Dao et al., 2022](https://arxiv.org/abs/2205.14135): exercise 3, made fast on real hardware.

@@ -14,7 +14,8 @@
 # Each chapter is one mechanism: a lesson here, a NumPy reference to read beside the paper (`reference/`), and a production Keras layer (`layers/`). The lesson asks what
 # goes wrong without the mechanism, works one case by hand, measures the paper's claim at small scale, and checks that reference and layer compute the same numbers.
 #
-# Read them in order, or begin anywhere: the first cell of each lesson says what you need to know. Run the cells yourself, and answer the exercises before unfolding the solutions.
+# Read them in order, or begin anywhere: the first cell of each lesson says what you need to know. `make lab` opens them; run the cells
+# yourself with Shift-Enter, and answer the exercises before unfolding the solutions.
 
 # %%
 from IPython.display import Markdown

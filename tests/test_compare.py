@@ -14,7 +14,7 @@ import pytest
 from jaxtyping import Float
 from numpy import ndarray as Array
 
-from crosscheck import catalogue, compare
+from crosscheck import catalogue, compare, page
 from crosscheck.__main__ import DTYPES, main
 from crosscheck.case import TOLERANCE, Case
 from crosscheck.catalogue import PARTS, Chapter
@@ -43,6 +43,13 @@ class Broken(Scale):
         raise ValueError("no <b>luck</b>\nat all")
 
 
+class ScaleWithoutSlope(Scale):
+    """Right numbers, but what `where` does not choose makes their slope 0 · ∞."""
+
+    def call(self, x):
+        return keras.ops.where(x == x, super().call(x), keras.ops.log(0 * x))
+
+
 def case(name, layer=Scale, **options):
     return Case(name, layer, lambda rng: {"x": rng.normal(size=(2, 3))}, ScaleWeights, lambda w, x: x * w.scale, **options)
 
@@ -54,6 +61,7 @@ def chapter(number, name, *cases):
 GOOD = (case("first/plain"), case("first/mixed-up"))
 WRONG = case("second/wrong", lambda dtype: Scale(1.01, dtype=dtype))
 NAN = case("second/nan", lambda dtype: Scale(np.nan, dtype=dtype))
+NAN_SLOPE = case("second/nan-slope", ScaleWithoutSlope, skips={"xla": "compiled or not, it is NaN"})
 STOPS = case("second/stops", Broken)
 SKIPPED = case("third/text", Broken, dtypes=(), skips={"gradient": "text has no slope", "xla": "text does not compile"})
 
@@ -136,34 +144,43 @@ def test_the_table_fits_80_columns_and_has_no_control_characters_when_piped(run)
 
 @pytest.mark.parametrize("faulty", [WRONG, NAN], ids=lambda case: case.name)
 def test_a_wrong_number_or_none_at_all_is_out_of_tolerance_and_status_1(run, faulty):
-    status, out, found, page = run(*GOOD, faulty)
+    status, out, found, html = run(*GOOD, faulty)
     assert status == 1
     assert f"2 of 3 cases agree on tensorflow; out of tolerance: {faulty.name}" in out
     assert [one["verdict"] for one in found["cases"]] == ["agrees", "agrees", "out of tolerance"]
     (line,) = [line for line in out.splitlines() if line.split()[:1] == [faulty.name.split("/")[1]]]
     assert line.count("✗") >= 3  # 1.01 is near enough for bfloat16
-    assert "✗" in Page(page).text
+    assert "✗" in Page(html).text
+
+
+def test_a_gradient_that_is_not_a_number_is_out_of_tolerance_though_the_outputs_agree(run):
+    status, out, found, html = run(*GOOD, NAN_SLOPE)
+    assert status == 1
+    assert "out of tolerance: second/nan-slope" in out
+    assert found["cases"][2]["gradient"] == "nan"
+    assert all(error < TOLERANCE[dtype] for dtype, error in found["cases"][2]["errors"].items())
+    assert "✗ nan" in html
 
 
 def test_a_case_that_raises_is_named_and_the_others_still_run(run):
-    status, out, found, page = run(STOPS, *GOOD)
+    status, out, found, html = run(STOPS, *GOOD)
     assert status == 1
     assert "✗ second/stops raised ValueError: " in out
     assert "no <b>luck</b> at all" in " ".join(out.split())
     assert "2 of 3 cases agree on tensorflow; raised: second/stops" in out
     assert [one["verdict"] for one in found["cases"]] == ["raised", "agrees", "agrees"]
     assert set(found["cases"][0]["raised"]) == set(compare.LIMITS)
-    assert "no <b>luck</b> at all" in " ".join(Page(page).text.split())
+    assert "no <b>luck</b> at all" in " ".join(Page(html).text.split())
 
 
 def test_what_was_not_measured_is_not_said_to_agree(run):
-    status, out, found, page = run(*GOOD, SKIPPED)
+    status, out, found, html = run(*GOOD, SKIPPED)
     assert status == 0
     assert "2 of 3 cases agree on tensorflow; not measured: third/text" in out
     assert "third/text was not measured: text has no slope" in out
     assert found["cases"][2]["verdict"] == "not measured"
     assert found["cases"][2]["gradient"] is None
-    assert "text has no slope" in page
+    assert "text has no slope" in html
 
 
 def test_a_case_that_jax_cannot_run_is_not_measured_there(monkeypatch, chapters):
@@ -255,51 +272,64 @@ def test_json_is_strict_and_complete(run):
 
 
 def test_the_page_has_every_case_every_limit_and_nothing_from_elsewhere(run):
-    *_, text = run(*GOOD, WRONG, NAN, STOPS, SKIPPED)
-    page = Page(text)
+    *_, html = run(*GOOD, WRONG, NAN, STOPS, SKIPPED)
+    parsed = Page(html)
     for name in ("plain", "mixed-up", "wrong", "nan", "stops", "text"):
-        assert page.text.split().count(name) >= 2  # beside the plot and in the table
+        assert parsed.text.split().count(name) >= 2  # beside the plot and in the table
     for limit in compare.LIMITS.values():
-        assert f"{limit:.0e}" in page.text.split()
-    assert "First & <co>" in page.text  # escaped, and so read as text
-    assert not [a for _, a in page.tags if "src" in a or a.get("href", "#")[0] != "#"]
-    assert not re.search(r"@import|url\(|http", text)
+        assert f"{limit:.0e}" in parsed.text.split()
+    assert "First & <co>" in parsed.text  # escaped, and so read as text
+    assert not [a for _, a in parsed.tags if "src" in a or a.get("href", "#")[0] != "#"]
+    assert not re.search(r"@import|url\(|http", html)
 
 
 def test_the_page_is_for_phones_and_for_ears(run):
-    *_, text = run(*GOOD, WRONG)
-    page = Page(text)
-    assert ("html", {"lang": "en"}) in page.tags
-    assert any(a.get("name") == "viewport" and "width=device-width" in a["content"] for _, a in page.tags)
-    assert "prefers-color-scheme: dark" in text
-    assert all(a.get("scope") in ("col", "row", "rowgroup") for tag, a in page.tags if tag == "th")
-    assert text.count('role="img"><title>') == 2  # a plot for each chapter
-    assert "<title>✗ Layers and references compared</title>" in text
+    *_, html = run(*GOOD, WRONG)
+    parsed = Page(html)
+    assert ("html", {"lang": "en"}) in parsed.tags
+    assert any(a.get("name") == "viewport" and "width=device-width" in a["content"] for _, a in parsed.tags)
+    assert "prefers-color-scheme: dark" in html
+    assert all(a.get("scope") in ("col", "row", "rowgroup") for tag, a in parsed.tags if tag == "th")
+    assert html.count('role="img"><title>') == 2  # a plot for each chapter
+    assert "<title>✗ Layers and references compared</title>" in html
 
 
 def test_the_plot_marks_each_error_where_it_stands(run):
-    *_, found, text = run(GOOD[0], WRONG)
-    uses = re.findall(r'<use class="(\w+)" href="#\1" x="([\d.]+)%" y="[\d.]+"><title>(\w+), (\w+): (\S+) ', text)
+    *_, found, html = run(GOOD[0], WRONG)
+    uses = re.findall(r'<use class="(\w+)" href="#\1" x="([\d.]+)%" y="[\d.]+"><title>(\w+), (\w+): (\S+) ', html)
     assert len(uses) == 2 * len(TOLERANCE)
     places = {(case, dtype): (float(x), error) for dtype, x, case, _, error in uses}
-    limits = dict(re.findall(r'<use class="limit (\w+)" href="#\1" x="([\d.]+)%"', text))
+    limits = dict(re.findall(r'<use class="limit (\w+)" href="#\1" x="([\d.]+)%"', html))
     for (name, dtype), (x, error) in places.items():
         beyond = error != "exact" and float(error) >= TOLERANCE[dtype]
         assert (x > float(limits[dtype])) == beyond, (name, dtype)
-    assert text.count('class="ring"') == sum(one >= TOLERANCE[d] for c in found["cases"] for d, one in c["errors"].items())
+    assert html.count('class="ring"') == sum(one >= TOLERANCE[d] for c in found["cases"] for d, one in c["errors"].items())
+
+
+def test_the_axis_is_logarithmic_from_end_to_end():
+    ends_and_middle = (
+        page.place(10.0**page.LEAST),
+        page.place(10.0**page.MOST),
+        page.place(10.0 ** ((page.LEAST + page.MOST) / 2)),
+    )
+    assert ends_and_middle == pytest.approx((page.LEFT, page.RIGHT, (page.LEFT + page.RIGHT) / 2))
+    assert page.place(1e-30) == page.LEFT
+    assert page.place(1e3) == page.place(np.inf) == page.place(np.nan) == page.RIGHT
 
 
 def test_an_exact_case_is_drawn_at_the_left_edge_and_labelled(run):
-    *_, found, text = run(case("first/same", dtypes=("float64",)))
+    *_, found, html = run(case("first/same", dtypes=("float64",)))
     assert found["cases"][0]["errors"] == {"float64": 0.0}
-    assert '<use class="float64" href="#float64" x="2.20%"' in text
-    assert ">exact</text>" in text
+    assert '<use class="float64" href="#float64" x="2.20%"' in html
+    assert ">exact</text>" in html
 
 
-def test_the_command_runs_on_jax_and_prints_nothing_else():
-    command = [sys.executable, "-m", "crosscheck", "--backend", "jax", "masked_softmax/masked"]
-    environment = {name: value for name, value in os.environ.items() if name not in ("KERAS_BACKEND", "PYTEST_CURRENT_TEST")}
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_command_runs_on_both_backends_and_prints_nothing_beside_its_table(backend):
+    command = [sys.executable, "-m", "crosscheck", "--backend", backend, "masked_softmax/masked"]
+    hidden = ("KERAS_BACKEND", "PYTEST_CURRENT_TEST", "TF_CPP_MIN_LOG_LEVEL")  # the last two silence TensorFlow too
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    assert "✓ 1 case agrees on jax" in ran.stdout
+    assert f"✓ 1 case agrees on {backend}" in ran.stdout
     assert ran.stderr == ""
