@@ -64,7 +64,9 @@ def read(folder):
     vocabulary = read_vocabulary(folder / "vocab.txt", config["vocab_size"])
     try:
         tensors = load_file(folder / "model.safetensors")
-    except (SafetensorError, TypeError) as error:  # the second for a dtype that NumPy does not have
+        if foreign := {tensor.dtype.name for tensor in tensors.values() if tensor.dtype.kind == "V"}:
+            raise TypeError(f"NumPy has no {', '.join(sorted(foreign))}")  # known to it only while a package lends it one
+    except (SafetensorError, TypeError) as error:
         raise ValueError(f"{folder / 'model.safetensors'} cannot be read: {error}") from error
     return Pretrained(folder, config, vocabulary, tensors)
 

@@ -3,7 +3,8 @@ r"""Which keys a query may attend to.
 Paper
     Vaswani et al. (2017), "Attention Is All You Need", section 3.2.3 (a position must not see later ones).
     https://arxiv.org/abs/1706.03762
-    Devlin et al. (2018), "BERT", section 3 (padding and segments). https://arxiv.org/abs/1810.04805
+    Krell et al. (2021), "Efficient Sequence Packing without Cross-contamination" (texts packed into one row must not see
+    each other). https://arxiv.org/abs/2107.02027
 
 Equations
     (1)  self-attention   M[b, t, s] = 1 where token s of example b is a token, 0 where it is padding
