@@ -205,7 +205,7 @@ h, lengths = 8, np.array([64, 128, 256, 512])
 exponentials = [masked_softmax(np.zeros((1, h, n, n), "float32")).size for n in lengths]
 assert exponentials == list(h * lengths**2)
 fig, ax = plt.subplots()
-ax.loglog(lengths, exponentials)
+ax.loglog(lengths, exponentials, base=2)
 ax.set(xlabel="length t = s", ylabel="exponentials", title="8 heads, one example")
 plt.show()
 
