@@ -18,7 +18,6 @@
 
 # %%
 import inspect
-from unittest.mock import patch
 
 import keras
 import matplotlib.pyplot as plt
@@ -27,6 +26,7 @@ import numpy as np
 from crosscheck import figures, pretrained
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.attention import CHAPTER
+from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
 from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
@@ -312,29 +312,17 @@ assert added.tolist() == [1, 0, 0]
 #
 # For each example, with $n$ tokens on both sides and $e = d$: four projections of $n\,m\,h\,d$ multiply-adds, and $h\,n^2 d$ twice, for scores and for the mixture. We count what the reference does.
 
-
 # %%
-def count(n, m, h, d):
-    """Multiply-adds of every einsum in one call of the reference."""
-    counted, einsum = [], np.einsum
-
-    def counting(equation, *arrays):
-        result, (left, right) = einsum(equation, *arrays), equation.replace("...", "").split("->")
-        size = {axis: s for term, array in zip(left.split(","), arrays) for axis, s in zip(term[::-1], array.shape[::-1])}
-        counted.append(result.size * np.prod([size[axis] for axis in set(size) - set(right)]))
-        return result
-
-    layer, x = MultiHeadAttention(h, d), np.ones((1, n, m))
-    layer.build(x.shape, x.shape)
-    with patch.object(np, "einsum", counting):
-        _, attention = ref.multi_head_attention(x, x, weights_of(layer, ref.AttentionWeights))
-    return sum(counted), layer.count_params(), attention.nbytes
-
-
 n, m, h, d = 11, 24, 3, 8
-formula = (4 * n * m * h * d + 2 * h * n**2 * d, 4 * m * h * d + 3 * h * d + m, 8 * h * n**2)
-assert count(n, m, h, d) == formula
-print(f"multiply-adds, parameters, bytes of attention weights: {formula}")
+layer, x = MultiHeadAttention(h, d), rng.normal(size=(1, n, m))
+layer.build(x.shape, x.shape)
+with multiply_adds() as counted:
+    _, attention = ref.multi_head_attention(x, x, weights_of(layer, ref.AttentionWeights))
+
+measured = sum(counted), layer.count_params(), attention.nbytes
+formula = 4 * n * m * h * d + 2 * h * n**2 * d, 4 * m * h * d + 3 * h * d + m, 8 * h * n**2
+assert measured == formula
+print(f"multiply-adds, parameters, bytes of attention weights: {measured}")
 
 # %%
 m, h, d = 384, 12, 32
