@@ -8,14 +8,13 @@ from keras import ops
 class LayerNorm(keras.layers.LayerNormalization):
     """`layer_norm` of `reference/normalization.py`, in at least float32.
 
-    Arguments and weights are those of `keras.layers.LayerNormalization`, which on JAX computes float64 in float32, and which
-    subtracts the mean only at the end, where little is left of a small variance around a large mean.
+    Arguments and weights are those of `keras.layers.LayerNormalization`, which on JAX computes float64 in float32.
     """
 
     def call(self, inputs):
         x = in_float32_at_least(inputs)
-        centred = x - ops.mean(x, axis=-1, keepdims=True)
-        inverse = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + self.epsilon)
+        centred = x - mean(x)
+        inverse = ops.rsqrt(mean(ops.square(centred)) + self.epsilon)
         x = centred * (inverse * ops.cast(self.gamma, x.dtype)) + ops.cast(self.beta, x.dtype)
         return ops.cast(x, self.compute_dtype)
 
@@ -29,8 +28,13 @@ class RMSNorm(keras.layers.RMSNormalization):
 
     def call(self, inputs):
         x = in_float32_at_least(inputs)
-        inverse = ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + self.epsilon)
+        inverse = ops.rsqrt(mean(ops.square(x)) + self.epsilon)
         return ops.cast(x * (inverse * ops.cast(self.scale, x.dtype)), self.compute_dtype)
+
+
+def mean(x):
+    """The mean along the last axis, which stays; `ops.mean` goes through float32 on JAX, in float64 too."""
+    return ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]
 
 
 def in_float32_at_least(x):
