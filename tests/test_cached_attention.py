@@ -232,6 +232,10 @@ def test_the_given_cache_is_not_changed(rng, step):
     assert given.keys() == cache.keys() and all(given[name] is part for name, part in cache.items())
     for name, part in copies.items():
         assert_array_equal(cache[name], part)
+    tensors = {name: tf.constant(part) for name, part in cache.items()}
+    given = dict(tensors)
+    layer.call(tf.constant(x), tf.constant(x), cache=given, decode_loop_step=step)  # without Keras, which hands on a copy
+    assert all(given[name] is part for name, part in tensors.items())
     kept = ref.Cache(**cache)
     ref.cached_attention(x, x, weights_of(layer, AttentionWeights), cache=kept, step=step)
     assert_array_equal(kept.key, copies["key"])
