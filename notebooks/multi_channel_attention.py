@@ -31,7 +31,7 @@ from crosscheck.exercises import check
 from crosscheck.weights import weights_of
 from layers.multi_channel_attention import MultiChannelAttention, VotingAttention
 from reference import multi_channel_attention as ref
-from reference.attention import AttentionWeights, attend
+from reference.attention import AttentionWeights, attend, attend_one
 from reference.projection import Projection
 
 figures.use_style()
@@ -120,8 +120,9 @@ q = np.array([2 * np.log(3), 0, 0, 0])
 k = np.stack([np.eye(4)[:2], np.eye(4)[2:]])
 v = np.array([[8.0, 4.0], [10.0, 30.0]])[..., None]
 answer = ref.attend_channels_one(q, k, v, np.array([0.9, 0.1]))
-print("mixed:", answer.round(3))
-assert np.isclose(answer.item(), 8.3)
+channels = [attend_one(q, *channel).item() for channel in zip(k, v)]
+print("channels:", np.round(channels, 3).tolist(), " mixed:", answer.round(3).item())
+assert np.allclose([*channels, answer.item()], [7, 20, 8.3])
 
 # %% [markdown]
 # Three documents $(1, 0)$, $(1, 0)$ and $(2, 1)$, with $q = k = e$: the first gets $1 + 2 = 3$ votes, the second as many, the third $2 + 2 = 4$. Its own $(2, 1) \cdot (2, 1) = 5$ does not count.
