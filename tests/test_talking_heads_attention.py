@@ -242,6 +242,16 @@ def test_it_has_the_arguments_of_multi_head_attention_and_two_more_weights(rng):
         assert inspect.signature(getattr(type(layer), method)) == inspect.signature(getattr(type(base), method))
 
 
+def test_biases_of_heads_of_size_one_stay_with_their_heads(rng):
+    """`keras.ops.add` would give them to the positions, of which there are as many here."""
+    layer = TalkingHeadsAttention(num_heads=H, key_dim=1, dtype="float64", bias_initializer="normal")
+    query = rng.normal(size=(B, H, M))
+    layer(query, query)
+    for dense in (layer.query_dense, layer.key_dense, layer.value_dense):
+        added = np.asarray(dense(query)) - np.einsum("btm,mhd->bthd", query, np.asarray(dense.kernel))
+        assert_allclose(added, np.broadcast_to(dense.bias, added.shape), rtol=1e-9)
+
+
 def test_one_head_talks_to_itself(rng):
     layer = TalkingHeadsAttention(num_heads=1, key_dim=D, dtype="float64")
     query = rng.normal(size=(B, T, M))
@@ -268,4 +278,4 @@ def test_what_does_not_fit_is_rejected_by_name(message, options, call):
 
 
 def test_every_way_to_call_it_is_a_case():
-    assert len(find_cases(["talking_heads_attention"])) >= 9
+    assert len(find_cases(["talking_heads_attention"])) >= 10

@@ -5,7 +5,7 @@ from functools import partial
 from crosscheck.case import Case
 from crosscheck.cases.attention import causal, cross, masked, masked_per_head, over_axes, with_key, with_scores
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import D, E, H, M, S, T
+from crosscheck.sizes import B, D, E, H, M, S, T
 from layers.talking_heads_attention import TalkingHeadsAttention
 from reference.attention import attention_over_axes
 from reference.self_attention_mask import causal_mask
@@ -16,6 +16,12 @@ LAYER = partial(TalkingHeadsAttention, num_heads=H, key_dim=D, value_dim=E)
 
 def without_dropout(rng):
     return masked(rng) | {"training": False, "return_attention_scores": True}
+
+
+def as_many_as_heads(rng):
+    """As many positions as heads, whose biases `(h, 1)` would fit the positions too."""
+    x = rng.normal(size=(B, H, M))
+    return {"query": x, "value": x, "return_attention_scores": True}
 
 
 def reference(
@@ -62,6 +68,7 @@ CHAPTER = Chapter(
         case("scores", LAYER, with_scores),
         case("no-bias", partial(LAYER, use_bias=False, output_shape=M + 2), masked),
         case("dropout-inactive", partial(LAYER, dropout=0.5, seed=1), without_dropout),
+        case("heads-of-size-one", partial(TalkingHeadsAttention, num_heads=H, key_dim=1), as_many_as_heads),
         Case(
             "talking_heads_attention/axes",
             partial(LAYER, attention_axes=(1, 2)),
