@@ -184,6 +184,16 @@ def test_this_layers_mask_holds_for_reused_heads_too(rng, dtype, reuse):
     assert_array_equal(layer(query, value, **call)[0], before)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_reused_weights_are_divided_in_float32_and_rounded_once(rng, dtype):
+    layer, query, value, given = make(rng, -1, dtype)
+    given = keras.ops.cast(given, dtype)
+    mask = rng.random((B, 1, T, S)) < 0.6
+    _, weights = layer(query, value, attention_mask=mask, reuse_attention_scores=given, return_attention_scores=True)
+    exact = ref.renormalised(np.asarray(keras.ops.cast(given, "float32")), mask)
+    assert_array_equal(*(keras.ops.cast(x, "float32") for x in (weights, keras.ops.cast(exact, dtype))))
+
+
 def test_a_mask_that_allows_everything_changes_nothing(rng):
     layer, query, value, given = make(rng, K)
     masked = layer(query, value, attention_mask=np.ones((B, T, S)), reuse_attention_scores=given)
