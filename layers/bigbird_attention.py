@@ -57,8 +57,9 @@ class BigBirdAttention(MultiHeadAttention):
     Differs from the Model Garden:
         Random blocks come from the whole sequence; there from its first 1,024 tokens. A row never sees a block twice; there the
         rows near the end may count keys twice. The graph is saved with the weights; there it changes with every construction, and
-        is drawn from NumPy's global generator, whose seed is set. Any length works; there it must be a multiple of the block size
-        and at least `max_rand_mask_length`, or indices are out of range. Dropout on the weights and a `(b, t)` mask exist.
+        is drawn from NumPy's global generator, whose seed is set. Any length works; there it must be a multiple of the block
+        size, and below 1,024 tokens indices are out of range unless `max_rand_mask_length` is that length. Dropout on the weights
+        works, and a `(b, t)` mask may be given as it is.
 
     Reference:
         [Zaheer et al., 2020](https://arxiv.org/abs/2007.14062), section 2 and appendix D.
@@ -96,13 +97,13 @@ class BigBirdAttention(MultiHeadAttention):
     def attend(self, q, k, v, mask, training):
         """Equation (1): the heads `(b, t, h, e)`; the mask is `(b, t)`, or None."""
         t, w = ops.shape(q)[1], self.from_block_size
-        n = block_count(t, w)
-        if isinstance(n, int) and n <= 5 + self.num_rand_blocks:
+        blocks = block_count(t, w)
+        if isinstance(blocks, int) and blocks <= 5 + self.num_rand_blocks:
             pairs = None if mask is None else ops.logical_and(mask[:, None, :, None], mask[:, None, None, :])
             return super().attend(q, k, v, pairs, training)[0]
 
-        n = n if isinstance(n, int) else ops.maximum(n, 2)  # a first and a last row
-        missing, real = n * w - t, mask
+        blocks = blocks if isinstance(blocks, int) else ops.maximum(blocks, 2)  # a first and a last row
+        missing, real = blocks * w - t, mask
         if mask is None and not (isinstance(missing, int) and missing == 0):
             real = ops.ones(ops.shape(q)[:2], "bool")
         q, k, v = (into_blocks(x, w, missing) for x in (q * self.key_dim**-0.5, k, v))
@@ -111,7 +112,7 @@ class BigBirdAttention(MultiHeadAttention):
         first, last = self.edge_rows(q, k, v, real, training)
         inner = self.inner_rows(q[:, :, 1:-1], k, v, real, training)
         heads = ops.concatenate([first, inner, last], axis=2)
-        heads = ops.reshape(heads, (ops.shape(q)[0], self.num_heads, n * w, self.value_dim))
+        heads = ops.reshape(heads, (ops.shape(q)[0], self.num_heads, blocks * w, self.value_dim))
         heads = ops.transpose(heads, (0, 2, 1, 3))[:, :t]
         return heads if mask is None else heads * ops.cast(mask[:, :, None, None], heads.dtype)
 
@@ -126,10 +127,10 @@ class BigBirdAttention(MultiHeadAttention):
 
     def edge_rows(self, q, k, v, real, training):
         """Equation (3): the first and the last row, `(b, h, 1, block, e)`, against all keys."""
-        b, h, n, w, _ = ops.shape(k)
+        b, h, blocks, w, _ = ops.shape(k)
         q = ops.concatenate([q[:, :, :1], q[:, :, -1:]], axis=3)
-        k, v = (ops.reshape(x, (b, h, 1, n * w, x.shape[-1])) for x in (k, v))
-        heads = self.mix(q, k, v, None if real is None else ops.reshape(real, (b, 1, 1, 1, n * w)), training)
+        k, v = (ops.reshape(x, (b, h, 1, blocks * w, x.shape[-1])) for x in (k, v))
+        heads = self.mix(q, k, v, None if real is None else ops.reshape(real, (b, 1, 1, 1, blocks * w)), training)
         return heads[:, :, :, :w], heads[:, :, :, w:]
 
     def mix(self, q, k, v, mask, training):
@@ -173,7 +174,7 @@ class BigBirdMasks(keras.layers.Layer):
 
     Computes `masks` of `reference/bigbird_attention.py`. `BigBirdAttention` takes them, or the `(b, t)` mask they were made of.
 
-    Axes: `b` batch, `t` position; `n` blocks of `block_size` tokens.
+    Axes: `b` batch, `t` position.
 
     Args:
         block_size: Tokens in a block; that of the layers that take the masks.
@@ -184,8 +185,8 @@ class BigBirdMasks(keras.layers.Layer):
 
     Returns:
         List of four tensors in the compute dtype, 1 where there is a token, or where query and key both are one: the windows of
-        rows 2 to n − 3 `(b, 1, n − 4, block_size, 3 · block_size)`, queries `(b, 1, t, 1)`, keys `(b, 1, 1, t)`, and blocks
-        `(b, n, block_size)`.
+        all blocks but two at each end `(b, 1, blocks − 4, block_size, 3 · block_size)`, queries `(b, 1, t, 1)`, keys
+        `(b, 1, 1, t)`, and blocks `(b, blocks, block_size)`.
 
     Raises:
         ValueError: for a block size below 1, and a mask that is not `(b, t)`.

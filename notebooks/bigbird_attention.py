@@ -36,7 +36,13 @@ from reference import bigbird_attention as ref
 figures.use_style()
 rng = np.random.default_rng(0)
 
+# %% [markdown]
+# ## The question
+#
+# The cheapest way out of the square is a window: each block of tokens looks at itself and at its two neighbours. A layer hands on what its keys knew already, so news travels. **How far in one, two and four layers?**
 
+
+# %%
 def parts(blocks, num_rand_blocks, rng):
     """One head's graph, taken apart: what is global, what is window, and the random rest."""
     graph = ref.block_graph(blocks, ref.draw(rng, 1, blocks, num_rand_blocks))[0]
@@ -45,12 +51,6 @@ def parts(blocks, num_rand_blocks, rng):
     return ends, window, graph & ~ends & ~window
 
 
-# %% [markdown]
-# ## The question
-#
-# The cheapest way out of the square is a window: each block of tokens looks at itself and at its two neighbours. A layer hands on what its keys knew already, so news travels. **How far in one, two and four layers?**
-
-# %%
 ends, window, random = parts(16, 3, rng)
 fig, axes = plt.subplots(1, 3, figsize=(8, 2.9), sharey=True)
 for ax, layers in zip(axes, (1, 2, 4)):
@@ -123,6 +123,7 @@ fig, axes = plt.subplots(1, 4, figsize=(10.5, 2.9), sharey=True)
 pictures = {"global": ends, "window": window, "random": random, "BigBird": ends | window | random}
 for ax, (name, graph) in zip(axes, pictures.items()):
     figures.mask_picture(ax, graph, name, "block t", "block s")
+    ax.spines[:].set_visible(True)
     ax.label_outer()
 plt.show()
 
