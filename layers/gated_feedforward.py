@@ -3,15 +3,14 @@
 import keras
 
 from layers.activations import get_activation
+from layers.blocks import BlockLayer
 from layers.checks import check_at_least, check_rate
-from layers.normalization import LayerNorm
-from layers.projection import ProjectingLayer
 
 POSITIONS = ("before_residual", "after_residual")
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class GatedFeedforward(ProjectingLayer):
+class GatedFeedforward(BlockLayer):
     """A feed-forward network whose units are multiplied by a gate, added to its input, and normalised.
 
     Computes equation (3) of `reference/gated_feedforward.py`, plus dropout.
@@ -92,13 +91,13 @@ class GatedFeedforward(ProjectingLayer):
         self.gate_dense = [self.make_dense(f"gate_{i}", m, f) for i in blocks if self.use_gate]
         self.output_dense = [self.make_dense(f"output_{i}", f, m) for i in blocks]
         self.output_norm = [self.make_norm(f"output_layer_norm_{i}", m) for i in blocks if self.apply_output_layer_norm]
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dropout_layer = self.make_dropout(self.dropout)
 
     def call(self, inputs, training=None):
         self.check_shape(inputs.shape, self.intermediate_dense[0].kernel.shape[0])
         x = inputs
         for i in range(self.num_blocks):
-            y = self.feed_forward(i, x)
+            y = self.gated_feed_forward(x, i)
             if self.dropout_position == "before_residual":
                 y = self.dropout_layer(y, training=training)
             x = x + y
@@ -108,22 +107,12 @@ class GatedFeedforward(ProjectingLayer):
                 x = self.dropout_layer(x, training=training)
         return x
 
-    def feed_forward(self, i, x):
+    def gated_feed_forward(self, x, i):
         """Equation (2), or (1) if there is no gate, with the maps of block `i`."""
         strengths = self.inner_activation(self.intermediate_dense[i](x))
         if self.use_gate:
             strengths = strengths * self.gate_dense[i](x)
         return self.output_dense[i](strengths)
-
-    def make_dense(self, name, input_size, output_size):
-        dense = keras.layers.Dense(output_size, name=name, dtype=self.dtype_policy, **self.projection_options())
-        dense.build((None, None, input_size))
-        return dense
-
-    def make_norm(self, name, size):
-        norm = LayerNorm(epsilon=1e-12, name=name, dtype=self.dtype_policy)
-        norm.build((None, None, size))
-        return norm
 
     def check_shape(self, shape, size=None):
         if len(shape) < 2 or shape[-1] is None or shape[-1] != (size or shape[-1]):

@@ -61,6 +61,7 @@ for ax, values, title in zip(axes, (product, found, gated), ("wanted: $x_1 x_2$"
     image = ax.contourf(line, line, values, levels=np.arange(-9, 9.1, 1.5), cmap="cividis")
     ax.add_patch(plt.Rectangle((-1.5, -1.5), 3, 3, fill=False, linestyle="--"))
     ax.set(title=title, xlabel="$x_1$", aspect="equal")
+    ax.grid(False)
 axes[0].set_ylabel("$x_2$")
 fig.colorbar(image, ax=axes, label="value")
 plt.show()
@@ -126,17 +127,11 @@ print("unit by unit and all at once agree")
 
 # %%
 s = np.linspace(-3, 3, 121)
-names = {
-    "sigmoid": "σ: GLU",
-    "linear": "identity: Bilinear",
-    "relu": "ReLU: ReGLU",
-    "gelu": "GELU: GEGLU",
-    "swish": "Swish: SwiGLU",
-}
+names = {"sigmoid": "GLU", "linear": "Bilinear", "relu": "ReGLU", "gelu": "GEGLU", "swish": "SwiGLU"}
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
 for name, label in names.items():
     phi = ACTIVATIONS[name]
-    axes[0].plot(s, phi(s), markevery=20, label=label)
+    axes[0].plot(s, phi(s), markevery=20, label=f"{name}: {label}")
     axes[1].plot(s, phi(s) * s, markevery=20)
 for ax, title in zip(axes, (r"without a gate: $\varphi(s)$", r"with one: $\varphi(s)\,s$")):
     ax.set(title=title, xlabel="what the unit sees, s", ylim=(-3.2, 9.2))
@@ -145,7 +140,7 @@ fig.legend(loc="outside right center", frameon=False)
 plt.show()
 
 # %% [markdown]
-# Four of the five gated units grow with the square: twice the input, four times the answer. GLU's σ saturates, so it stays a line. Of its input's sign, Bilinear alone sees nothing here.
+# Four of the five gated units grow with the square: twice the input, four times the answer. GLU's σ saturates, so it stays a line. Bilinear alone cannot tell $s$ from $-s$.
 
 # %%
 growth = {
@@ -205,13 +200,13 @@ class LanguageModel(keras.Model):
 
 
 # %%
-words, test = sentences(400 * 64), sentences(1000)
+words, test = sentences(300 * 64), sentences(1000)
 entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 losses = {}
 for kind in kinds:
     keras.utils.set_random_seed(0)
     model = LanguageModel(kind)
-    model.compile(keras.optimizers.Adam(3e-3), entropy, steps_per_execution=100, jit_compile=False)
+    model.compile(keras.optimizers.Adam(3e-3), entropy, steps_per_execution=50, jit_compile=False)
     model.fit(*words, batch_size=64, shuffle=False, verbose=0)
     losses[kind] = float(entropy(test[1][:, 1:], model(test[0])[:, 1:]))
 
@@ -223,22 +218,24 @@ paper |= {"Bilinear": 1.960, "GEGLU": 1.942, "SwiGLU": 1.944, "ReGLU": 1.953}
 # %%
 fig, ax = plt.subplots(figsize=(6.5, 3.6))
 for kind, (_, gated) in kinds.items():
-    style = {"marker": "o" if gated else "s", "color": figures.COLOURS[0 if gated else 1], "linestyle": "none"}
-    ax.plot(paper[kind], losses[kind], **style, markersize=8, label={"ReLU": "no gate", "GLU": "gate"}.get(kind))
-    ax.annotate(kind, (paper[kind], losses[kind]), xytext=(7, 4), textcoords="offset points")
+    label = {"ReLU": "no gate", "GLU": "gate"}.get(kind)
+    ax.plot(paper[kind], losses[kind], "o" if gated else "s", color=figures.COLOURS[not gated], markersize=8, label=label)
+    offset = (-4, -15) if kind == "GEGLU" else (7, 4)
+    ax.annotate(kind, (paper[kind], losses[kind]), xytext=offset, textcoords="offset points")
 ax.axhline(floor, color="black", linestyle=":", label="entropy of the noise")
-ax.set(xlabel="the paper: log-perplexity after 65,536 steps", ylabel="ours: loss after 400 steps", xlim=(1.935, 2.005))
+ax.set(xlabel="the paper: log-perplexity after 65,536 steps", ylabel="ours: loss after 300 steps", xlim=(1.935, 2.005))
 ax.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# The four that answer with the square lead in both, by far; GELU, ReLU and GLU follow, and Swish alone is near the end twice. That GLU beats ReLU, as in the paper, is **not** what we see, and the order among the four leaders is
-# within the noise of another seed.
+# The four that answer with the square lead in both, by far. The rest does **not** agree: GLU, which beats ReLU in the paper, stays behind it here, and the order among the four leaders changes with the seed. A rank correlation says
+# little more than that: with the same four ahead it is at least 0.52, however the two halves are shuffled.
 
 # %%
 rho = spearmanr([losses[kind] for kind in kinds], [paper[kind] for kind in kinds]).statistic
 leaders, others = sorted(losses, key=losses.get)[:4], sorted(losses, key=losses.get)[4:]
 print("rank correlation with the paper above 0.5:", bool(rho > 0.5), " leaders:", sorted(leaders))
+assert losses["GLU"] > losses["ReLU"] and round(spearmanr(range(8), [3, 2, 1, 0, 7, 6, 5, 4]).statistic, 2) == 0.52
 assert rho > 0.5 and set(leaders) == {"Bilinear", "GEGLU", "SwiGLU", "ReGLU"} == set(sorted(paper, key=paper.get)[:4])
 assert losses[others[0]] - losses[leaders[-1]] > 0.005 and min(losses.values()) > floor
 
@@ -263,7 +260,7 @@ for name, target in targets.items():
 # %%
 fig, ax = plt.subplots()
 for name, errors in left.items():
-    ax.semilogy(list(errors), list(errors.values()), label=f"to learn: {name}")
+    ax.semilogy(list(errors), list(errors.values()), linestyle="none", markersize=8, label=f"to learn: {name}")
 ax.set(ylabel="squared error / variance", xlabel="kind of network, 4,608 numbers in its kernels each")
 ax.legend()
 plt.show()
@@ -337,6 +334,7 @@ for gated in (False, True):
     assert layer.count_params() == (3 if gated else 2) * m * units + (2 if gated else 1) * units + m + 2 * m
     assert strengths.nbytes == 8 * tokens * units
 print("multiply-adds, without and with a gate:", counted_by_gate)
+assert 2 * m * (4 * m) == 4 * m**2 + 2 * (2 * m) * m  # a token's share of both halves of a block, at n = 2 m
 assert counted_by_gate == {False: tokens * 2 * m * f, True: tokens * 3 * m * (2 * f // 3)}
 
 # %%
@@ -348,7 +346,6 @@ ax.axvline(2 * m, color="black", linestyle=":", marker="none", label="n = 2 m")
 ax.set(xlabel="length n", ylabel="multiply-adds", title=f"one block, m = {m}")
 ax.legend()
 plt.show()
-assert 2 * m * 4 * m == 4 * m**2 + 2 * (2 * m) * m
 
 # %% [markdown]
 # Up to $n = 2m$ tokens, the feed-forward network is the dearer half of a block, and it alone grows with the length and not its square.
@@ -378,12 +375,8 @@ def one_product(x, wv, w2):
     return None  # your turn
 
 
-def two_products(x, wv, w2):
-    w, v = np.split(wv, 2, axis=1)
-    return ref.feed_forward(x, Projection(w), Projection(v), Projection(w2), relu)[0]
-
-
-_ = check(two_products, one_product, {"x": (4, 5), "wv": (5, 14), "w2": (7, 5)})
+shapes = {"x": (4, 5), "wv": (5, 14), "w2": (7, 5)}
+_ = check(lambda x, wv, w2: ref.feed_forward(x, *map(Projection, (*np.split(wv, 2, axis=1), w2)), relu)[0], one_product, shapes)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Split what comes out of the product, along its last axis.</details>
