@@ -349,7 +349,7 @@ assert 0.15 < share < 0.16 and np.allclose(np.diff(sparse) / np.diff(lengths), 6
 print(f"at {lengths[2]} tokens BigBird computes {share:.0%} of the scores")
 
 # %% [markdown]
-# Each further token costs $64 \cdot 10$ scores: $2g + w + r$ blocks, the global ones as rows and as columns. `python -m crosscheck.growth bigbird full` measures time and memory on your machine.
+# Each further token costs $64 \cdot 10$ scores: three blocks of window, three random ones, and the two global ones twice, as columns and as rows. `python -m crosscheck.growth bigbird full` measures time and memory on your machine.
 #
 # ## Exercises
 #

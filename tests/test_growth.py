@@ -134,6 +134,17 @@ def test_main_measures_each_pass_of_each_length_once_and_says_where_it_wrote(mon
     assert all(f"Written: {file}" in printed and file.exists() for file in files)
 
 
+def test_what_grew_too_fast_is_measured_again_and_the_less_of_both_counts(monkeypatch):
+    results = measured(1, ["full", "bigbird"])
+    slow = Probe("bigbird", "forward", 8192)
+    results[slow] = {"ms": 99.0, "MB": 24.576}
+    asked = []
+    monkeypatch.setattr(growth, "measure", lambda probe: asked.append(probe) or {"ms": 9.0, "MB": 100.0})
+    growth.measure_again(results, LENGTHS)
+    assert asked == [Probe("bigbird", "forward", 4096), slow]
+    assert results[slow] == {"ms": 9.0, "MB": 24.576} and complaints(results) == []
+
+
 def test_main_ends_with_status_1_if_a_linear_mechanism_grows_too_fast(monkeypatch, tmp_path):
     monkeypatch.setattr(growth, "measure", lambda probe: {"ms": probe.length**2, "MB": probe.length})
     assert main(["bigbird", "--longest", "2048", "--plot", str(tmp_path / "growth.png")]) == 1
