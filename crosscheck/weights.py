@@ -57,11 +57,14 @@ def read(like, branch, where, unused):
 
 
 def read_field(hint, branch, name, where, unused):
-    if get_origin(hint) is not tuple:
+    parts_hint = next((kind for kind in (hint, *get_args(hint)) if get_origin(kind) is tuple), None)
+    if parts_hint is None:
         return read(hint, branch.get(name), f"{where}/{name}", unused)
     parts = []
     while (part := f"{name}_{len(parts)}") in branch:
-        parts.append(read(get_args(hint)[0], branch[part], f"{where}/{part}", unused))
+        parts.append(read(get_args(parts_hint)[0], branch[part], f"{where}/{part}", unused))
+    if not parts and NoneType in get_args(hint):
+        return None
     if not parts:
         raise KeyError(f"the layer has no {where}/{name}_0")
     return tuple(parts)

@@ -19,7 +19,13 @@ def gelu_tanh(x):
     return x * ops.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
 
 
-OURS = {"gelu": gelu, "gelu_tanh": gelu_tanh}
+@keras.saving.register_keras_serializable(package="layers")
+def tanh(x):
+    """tanh x, in float64 as a sigmoid: on JAX ops.tanh goes through float32."""
+    return 2 * ops.sigmoid(2 * x) - 1 if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.tanh(x)
+
+
+OURS = {"gelu": gelu, "gelu_tanh": gelu_tanh, "tanh": tanh}
 
 
 def get_activation(name, activation):
