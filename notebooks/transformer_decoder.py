@@ -124,7 +124,7 @@ print("all positions at once and one by one agree")
 # %% [markdown]
 # ## What it does
 #
-# **Does it find what to say in the memory?** A task that cannot be done without looking: write eight digits of the source backwards. Real translations hold surprises, so every fifth target, on average, is a
+# **Does it find what to say in the memory, and where?** A task that cannot be done without looking: write eight digits of the source backwards. Real translations hold surprises, so every fifth target, on average, is a
 # random digit instead. The best possible accuracy is then $0.8 + 0.2 \cdot \tfrac1{10} = 0.82$; without the source it is a guess, $0.1$. One block, one head; the memory is the source's embeddings and places.
 
 # %%
@@ -174,26 +174,8 @@ for name, reads in (("reads the source", 1), ("does not", 0)):
     models[name] = Translator(reads)
     given[name] = train(models[name])
 
-# %%
-best = 0.8 + 0.2 / n
-fig, ax = plt.subplots()
-for name, accuracy in given.items():
-    ax.plot(accuracy, label=name)
-ax.axhline(best, color="black", linestyle=":", marker="none", label="the best possible, and a guess")
-ax.axhline(1 / n, color="black", linestyle=":", marker="none")
-ax.set(xlabel="position t", ylabel="accuracy", ylim=(0, 1))
-ax.legend(loc="center")
-plt.show()
-
 # %% [markdown]
-# With cross-attention the block is as good as one can be at every position; without it, it guesses.
-
-# %%
-print({name: round(float(accuracy.mean()), 1) for name, accuracy in given.items()})
-assert abs(given["reads the source"].mean() - best) < 0.03 and abs(given["does not"].mean() - 1 / n) < 0.03
-
-# %% [markdown]
-# **Where does it look?** We hand the trained weights to the reference, which returns the attention weights of both sublayers.
+# Does it reach that? And where does it look? For the second, the reference takes the trained weights, because it returns the attention weights of both sublayers.
 
 # %%
 model = models["reads the source"]
@@ -203,18 +185,30 @@ alone = TransformerDecoderBlock(1, m, "relu", dtype="float64")
 alone.build([x.shape, memory.shape])
 alone.set_weights(model.block.get_weights())
 decoded = ref.transformer_decoder_block(x, memory, weights_of(alone, ref.DecoderWeights), norm_first=True, epsilon=1e-6)
+looks = decoded.cross_scores.mean(axis=(0, 1))
 
 # %%
-fig, axes = plt.subplots(1, 2, figsize=(6.8, 3.2))
-for ax, scores, title in zip(axes, (decoded.self_scores, decoded.cross_scores), ("to the words so far", "to the source")):
-    figures.attention_map(ax, scores.mean(axis=(0, 1)), title=title, largest=1)
+best = 0.8 + 0.2 / n
+fig, axes = plt.subplots(1, 2, figsize=(8, 3.3), width_ratios=(1.4, 1))
+for name, accuracy in given.items():
+    axes[0].plot(accuracy, label=name)
+axes[0].axhline(best, color="black", linestyle=":", marker="none", label="the best possible, and a guess")
+axes[0].axhline(1 / n, color="black", linestyle=":", marker="none")
+axes[0].set(xlabel="position t", ylabel="accuracy", ylim=(0, 1))
+axes[0].legend(loc="center", fontsize="small")
+figures.attention_map(axes[1], looks, title="cross-attention of the first", largest=1)
+axes[1].set_xlabel("source position s")
 plt.show()
-backwards = decoded.cross_scores.mean(axis=(0, 1))[::-1].diagonal()
-assert backwards.min() > 0.9 and not np.triu(decoded.self_scores[0, 0], 1).any()
 
 # %% [markdown]
-# Cross-attention runs backwards over the source, as the task asks. Self-attention has nothing to find here but its own past, and stays below the diagonal.
-#
+# With cross-attention the block is as good as one can be at every position, and looks at the source from its end to its beginning; without it, it guesses.
+
+# %%
+print({name: round(float(accuracy.mean()), 1) for name, accuracy in given.items()})
+assert abs(given["reads the source"].mean() - best) < 0.03 and abs(given["does not"].mean() - 1 / n) < 0.03
+assert looks[::-1].diagonal().min() > 0.9 and not np.triu(decoded.self_scores[:, 0], 1).any()
+
+# %% [markdown]
 # **Does writing step by step give what the parallel pass gives?** Each written word is read in the next step, with the keys and values of the earlier ones in the cache.
 
 
@@ -319,7 +313,7 @@ T = 2 ** np.arange(2, 12)
 parts = {
     "self-attention": 4 * T * m**2 + m * T * (T + 1),
     "cross-attention": 2 * T * m**2 + 2 * T * S * m**2 + 2 * m * T * S,
-    "with the memory projected once": 2 * T * m**2 + 2 * S * m**2 + 2 * m * T * S,
+    "cross-attention, memory projected once": 2 * T * m**2 + 2 * S * m**2 + 2 * m * T * S,
     "feed-forward (f = 4 m)": 8 * T * m**2,
 }
 fig, ax = plt.subplots()
@@ -328,7 +322,7 @@ for name, cost in parts.items():
 ax.set(xlabel="words written T", ylabel="multiply-adds", title="one block with m = 512, a source of 32 words")
 ax.legend(fontsize="small")
 plt.show()
-assert (parts["cross-attention"] > 8 * parts["with the memory projected once"])[-4:].all()
+assert (parts["cross-attention"] > 8 * parts["cross-attention, memory projected once"])[-4:].all()
 
 # %% [markdown]
 # ## Exercises
