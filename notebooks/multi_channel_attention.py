@@ -299,7 +299,7 @@ assert np.allclose(parts[0], 0.6 * full, rtol=1e-5) and np.allclose(parts[1], fu
 try:
     layer(query, value, None, equal, np.ones((1, 3, 6)))
 except ValueError as error:
-    complaint = next(line for line in str(error).splitlines() if "must" in line)
+    complaint = next(line.strip("\x1b[01m") for line in str(error).splitlines() if "must" in line)  # Keras sets it in bold
     print(complaint)
 assert "broadcasts to (1, 5, 3, 6)" in complaint
 

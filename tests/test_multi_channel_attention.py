@@ -263,7 +263,7 @@ def test_identical_documents_have_uniform_weights_under_every_policy(rng, policy
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("size", [1.0, 100.0])
+@pytest.mark.parametrize("size", [1.0, 1000.0])
 def test_weights_are_a_distribution_over_the_documents_that_are_there(rng, policy, size):
     """Long documents have votes beyond the range of float16, and far below the large negative number that others mask with."""
     layer, stories = voter_and_stories(rng, policy, size)
