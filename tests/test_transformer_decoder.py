@@ -343,7 +343,7 @@ WRONG_CACHE = {"key": np.ones((B, 1, H, M)), "value": np.ones((B, 1, H, D))}
 @pytest.mark.parametrize(
     ("message", "parts", "channels", "call"),
     [
-        (r"inputs must be a tensor or \[x, memory\] or .* Received: a list of 6", {"more": PROBS, "and": PROBS}, False, {}),
+        (r"inputs must be \[x, memory\] or .* Received: a list of 6", {"more": PROBS, "and": PROBS}, False, {}),
         (r"memory must have 3 axes. .*\(2, 6, 5, 11\)", {"memory": np.ones((B, A, S, MEMORY))}, False, {}),
         (r"memory must have 4 axes. .*\(2, 5, 11\)", {"memory": np.ones((B, S, MEMORY)), "probs": PROBS}, True, {}),
         (r"x must have 3 axes", {"x": np.ones((B, 1, LENGTH, M))}, False, {}),
@@ -365,6 +365,11 @@ def test_what_does_not_fit_is_rejected_by_name(rng, message, parts, channels, ca
     parts = {"x": x, "memory": memory, "cross_mask": None, "self_mask": None} | parts
     with pytest.raises(ValueError, match=message):
         block(list(parts.values()), **call)
+
+
+def test_a_decoder_needs_a_memory(rng):
+    with pytest.raises(ValueError, match=r"inputs must be \[x, memory\] or .* Received: a tensor"):
+        made(rng)(rng.normal(size=(B, T, M)))
 
 
 def test_heads_that_do_not_divide_the_model_are_rejected():
