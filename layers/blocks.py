@@ -84,7 +84,8 @@ def split_inputs(inputs, forms):
     parts = list(inputs) if is_list else [inputs]
     if len(parts) not in forms:
         lists = " or ".join("[" + ", ".join(names) + "]" for count, names in sorted(forms.items()) if count > 1)
-        raise ValueError(f"inputs must be a tensor or {lists}. Received: a list of {len(parts)}")
+        expected, received = "a tensor or " * (1 in forms) + lists, f"a list of {len(parts)}" if is_list else "a tensor"
+        raise ValueError(f"inputs must be {expected}. Received: {received}")
     given = dict(zip(forms[len(parts)], parts))
     return [given.get(name) for name in forms[max(forms)]]
 
