@@ -77,6 +77,7 @@ class CachedAttention(MultiHeadAttention):
         return_attention_scores=False,
         training=None,
     ):
+        self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         q = self.query_dense(query)
         k = self.key_dense(value if key is None else key)
         v = self.value_dense(value)

@@ -120,6 +120,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         use_causal_mask=False,
     ):
         x, y, z, mask, reused = query, value, value if key is None else key, attention_mask, reuse_attention_scores
+        self.check_shapes(x.shape, y.shape, z.shape)
         if self.reused_heads:
             self.check_scores(reused, query, value)
         if self.several_axes:
