@@ -246,6 +246,17 @@ def test_a_later_call_is_checked_as_the_first_is(kind, message, value, key):
         layer(np.ones((B, T, M)), np.ones(value), np.ones(key))
 
 
+@pytest.mark.parametrize("rate", [None, "0.1", 1, -0.1, float("nan")])
+def test_a_dropout_that_is_no_fraction_is_rejected(rate):
+    with pytest.raises(ValueError, match=f"dropout must be at least 0 and below 1. Received: dropout={rate!r}"):
+        MultiHeadAttention(num_heads=H, key_dim=D, dropout=rate)
+
+
+def test_a_dropout_may_be_a_number_of_any_kind():
+    for rate in (0, 0.5, np.float32(0.5)):
+        assert MultiHeadAttention(num_heads=H, key_dim=D, dropout=rate).dropout == rate
+
+
 def test_check_at_least_takes_what_it_should():
     check_at_least(1, num_heads=1)
     check_at_least(0, begin=0)
