@@ -107,6 +107,7 @@ class MultiHeadAttention(ProjectingLayer):
         training=None,
         use_causal_mask=False,
     ):
+        self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         x, y = query, value
         if self.several_axes:
             x, y = (sequences.to_sequence(side, self.axes) for side in (query, value))

@@ -103,6 +103,6 @@ def first_positions(count, x, normed, mask):
         raise ValueError(f"output_range needs inputs of 3 axes. Received: inputs of shape {tuple(x.shape)}")
     if x.shape[1] is not None and count > x.shape[1]:
         raise ValueError(f"output_range must be at most the length, {x.shape[1]}. Received: output_range={count}")
-    if mask is not None and mask.shape[-2] != 1:
+    if mask is not None and len(mask.shape) > 1 and mask.shape[-2] != 1:
         mask = mask[..., :count, :]
     return x[:, :count], normed[:, :count], mask

@@ -77,6 +77,7 @@ class CachedAttention(MultiHeadAttention):
         return_attention_scores=False,
         training=None,
     ):
+        self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         q = self.query_dense(query)
         k = self.key_dense(value if key is None else key)
         v = self.value_dense(value)
@@ -161,7 +162,10 @@ def write(cache, new, start, fits):
         new = ops.where(fits, new, ops.slice(cache, where, ops.shape(new)))
 
     # XLA updates a slice in place; a product with one-hot steps, or a choice for each slot, would touch the whole cache.
-    @ops.custom_gradient  # TensorFlow has none for it
+    if keras.backend.backend() != "tensorflow":
+        return ops.slice_update(cache, where, new)
+
+    @ops.custom_gradient  # TensorFlow has none for it; on JAX, one that closes over a step being traced cannot be differentiated
     def update(cache, new):
         def gradient(*args, upstream=None):
             slope = args[0] if upstream is None else upstream

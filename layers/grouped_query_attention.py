@@ -29,7 +29,7 @@ class GroupedQueryAttention(MultiHeadAttention):
         super().__init__(num_heads, key_dim, **kwargs)
         check_at_least(1, num_kv_heads=num_kv_heads)
         if num_heads % num_kv_heads:
-            raise ValueError(f"num_kv_heads must divide num_heads={num_heads}. Received: num_kv_heads={num_kv_heads}")
+            raise ValueError(f"num_kv_heads must divide the number of heads, {num_heads}. Received: num_kv_heads={num_kv_heads}")
         self.num_kv_heads = num_kv_heads
 
     def heads_of(self, name):

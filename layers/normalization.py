@@ -8,8 +8,18 @@ from keras import ops
 class LayerNorm(keras.layers.LayerNormalization):
     """`layer_norm` of `reference/normalization.py`, in at least float32.
 
-    Arguments and weights are those of `keras.layers.LayerNormalization`, which on JAX computes float64 in float32.
+    Arguments and weights are those of `keras.layers.LayerNormalization`, which on JAX computes float64 in float32; but the axis
+    is the last, and there are always gamma and beta.
+
+    Raises:
+        ValueError: for another axis, or without one of the two.
     """
+
+    def build(self, input_shape):
+        if not (self.center and self.scale):
+            raise ValueError(f"center and scale must be True. Received: center={self.center}, scale={self.scale}")
+        check_last(self.axis, input_shape)
+        super().build(input_shape)
 
     def call(self, inputs):
         x = in_float32_at_least(inputs)
@@ -23,13 +33,26 @@ class LayerNorm(keras.layers.LayerNormalization):
 class RMSNorm(keras.layers.RMSNormalization):
     """`rms_norm` of `reference/normalization.py`, in at least float32.
 
-    Arguments and weights are those of `keras.layers.RMSNormalization`, which on JAX computes float64 in float32.
+    Arguments and weights are those of `keras.layers.RMSNormalization`, which on JAX computes float64 in float32; but the axis
+    is the last.
+
+    Raises:
+        ValueError: for another axis.
     """
+
+    def build(self, input_shape):
+        check_last(self.axis, input_shape)
+        super().build(input_shape)
 
     def call(self, inputs):
         x = in_float32_at_least(inputs)
         inverse = ops.rsqrt(mean(ops.square(x)) + self.epsilon)
         return ops.cast(x * (inverse * ops.cast(self.scale, x.dtype)), self.compute_dtype)
+
+
+def check_last(axis, shape):
+    if axis not in (-1, len(shape) - 1, [-1], [len(shape) - 1]):
+        raise ValueError(f"axis must be the last one, -1. Received: axis={axis}")
 
 
 def mean(x):

@@ -52,6 +52,8 @@ class ProjectingLayer(keras.layers.Layer):
         options = self.projection_options() | {"dtype": self.dtype_policy} | options
         layer = LinearMap(equation, output_shape=output_shape, bias_axes=bias_axes, name=name, **options)
         layer.build(input_shape)
+        # Keras checks the rank only: another width, in a later call, would be an error from deep inside the backend.
+        layer.input_spec = keras.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
         return layer
 
     def compute_output_spec(self, *args, **kwargs):

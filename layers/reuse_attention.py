@@ -92,12 +92,12 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
             raise ValueError(f"use_relative_pe needs one attended axis. Received: attention_axes={self.axes}")
         reused, new = self.reused_heads, self.new_heads
         if new:
-            self.query_dense = self.project("query", new, self.key_dim, query_shape)
-            self.key_dense = self.project("key", new, self.key_dim, key_shape)
+            self.query_dense = self.into_heads("query", self.key_dim, query_shape)
+            self.key_dense = self.into_heads("key", self.key_dim, key_shape)
         if reused:
-            self.value_reuse_dense = self.project("value_reuse", reused, self.value_dim, value_shape)
+            self.value_reuse_dense = self.into_heads("value_reuse", self.value_dim, value_shape)
         if new:
-            self.value_new_dense = self.project("value_new", new, self.value_dim, value_shape)
+            self.value_new_dense = self.into_heads("value_new", self.value_dim, value_shape)
         if reused:
             self.output_reuse_dense = self.unite("attention_output_reuse", reused, self.use_bias, query_shape)
         if new:
@@ -120,6 +120,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         use_causal_mask=False,
     ):
         x, y, z, mask, reused = query, value, value if key is None else key, attention_mask, reuse_attention_scores
+        self.check_shapes(x.shape, y.shape, z.shape)
         if self.reused_heads:
             self.check_scores(reused, query, value)
         if self.several_axes:
@@ -174,10 +175,8 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
     def new_heads(self):
         return self.num_heads - self.reused_heads
 
-    def project(self, name, heads, size, input_shape):
-        """The linear map `(b, t, m)` → `(b, t, heads, size)`."""
-        shape, bias_axes = (None, heads, size), "hd" if self.use_bias else None
-        return self.make_projection(name, "btm,mhd->bthd", shape, bias_axes, (None, None, input_shape[-1]))
+    def heads_of(self, name):
+        return self.reused_heads if name == "value_reuse" else self.new_heads
 
     def unite(self, name, heads, use_bias, query_shape):
         """The linear map `(b, t, heads, e)` → `(b, t, m)`, or the sizes of `output_shape` instead of `m`."""

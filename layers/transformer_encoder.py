@@ -5,7 +5,7 @@ import keras
 from layers.activations import get_activation
 from layers.attention import MultiHeadAttention
 from layers.blocks import BlockLayer, first_positions, head_size, split_inputs
-from layers.checks import check_at_least, check_rate
+from layers.checks import check_at_least, check_rate, check_same
 from layers.grouped_query_attention import GroupedQueryAttention
 
 ARGUMENTS = (
@@ -74,9 +74,9 @@ class TransformerEncoderBlock(BlockLayer):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        `output_dropout` is the rate behind attention too (there `attention_dropout`). Regularizers reach every map, and
+        `output_dropout` is the rate behind attention too (there `attention_dropout`). Regularisers reach every map, and
         `use_rms_norm` both norms. With `diff_q_kv_att_layer_norm` keys get their own norm even where they come from `x`. "gelu"
-        is exact, not the tanh approximation. An `output_range` of 0 is an error, not "all".
+        is exact, not the tanh approximation. An `output_range` of 0 is an error. Residual sums are not raised to float32.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.1;
@@ -182,6 +182,7 @@ class TransformerEncoderBlock(BlockLayer):
         normed = self.self_attention_norm(x)
         if self.diff_q_kv_att_layer_norm:
             return normed, self.key_value_norm(key_value)
+        check_same("last axis, if one norm is for both", x=x.shape[-1], key_value=key_value.shape[-1])
         return normed, normed if key_value is x else self.self_attention_norm(key_value)
 
     def get_config(self):
@@ -198,10 +199,9 @@ class Transformer(TransformerEncoderBlock):
     Computes equation (2) or (3) of `reference/transformer_encoder.py`.
 
     Args:
-        num_attention_heads: As there.
         intermediate_size, intermediate_activation, dropout_rate, attention_dropout_rate, intermediate_dropout: What
             `TransformerEncoderBlock` calls inner_dim, inner_activation, output_dropout, attention_dropout and inner_dropout.
-        **kwargs: All its other arguments, under their own names.
+        num_attention_heads, **kwargs: Its other arguments, under their own names.
 
     Call arguments:
         inputs, output_range, training: As for `TransformerEncoderBlock`, and so are weights and errors.

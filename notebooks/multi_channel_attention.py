@@ -84,7 +84,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# In one text, whoever is loudest gets the attention. Channels take that power away: each answers for itself, and what it counts is decided elsewhere. A vote nearly removes the stranger.
+# In one text, whoever is loudest gets the attention. Channels take that power away: each answers for itself, and how much that counts is decided elsewhere. A vote nearly removes the stranger.
 
 # %%
 assert one_text[-1] > 0.9 and np.isclose(np.interp(1, loudness, one_text), 1 / a, atol=0.01) and voted < 0.03

@@ -105,13 +105,15 @@ assert all(attention[[2, 6], 0].min() > 0.5 for attention in heads)  # cat and m
 #
 # With $A'$ the weights of the layer before, and $K$ of $H$ heads reused:
 #
-# $$A_i = \begin{cases} A'_i & i \le K \\ \mathrm{softmax}\!\left(Q_i K_i^\top / \sqrt d\right) & i > K \end{cases} \tag{1}$$
+# $$A_i = \begin{cases} A'_i & i \le K \\ \mathrm{softmax}\!\left(Q_i K_i^\top / \sqrt d + R_i\right) & i > K \end{cases} \tag{1}$$
 #
 # $$\text{output} = \mathrm{Concat}(A_1 V_1, \dots, A_H V_H)\, W^O \tag{2}$$
 #
 # and under a mask $M$, a reused row becomes
 #
 # $$\tilde A_{ts} = \frac{A'_{ts} M_{ts}}{\sum_{s'} A'_{ts'} M_{ts'}} \tag{3}$$
+#
+# $R_i$, a bias for each distance of key and query (equation 4 of the reference), is there only if asked for; below there is none.
 #
 # | symbol | name in the code | shape |
 # |---|---|---|

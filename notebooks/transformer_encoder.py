@@ -180,8 +180,8 @@ assert line[0] > 0.5 and np.corrcoef(range(17), sizes[1])[0, 1] > 0.99
 print(f"pre-norm gains a variance of about {line[0]:.1f} a block")
 
 # %% [markdown]
-# **What does that do to gradients?** Xiong et al. prove (Theorem 1) that at the start of training the gradient of the last feed-forward network does not shrink with the depth $L$ in a post-norm stack, and falls as
-# $1/\sqrt L$ in a pre-norm stack. We measure: 16 tokens of 64 numbers each, random labels, cross-entropy.
+# **What does that do to gradients?** Xiong et al. bound the gradient of the last feed-forward network at the start of training (Theorem 1): in a post-norm stack the bound does not depend on the depth $L$, in a pre-norm stack it falls as
+# $1/\sqrt L$. We measure: 16 tokens of 64 numbers each, random labels, cross-entropy.
 
 
 # %%
@@ -245,8 +245,8 @@ print("layer and reference agree in", ", ".join(TOLERANCE))
 # %% [markdown]
 # ## Where it breaks
 #
-# **The epsilon of the norm.** LN divides by $\sqrt{\text{variance} + \epsilon}$. BERT has $\epsilon = 10^{-12}$; the default of `keras.layers.LayerNormalization` is $10^{-3}$. A fresh BERT's embeddings have a standard
-# deviation of 0.02, so their variance, 0.0004, is *less* than that. Who forgets the argument gets tokens of the wrong size.
+# **The epsilon of the norm.** LN divides by $\sqrt{\text{variance} + \epsilon}$. BERT has $\epsilon = 10^{-12}$; the default of `keras.layers.LayerNormalization` is $10^{-3}$. A fresh BERT draws its embeddings with a standard
+# deviation of 0.02: the variance of one, 0.0004, is *less* than that. Who forgets the argument gets tokens of the wrong size.
 
 # %%
 embedded = 0.02 * rng.normal(size=(1, 8, 512))

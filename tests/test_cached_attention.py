@@ -161,10 +161,15 @@ expected, _ = layer(x, x, cache=layer.init_cache(2, 0))
 np.testing.assert_allclose(np.concatenate(outputs, axis=1), expected, rtol=1e-12)
 output, kept = step(x[:, :1], cache, 7)
 assert not output.any() and all(np.array_equal(kept[name], part) for name, part in cache.items())
+squares = lambda cache, t: sum((part**2).sum() for part in step(x[:, :1], cache, t)[1].values())
+for name, slope in jax.jit(jax.grad(squares))(cache, 2).items():
+    expected = 2 * np.array(cache[name])
+    expected[:, 2] = 0
+    np.testing.assert_array_equal(slope, expected)
 """
 
 
-def test_the_compiled_loop_on_jax_too():
+def test_the_compiled_loop_and_its_slopes_on_jax_too():
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
     ran = subprocess.run([sys.executable, "-c", JAX], env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]

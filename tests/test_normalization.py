@@ -55,3 +55,26 @@ def test_a_row_of_zeros_is_zeros_and_large_numbers_do_not_overflow(kind, dtype):
     norm, large = built(kind, dtype), np.tile([30_000.0, -30_000.0], 6)[:M]
     rows = keras.ops.cast(norm(keras.ops.cast(np.stack([np.zeros(M), large]), norm.compute_dtype)), "float64")
     assert not np.any(rows[0]) and np.isfinite(rows).all() and 0.8 < np.abs(rows[1]).max() < 1.2
+
+
+@pytest.mark.parametrize("axis", [-1, 2, [-1], [2]])
+@pytest.mark.parametrize("kind", [LayerNorm, RMSNorm])
+def test_the_axis_is_the_last_one_however_it_is_named(kind, axis):
+    norm = kind(axis=axis)
+    norm(np.ones((2, 3, 4)))
+    assert kind.from_config(norm.get_config())(np.ones((2, 3, 4))).shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "options"),
+    [
+        (LayerNorm, r"axis must be the last one, -1. Received: axis=1", {"axis": 1}),
+        (LayerNorm, r"axis must be .*\[1, 2\]", {"axis": [1, 2]}),
+        (LayerNorm, r"center and scale must be True. Received: center=False, scale=True", {"center": False}),
+        (LayerNorm, r"center and scale must be True. Received: center=True, scale=False", {"scale": False}),
+        (RMSNorm, r"axis must be .*axis=1", {"axis": 1}),
+    ],
+)
+def test_arguments_of_keras_that_would_be_ignored_are_rejected(kind, message, options):
+    with pytest.raises(ValueError, match=message):
+        kind(**options)(np.ones((2, 4, 4)))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from crosscheck.sizes import B, D, E, H, M, T
+from crosscheck.sizes import B, D, E, H, M, S, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.attention import MultiHeadAttention
 from layers.grouped_query_attention import GroupedQueryAttention
@@ -145,6 +145,17 @@ def test_keys_and_values_come_from_key_value(rng):
     assert (np.abs(block([x, x[:, ::-1] + 1, everything]) - block(x)) > 1e-6).any()
 
 
+@pytest.mark.parametrize("options", [{}, {"norm_first": True, "diff_q_kv_att_layer_norm": True}])
+def test_key_value_may_have_another_width_where_no_norm_is_for_both(rng, options):
+    block, x = TransformerEncoderBlock(H, F, "relu", key_dim=D, dtype="float64", **options), rng.normal(size=(B, T, M))
+    key_value = rng.normal(size=(B, S, M + 1))
+    output = block([x, key_value, None])
+    expected, _ = ref.transformer_encoder_block(
+        x, weights_of(block, ref.EncoderWeights), norm_first=bool(options), key_value=key_value
+    )
+    assert_allclose(output, expected, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", POLICIES)
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_masked_keys_have_no_influence_and_an_empty_row_is_no_nan(rng, dtype, norm_first):
@@ -279,7 +290,14 @@ def test_transformers_errors_speak_of_its_own_arguments(name):
         (r"inputs must be a tensor or \[x, attention_mask\] or .* Received: a list of 4", {}, [(2, 3, 8)] * 4, {}),
         (r"query must have 3 axes .* \(3, 8\)", {}, (3, 8), {}),
         (r"attention_mask must have a shape .* \(2, 4, 3, 3\). Received: \(2, 1, 3, 5\)", {}, [(2, 3, 8), (2, 3, 5)], {}),
-        (r"num_kv_heads must divide num_heads=4. Received: num_kv_heads=3", {"num_kv_heads": 3}, (2, 3, 8), {}),
+        (r"num_kv_heads must divide the number of heads, 4. Received: num_kv_heads=3", {"num_kv_heads": 3}, (2, 3, 8), {}),
+        (r"attention_mask must have a shape .* Received: \(3,\)", {}, [(2, 3, 8), (3,)], {"output_range": 1}),
+        (
+            "x and key_value must have the same last axis, if one norm is for both. Received: x with 8, key_value with 6",
+            {"norm_first": True},
+            [(2, 3, 8), (2, 5, 6), (2, 3, 5)],
+            {},
+        ),
         (r"output_range must be at most the length, 3. Received: output_range=4", {}, (2, 3, 8), {"output_range": 4}),
         (r"output_range must be an integer of at least 1. Received: output_range=0", {}, (2, 3, 8), {"output_range": 0}),
         (r"output_range needs inputs of 3 axes. Received: inputs of shape \(2, 3, 5, 8\)", {}, (2, 3, 5, 8), {"output_range": 1}),
