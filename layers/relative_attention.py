@@ -151,8 +151,9 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
             return super().compute_output_spec(*args, **kwargs)
         # Not traced: that may give all open sizes the same number, and there are more distances than keys.
         output = keras.layers.Layer.compute_output_spec(self, *args, **kwargs)
-        weights = keras.KerasTensor((output.shape[0], self.num_heads, output.shape[1], None), dtype=self.compute_dtype)
-        return (output, weights) if kwargs.get("return_attention_scores") else output
+        if not kwargs.get("return_attention_scores"):
+            return output
+        return output, keras.KerasTensor((output.shape[0], self.num_heads, output.shape[1], None), dtype=self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="layers")
