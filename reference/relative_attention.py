@@ -106,7 +106,7 @@ def relative_shift(x: Float[Array, "b h t l"], s: int) -> Float[Array, "b h t s"
     numbers, cut the line into pieces of L − 1, and the j-th number of piece i is it.
     """
     b, h, t, rows = x.shape
-    x = np.pad(x, [(0, 0), (0, 0), (0, 0), (0, t + s - rows)])  # the rows that are not there
+    x = np.pad(x, [(0, 0)] * 3 + [(0, t + s - rows)])  # the rows that are not there
     return x.reshape(b, h, -1)[:, :, t:].reshape(b, h, t, t + s - 1)[..., :s]
 
 
@@ -208,8 +208,8 @@ def two_stream_relative_attention(
     query, query_attention = attend(g, k, v, terms, for_every_head(query_mask))
     if target_mapping is not None:
         query = of_targets(query, target_mapping)
-    outputs = (out_of_heads(heads, weights.attention_output) for heads in (content, query))
-    return *outputs, content_attention, query_attention
+    content, query = (out_of_heads(heads, weights.attention_output) for heads in (content, query))
+    return content, query, content_attention, query_attention
 
 
 def at_positions(q: Float[Array, "b t h d"], target_mapping: Float[Array, "b t s"]) -> Float[Array, "b s h d"]:
@@ -229,19 +229,22 @@ def after_memory(state: Float[Array, "b _ _"] | None, x: Float[Array, "b _ _"]) 
 def permutation_masks(order: Int[Array, " t"], memory: int = 0) -> tuple[Bool[Array, "t s"], Bool[Array, "t s"]]:
     """Masks of equation (3) for content and query stream. `order` lists positions, first predicted first; memory is visible."""
     rank = np.argsort(order)
-    everything = np.ones((len(order), memory), bool)
     masks = rank[None, :] <= rank[:, None], rank[None, :] < rank[:, None]
-    return tuple(np.concatenate([everything, mask], axis=1) for mask in masks)
+    return tuple(np.pad(mask, [(0, 0), (memory, 0)], constant_values=True) for mask in masks)
 
 
 def relative_position_encoding(t: int, s: int, m: int, causal: bool = False) -> Float[Array, "1 l m"]:
-    """The papers' R, sines and then cosines of m / 2 wavelengths, for the t + s (or s + 1) distances in the order of the rows.
+    """The papers' R for the t + s distances, or the s + 1 that look back, in the order of the rows."""
+    return sinusoid(np.arange(s, -1 if causal else -t, -1), m)[None]
+
+
+def sinusoid(distances: Int[Array, " l"], m: int) -> Float[Array, "l m"]:
+    """Sines, and then cosines, of m / 2 wavelengths.
 
     Raises:
         ValueError: if `m` is odd.
     """
     if m % 2:
         raise ValueError(f"m must be even, half for sines and half for cosines. Received: m={m}")
-    distances = np.arange(s, -1 if causal else -t, -1)
     angles = distances[:, None] / 10000 ** (np.arange(0, m, 2) / m)
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)[None]
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)

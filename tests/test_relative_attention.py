@@ -301,7 +301,7 @@ def test_the_encoding_has_a_kernel_of_its_own_and_no_bias(rng):
         "encoding/kernel": (ENCODING, H, D)
     }
     assert len(layer.losses) == 5
-    assert isinstance(layer.kernel_initializer, keras.initializers.VarianceScaling)
+    assert type(layer.kernel_initializer) is keras.initializers.VarianceScaling
     without = MultiHeadRelativeAttention(num_heads=H, key_dim=D, dtype="float64")
     without(np.ones((B, T, M)), np.ones((B, S, M)), None, None)
     assert len(without.weights) == 8
