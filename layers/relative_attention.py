@@ -147,7 +147,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
         return q if bias is None else q + ops.expand_dims(bias, 1) * self.key_dim**-0.5
 
     def compute_output_spec(self, *args, **kwargs):
-        if not has_open_sizes((*args, *kwargs.values())):
+        if not has_open_sizes((args, kwargs)):
             return super().compute_output_spec(*args, **kwargs)
         # Not traced: that may give all open sizes the same number, and there are more distances than keys.
         output = keras.layers.Layer.compute_output_spec(self, *args, **kwargs)

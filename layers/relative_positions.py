@@ -39,8 +39,8 @@ def has_encoding(t, s, rows):
 
 
 def has_open_sizes(arguments):
-    """Whether a symbolic tensor among `arguments` has an axis, beside the batch, of which the size is not known yet."""
-    return any(None in x.shape[1:] for x in arguments if isinstance(x, keras.KerasTensor))
+    """Whether a symbolic tensor somewhere in `arguments` has an axis, beside the batch, of which the size is not known yet."""
+    return any(None in x.shape[1:] for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor))
 
 
 def check_terms(terms, positions, batch, t, s, h, d):
