@@ -246,5 +246,5 @@ class TransformerXL(XLLayer):
         output = super().compute_output_spec(*args, **kwargs)
         if isinstance(output, tuple):
             return output
-        memory = keras.KerasTensor((output.shape[0], None, self.hidden_size), dtype=self.compute_dtype)
-        return output, [memory] * (self.num_layers if self.memory_length else 0)
+        shape, count = (output.shape[0], None, self.hidden_size), self.num_layers if self.memory_length else 0
+        return output, [keras.KerasTensor(shape, dtype=self.compute_dtype) for _ in range(count)]
