@@ -196,7 +196,7 @@ def make_step(model):
 
 
 # %%
-def train(keep, rounds=45):
+def train(keep, rounds=40):
     keras.utils.set_random_seed(0)
     model = Reader()
     step = make_step(model)
@@ -269,7 +269,7 @@ class Pair(keras.Model):
 
 
 # %%
-ids = rng.integers(0, K, (64 * 250 + 512, 1)) * [0, 1, 1, 0] + [K, 0, 0, K + 1]
+ids = rng.integers(0, K, (64 * 200 + 512, 1)) * [0, 1, 1, 0] + [K, 0, 0, K + 1]
 orders = np.array([[0, 2, 3, 1], [0, 3, 2, 1]])[rng.integers(0, 2, len(ids))]
 joint = {}
 for name, rank in {"each by itself": np.tile([0, 2, 2, 1], (len(ids), 1)), "in a random order": orders}.items():
