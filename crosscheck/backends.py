@@ -30,7 +30,8 @@ def differentiate(call, layer, inputs, cotangents, compiled=False):
 
     def run(floats, others):
         outputs = leaves(call(layer, **floats, **others, **fixed))
-        return outputs, sum(ops.sum(outputs[where] * ops.cast(c, outputs[where].dtype)) for where, c in cotangents.items())
+        terms = [ops.sum(outputs[where] * ops.cast(c, outputs[where].dtype)) for where, c in cotangents.items()]
+        return outputs, sum(terms) if terms else ops.zeros(())
 
     program = BACKENDS[keras.backend.backend()](run, variables)
     return program(floats, others, compiled)

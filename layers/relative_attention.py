@@ -1,0 +1,242 @@
+"""Multi-head attention over relative positions, in one stream and in two (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers.attention import MultiHeadAttention
+from layers.checks import check_rank, check_same
+from layers.masked_softmax import masked_softmax
+from layers.relative_positions import Terms, check_rows, check_shape, check_terms, has_encoding, has_open_sizes, relative_shift
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class MultiHeadRelativeAttention(MultiHeadAttention):
+    """Multi-head attention whose scores depend on the distance of query and key.
+
+    Computes equations (1) and (2) of `reference/relative_attention.py`, plus dropout on the attention weights. The last query
+    stands at the last key, i + (s − t) − j after key j if it is query i. Row r of the encodings is for distance s − r.
+
+    Axes: `b` batch, `t` query position, `s` key position (the state's included), `h` head, `l` relative position, `m` model size,
+    `d` key size, `e` value size.
+
+    Args:
+        kernel_initializer: As for `ProjectingLayer`, with another default.
+        **kwargs: As for `MultiHeadAttention`.
+
+    Call arguments:
+        query: Tensor of shape `(b, t, m)`.
+        value: Tensor of shape `(b, s, m)`, or less by the length of the state.
+        content_attention_bias, positional_attention_bias: u and v of equation (1), of shape `(h, d)`, or None for zeros.
+        key: Tensor like `value`, which is the default.
+        relative_position_encoding: Tensor of shape `(b, l, m)`, or `(1, l, m)` for all examples, which is projected once.
+            t + s rows for the distances s, …, 1 − t, or s + 1 rows for s, …, 0: then no query attends to a key after it.
+            Without it, scores do not depend on positions.
+        segment_matrix: `(b, t, s)`, not zero where query and key are in different segments. Needs `segment_encoding`.
+        segment_encoding: Tensor of shape `(2, h, d)`: for the same segment, for different ones.
+        segment_attention_bias: Tensor of shape `(h, d)`, or None for zeros.
+        state: Memory of shape `(b, s − length, m)`, put before the keys and the values.
+        attention_mask: Not zero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`.
+        return_attention_scores: Also return the weights, as they were before dropout. Never changes the output.
+        training: Whether to drop weights.
+
+    Returns:
+        Tensor of shape `(b, t, m)`, or that and the weights `(b, h, t, s)`.
+
+    Raises:
+        ValueError: for shapes that do not fit, encodings with too few or too many rows, an argument without the one that it
+            needs, and as for `MultiHeadAttention`.
+
+    Example:
+
+    >>> layer = MultiHeadRelativeAttention(num_heads=2, key_dim=4)
+    >>> x, u, v = keras.ops.ones((1, 3, 8)), keras.ops.zeros((2, 4)), keras.ops.zeros((2, 4))
+    >>> layer(x, x, u, v, relative_position_encoding=keras.ops.ones((1, 6, 8))).shape
+    TensorShape([1, 3, 8])
+
+    Differs from the Model Garden:
+        One encoding serves all examples. With s + 1 rows, keys after the query are masked; there, they read another query's
+        scores unless the caller masks them. Encodings, biases and segments may be left out. A query with no allowed key gets
+        zeros, not the mean of the values. The mask is boolean. The scores can be returned.
+
+    Reference:
+        [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.3; [Yang et al., 2019](https://arxiv.org/abs/1906.08237),
+        section 2.5.
+    """
+
+    def __init__(self, kernel_initializer="variance_scaling", **kwargs):
+        super().__init__(kernel_initializer=kernel_initializer, **kwargs)
+
+    def build(self, query_shape, value_shape, key_shape=None, relative_position_encoding_shape=None):
+        check_rank(3, query=query_shape, value=value_shape, key=key_shape or value_shape)
+        super().build(query_shape, value_shape, key_shape)
+        self.encoding_dense = None
+        if encoding_shape := relative_position_encoding_shape:
+            check_rank(3, relative_position_encoding=encoding_shape)
+            sizes = (self.num_heads, self.key_dim, None)
+            self.encoding_dense = self.make_projection("encoding", "blm,mhd->bhdl", sizes, None, encoding_shape)
+
+    def call(
+        self,
+        query,
+        value,
+        content_attention_bias,
+        positional_attention_bias,
+        key=None,
+        relative_position_encoding=None,
+        segment_matrix=None,
+        segment_encoding=None,
+        segment_attention_bias=None,
+        state=None,
+        attention_mask=None,
+        *,
+        return_attention_scores=False,
+        training=None,
+    ):
+        q = self.query_dense(query)
+        k, v = self.keys_and_values(value, value if key is None else key, state)
+        positions = (content_attention_bias, positional_attention_bias, relative_position_encoding)
+        terms = self.terms(q, k, *positions, segment_attention_bias, segment_encoding, segment_matrix)
+        heads, weights = self.attend(q, k, v, self.allowed(q, k, attention_mask), training, terms)
+        output = self.output_dense(heads)
+        return (output, weights) if return_attention_scores else output
+
+    def keys_and_values(self, value, key, state):
+        if state is not None:
+            for name, side in (("value", value), ("key", key)):
+                check_shape(f"state, put before the {name},", state, (side.shape[0], None, side.shape[2]))
+            value, key = (ops.concatenate([state, side], axis=1) for side in (value, key))
+        return self.key_dense(key), self.value_dense(value)
+
+    def terms(self, q, k, u, v, encoding, b, segment_encoding, segment_matrix):
+        """The terms of equation (1), checked, the encodings projected."""
+        batch, t, s = q.shape[0], q.shape[1], k.shape[1]
+        terms = Terms(u, v, None, b, segment_encoding, segment_matrix)
+        check_terms(terms, encoding is not None, batch, t, s, self.num_heads, self.key_dim)
+        return terms if encoding is None else terms._replace(encoded=self.encoded(encoding, batch, t, s))
+
+    def encoded(self, encoding, batch, t, s):
+        """W R of equation (1), `(b or 1, h, d, l)`."""
+        if self.encoding_dense is None:
+            raise ValueError("relative_position_encoding was not there when the layer was built, so there is no weight for it")
+        examples = 1 if encoding.shape[0] == 1 else batch
+        check_shape("relative_position_encoding", encoding, (examples, None, self.encoding_dense.kernel.shape[0]))
+        check_rows(t, s, encoding.shape[1])
+        return self.encoding_dense(encoding)
+
+    def attend(self, q, k, v, mask, training, terms):
+        """Equations (1) and (2): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
+        # Moved once for all terms, and divided before rather than after: both touch fewer numbers.
+        q = ops.transpose(q * self.key_dim**-0.5, (0, 2, 1, 3))
+        scores = ops.einsum("bhtd,bshd->bhts", self.plus(q, terms.u), k)
+        if terms.encoded is not None:
+            # matmul, unlike einsum, reads encodings of one example for all of them without copying.
+            by_row = ops.matmul(self.plus(q, terms.v), terms.encoded)
+            t, rows, s = *ops.shape(by_row)[2:], ops.shape(k)[1]
+            scores = scores + relative_shift(by_row, s)
+            if (reach := has_encoding(t, s, rows)) is not None:
+                mask = reach[None, None] if mask is None else ops.logical_and(mask, reach)
+        if terms.segment_encoding is not None:
+            by_segment = ops.matmul(self.plus(q, terms.b), ops.transpose(terms.segment_encoding, (1, 2, 0)))
+            different = ops.expand_dims(ops.cast(terms.segment_matrix, "bool"), 1)
+            scores = scores + ops.where(different, by_segment[..., 1:], by_segment[..., :1])
+        weights = masked_softmax(scores, mask)
+        return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v), weights
+
+    def plus(self, q, bias):
+        """q + bias, where q is `(b, h, t, d)` and divided by √d already."""
+        return q if bias is None else q + ops.expand_dims(bias, 1) * self.key_dim**-0.5
+
+    def compute_output_spec(self, *args, **kwargs):
+        if not has_open_sizes((args, kwargs)):
+            return super().compute_output_spec(*args, **kwargs)
+        # Not traced: that may give all open sizes the same number, and there are more distances than keys.
+        output = keras.layers.Layer.compute_output_spec(self, *args, **kwargs)
+        if not kwargs.get("return_attention_scores"):
+            return output
+        return output, keras.KerasTensor((output.shape[0], self.num_heads, output.shape[1], None), dtype=self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class TwoStreamRelativeAttention(MultiHeadRelativeAttention):
+    """Relative attention of two streams: the content, and queries that ask what stands at a position without seeing it.
+
+    Computes equation (3) of `reference/relative_attention.py`. Both streams have the same weights and attend to the content.
+
+    Axes: as for `MultiHeadRelativeAttention`; here `t` is the length of the content stream.
+
+    Args:
+        **kwargs: As for `MultiHeadRelativeAttention`.
+
+    Call arguments:
+        content_stream: Tensor of shape `(b, t, m)`.
+        content_attention_bias, positional_attention_bias, relative_position_encoding, segment_matrix, segment_encoding,
+            segment_attention_bias, state: As for `MultiHeadRelativeAttention`.
+        query_stream: Tensor of shape `(b, t, m)`; with `target_mapping`, as long as there are targets.
+        target_mapping: Tensor of shape `(b, targets, t)`: for each target 1 at its position and 0 elsewhere. A row of zeros asks
+            nothing and gets the output's bias.
+        content_attention_mask, query_attention_mask: Not zero where the stream may attend; `(b, t, s)`, or broadcastable to
+            `(b, h, t, s)`, with or without `target_mapping`.
+        training: Whether to drop weights.
+
+    Returns:
+        Two tensors, each of the shape of its stream: content, query.
+
+    Raises:
+        ValueError: as for `MultiHeadRelativeAttention`, and if the streams or the mapping do not fit each other.
+
+    Example:
+
+    >>> layer = TwoStreamRelativeAttention(num_heads=2, key_dim=4)
+    >>> x, u, v = keras.ops.ones((1, 3, 8)), keras.ops.zeros((2, 4)), keras.ops.zeros((2, 4))
+    >>> content, query = layer(x, u, v, query_stream=x, relative_position_encoding=keras.ops.ones((1, 6, 8)))
+
+    Differs from the Model Garden:
+        As for `MultiHeadRelativeAttention`: so the first token of an order, which may attend to nothing, gets zeros and not the
+        mean of all tokens, its own included.
+
+    Reference:
+        [Yang et al., 2019](https://arxiv.org/abs/1906.08237), section 2.3.
+    """
+
+    def build(self, content_stream_shape, query_stream_shape, relative_position_encoding_shape):
+        check_rank(3, query_stream=query_stream_shape)
+        super().build(content_stream_shape, content_stream_shape, None, relative_position_encoding_shape)
+
+    def call(
+        self,
+        content_stream,
+        content_attention_bias,
+        positional_attention_bias,
+        query_stream,
+        relative_position_encoding,
+        target_mapping=None,
+        segment_matrix=None,
+        segment_encoding=None,
+        segment_attention_bias=None,
+        state=None,
+        content_attention_mask=None,
+        query_attention_mask=None,
+        training=None,
+    ):
+        self.check_streams(content_stream.shape, query_stream.shape, target_mapping)
+        q, g = self.query_dense(content_stream), self.query_dense(query_stream)
+        k, v = self.keys_and_values(content_stream, content_stream, state)
+        positions = (content_attention_bias, positional_attention_bias, relative_position_encoding)
+        terms = self.terms(q, k, *positions, segment_attention_bias, segment_encoding, segment_matrix)
+        if target_mapping is not None:
+            g = ops.einsum("bthd,bts->bshd", g, target_mapping)
+        content, _ = self.attend(q, k, v, self.allowed(q, k, content_attention_mask), training, terms)
+        query, _ = self.attend(g, k, v, self.allowed(g, k, query_attention_mask), training, terms)
+        if target_mapping is not None:
+            query = ops.einsum("bshe,bts->bthe", query, target_mapping)
+        return self.output_dense(content), self.output_dense(query)
+
+    def check_streams(self, content, query, target_mapping):
+        check_same("batch", content_stream=content[0], query_stream=query[0])
+        check_same("size of the last axis", content_stream=content[2], query_stream=query[2])
+        check_shape("target_mapping", target_mapping, (content[0], query[1], content[1]))
+        if target_mapping is None:
+            check_same("length, unless there is a target_mapping", content_stream=content[1], query_stream=query[1])
+
+    def compute_output_shape(self, content_stream_shape, query_stream_shape):
+        return tuple((*shape[:-1], *(self.output_shape or shape[-1:])) for shape in (content_stream_shape, query_stream_shape))
