@@ -78,6 +78,12 @@ def check_call(layer, query, value, attention_mask, cache, causal):
         length, size = value.shape[1], layer.causal_chunk_length
         if length is not None and length % size:
             raise ValueError(f"the length must be a multiple of causal_chunk_length={size}, or padded. Received: {length}")
+    if cache is not None:
+        expected = layer.cache_shapes(value.shape[0])
+        if set(cache) != set(expected):
+            raise ValueError(f"cache must have the entries {', '.join(expected)}. Received: {', '.join(cache)}")
+        for name, shape in expected.items():
+            check_broadcastable(f"cache[{name!r}]", cache[name].shape, shape)
     if attention_mask is None:
         return None
     check_broadcastable("attention_mask", attention_mask.shape, (value.shape[0], value.shape[1]))

@@ -233,11 +233,13 @@ class KernelAttention(MultiHeadAttention):
 
     def init_cache(self, batch_size):
         """The cache before the first token."""
-        r = self.num_random_features or self.key_dim
-        has_peak, has_total = self.feature_transform in EXPONENTIAL, self.feature_transform == "rfa"
+        return kernel_state.empty(self.cache_shapes(batch_size), self.compute_dtype)
+
+    def cache_shapes(self, batch_size):
+        r, is_rfa = self.num_random_features or self.key_dim, self.feature_transform == "rfa"
         chunks = self.causal_window_length - 1 if self.use_causal_windowed else None
-        sizes = batch_size, self.num_heads, 2 * r if has_total else r, self.value_dim, chunks
-        return kernel_state.empty(*sizes, has_peak, has_total, self.compute_dtype)
+        sizes = batch_size, self.num_heads, 2 * r if is_rfa else r, self.value_dim, chunks
+        return kernel_state.shapes(*sizes, has_peak=self.feature_transform in EXPONENTIAL, has_total=is_rfa)
 
     def get_config(self):
         return super().get_config() | {name: getattr(self, name) for name in ARGUMENTS}

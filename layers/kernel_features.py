@@ -61,7 +61,7 @@ def features(transform, q, k, projection=None, key_mask=None, peak=None):
         return ELEMENTWISE[transform](a), ELEMENTWISE[transform](b), None
     if transform == "rfa":
         root = projection.shape[0] ** -0.5
-        return *(root * ops.concatenate([ops.sin(x), ops.cos(x)], axis=-1) for x in (a, b)), None
+        return *(root * ops.concatenate(sine_and_cosine(x), axis=-1) for x in (a, b)), None
     if transform == "expplus":
         spread = spread_of(q, k, key_mask)
         a, b = (ops.sqrt(1 - 4 * spread) * x + spread * ops.sum(ops.square(projection), axis=-1) for x in (a, b))
@@ -104,6 +104,14 @@ def means(x, mask):
     weights = weights / ops.maximum(ops.sum(weights, axis=2, keepdims=True), 1)
     mean = ops.sum(weights * x, axis=2, keepdims=True)
     return mean, ops.sum(weights * ops.sum(ops.square(x), axis=-1, keepdims=True), axis=2, keepdims=True)
+
+
+def sine_and_cosine(x):
+    """sin x and cos x; from a complex exponential where Keras would take float64 to float32 for them, as it does on JAX."""
+    if keras.backend.backend() != "jax" or keras.backend.standardize_dtype(x.dtype) != "float64":
+        return ops.sin(x), ops.cos(x)
+    turned = ops.exp(ops.view_as_complex(ops.stack([ops.zeros_like(x), x], axis=-1)))
+    return ops.imag(turned), ops.real(turned)
 
 
 def normalised(x):

@@ -10,16 +10,21 @@ from keras import ops
 from layers.kernel_features import LOWEST, widened
 
 
-def empty(batch_size, heads, features, values, chunks, has_peak, has_total, dtype):
-    """The cache before the first key, in at least float32; `chunks` is None without a window."""
-    dtype = "float64" if dtype == "float64" else "float32"
+def shapes(batch_size, heads, features, values, chunks, has_peak, has_total):
+    """{entry: shape}; `chunks` is None without a window."""
     outer = (batch_size, heads) if chunks is None else (batch_size, heads, chunks)
-    cache = {"kv": ops.zeros((*outer, features, values), dtype), "k_sum": ops.zeros((*outer, features), dtype)}
+    entries = {"kv": (*outer, features, values), "k_sum": (*outer, features)}
     if has_peak:
-        cache["peak"] = ops.full((batch_size, heads, features), LOWEST, dtype)
+        entries["peak"] = (batch_size, heads, features)
     if has_total:
-        cache["total"] = ops.zeros(outer, dtype)
-    return cache
+        entries["total"] = outer
+    return entries
+
+
+def empty(entries, dtype):
+    """The cache before the first key, in at least float32."""
+    dtype = "float64" if dtype == "float64" else "float32"
+    return {name: ops.full(shape, LOWEST if name == "peak" else 0.0, dtype) for name, shape in entries.items()}
 
 
 def unpacked(cache):

@@ -57,12 +57,14 @@ def decaying(kept, sums, state):
     after, count = ops.concatenate([start, sums], axis=2), sums.shape[2]
     kept = ops.concatenate([ops.ones_like(kept[:, :, :1]), kept], axis=2)
     if count is None:  # a loop, whose gradient XLA could not compile; but it does not compile unknown sizes anyway
+        # In one tensor, since Keras cannot scan several of unknown length: what is kept, in a row above the sums.
+        rows = ops.concatenate([ops.broadcast_to(kept, ops.shape(after[:, :, :, :1])), after], axis=3)
 
         def step(carry, chunk):
-            carry = chunk[0] * carry + chunk[1]
+            carry = chunk[:, :, :1, :1] * carry + chunk[:, :, 1:]
             return carry, carry
 
-        _, after = ops.scan(step, ops.zeros_like(after[:, :, 0]), (ops.moveaxis(kept, 2, 0), ops.moveaxis(after, 2, 0)))
+        _, after = ops.scan(step, ops.zeros_like(after[:, :, 0]), ops.moveaxis(rows, 2, 0))
         after = ops.moveaxis(after, 0, 2)
     else:
         distance = 1
@@ -99,7 +101,8 @@ def windowed(phi_q, phi_k, u, size, window, decay=None, left=False, state=None):
         else:
             sums = ops.concatenate([state, sums], axis=2)
             seen = window_sum(sums, window, decay)[:, :, window - 1 :]
-            state = sums[:, :, ops.shape(sums)[2] - (window - 1) :]
+            last = sums[:, :, ops.shape(sums)[2] - (window - 1) :]
+            state = ops.reshape(last, (*ops.shape(sums)[:2], window - 1, *ops.shape(sums)[3:]))  # for tracing: a known size
         result = joined(ops.matmul(phi_q, seen))
     return result[:, :, before : before + length], state
 

@@ -64,7 +64,7 @@ def attend(
     kernel: Float[Array, "b h t s"],
     v: Float[Array, "b s h e"],
     w: Float[Array, "#b #h #t s"],
-    least: Float[Array, "h 1 1"] | float = 0.0,
+    least: Float[Array, "#h 1 1"] | float = 0.0,
 ) -> tuple[Float[Array, "b t h e"], Float[Array, "b h t s"]]:
     """Equation (1) from the kernel of every pair. Returns the outputs and the weights p.
 

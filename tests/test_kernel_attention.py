@@ -27,7 +27,7 @@ MODES = {
     "causal": ({}, {"use_causal_mask": True}),
     "gated": ({"use_gate": True}, {"use_causal_mask": True}),
     "windowed": (WINDOWED, {}),
-    "windowed sums": (WINDOWED | {"causal_chunk_length": 6}, {}),
+    "windowed bands": (WINDOWED | {"num_random_features": 70}, {}),  # so many that pairs cost less than sums
     "exact": ({"is_short_seq": True}, {}),
     "causal exact": ({"is_short_seq": True, "use_gate": True}, {"use_causal_mask": True}),
     "begin": ({"begin_kernel": 3}, {}),
@@ -41,8 +41,9 @@ def made(dtype="float64", like=None, shape=(B, 6, M), **options):
     layer.build(shape, shape)
     draw_weights(layer, np.random.default_rng(1))
     if like is not None:
-        for mine, theirs in zip(layer.trainable_weights, like.trainable_weights):
-            mine.assign(theirs)
+        theirs = {weight.path.split("/", 1)[1]: weight for weight in like.trainable_weights}
+        for weight in layer.trainable_weights:
+            weight.assign(theirs.get(weight.path.split("/", 1)[1], weight))
     return layer
 
 
@@ -155,7 +156,7 @@ def test_sums_in_chunks_are_the_recurrent_network(rng, t, gated):
     if gated:
         u, log_gate = u * np.moveaxis(1 - gate, 1, 2)[..., None], keras.ops.convert_to_tensor(np.moveaxis(np.log(gate), 1, 2))
     sums, after = linear_sums.causal(phi_q, phi_k, u, log_gate)
-    assert_allclose(quotient(sums), expected, rtol=1e-11)
+    assert_allclose(quotient(sums), expected, rtol=1e-11, atol=1e-13)
     assert_allclose(np.asarray(after)[..., :-1], state, rtol=1e-11, atol=1e-12)
     assert_allclose(np.asarray(after)[..., -1], z, rtol=1e-11)
 
@@ -275,8 +276,9 @@ def test_a_later_token_does_not_change_an_earlier_output(rng, mode, transform):
 
 
 @pytest.mark.parametrize("transform", ["elu", "exp", "rfa"])
-def test_a_later_chunk_does_not_change_an_earlier_one_but_a_chunk_sees_itself(rng, transform):
-    _, call = of_mode("windowed", transform=transform)
+@pytest.mark.parametrize("mode", ["windowed", "windowed bands"])
+def test_a_later_chunk_does_not_change_an_earlier_one_but_a_chunk_sees_itself(rng, mode, transform):
+    _, call = of_mode(mode, transform=transform)
     x = rng.normal(size=(B, 6, M))
     before = call(x)
     x[:, 3] += 1
@@ -295,9 +297,9 @@ def test_shuffled_keys_change_nothing(rng):
 
 @pytest.mark.parametrize("pieces", [[1] * 6, [2, 4], [6], [4, 2]])
 @pytest.mark.parametrize("transform", CAUSAL)
-@pytest.mark.parametrize("mode", ["causal", "gated", "windowed"])
+@pytest.mark.parametrize("mode", ["causal", "gated", "windowed", "windowed bands"])
 def test_a_stream_equals_the_whole(rng, mode, transform, pieces):
-    if mode == "windowed" and pieces[0] == 1:
+    if mode.startswith("windowed") and pieces[0] == 1:
         pieces = [2, 2, 2]
     layer, call = of_mode(mode, transform=transform)
     x, mask = rng.normal(size=(B, 6, M)), np.array([[0, 0, 1, 1, 0, 1], [1, 1, 1, 0, 1, 1]], bool)
@@ -426,9 +428,9 @@ def test_the_guard_bounds_what_sines_and_cosines_estimate_below_zero(rng):
     phi_q, phi_k = (ref.features.fourier_features(y / np.linalg.norm(y, axis=-1, keepdims=True), w.projection) for y in (q, k))
     kernel = ref.kernel_of(phi_q, phi_k)[:, :, :, :2]  # two keys
     assert (kernel.sum(-1) < 0).any()
-    heads, _ = ref.attend(kernel, v[:, :2], ones(1, 1), np.exp(-2.0))
+    heads, _ = ref.attend(kernel, v[:, :2], ones(400, 2), np.exp(-2.0))
     assert np.abs(heads).max() <= np.exp(2) * np.abs(v[:, :2]).max()
-    assert np.abs(ref.attend(kernel, v[:, :2], ones(1, 1))[0]).max() > 100 * np.abs(v[:, :2]).max()
+    assert np.abs(ref.attend(kernel, v[:, :2], ones(400, 2))[0]).max() > 100 * np.abs(v[:, :2]).max()
     assert_allclose(layer(x, x[:, :2]), ref.out_of_heads(heads, w.attention_output), rtol=1e-9, atol=1e-11)
 
 
@@ -527,7 +529,7 @@ def test_arguments_out_of_range_or_without_meaning_are_rejected_by_name(message,
 @pytest.mark.parametrize(
     ("message", "options", "value", "call"),
     [
-        (r"query must have 3 axes .* \(2, 6, 2, 11\)", {}, (2, 6, 2, 11), {}),
+        (r"query must have 3 axes. Received: .* \(2, 6, 2, 11\)", {}, (2, 6, 2, 11), {}),
         (r"use_causal_mask has no meaning .*'expplus'", {"feature_transform": "expplus"}, (2, 6, 11), {"use_causal_mask": True}),
         (r"use_causal_mask has no meaning", WINDOWED, (2, 6, 11), {"use_causal_mask": True}),
         (r"use_causal_mask has no meaning", {"scale_by_length": True}, (2, 6, 11), {"use_causal_mask": True}),

@@ -156,7 +156,7 @@ CHAPTER = Chapter(
         case("windowed", partial(LINEAR, **WINDOWED), windows, of_window("elu"), (LONG,)),
         case(
             "windowed-left",
-            partial(LAYER, "rfa", causal_padding="left", **WINDOWED),
+            partial(LAYER, "rfa", causal_padding="left", **WINDOWED | {"num_random_features": 20}),  # computed in bands
             partial(windows, length=S),
             of_window("rfa", left=True),
         ),
