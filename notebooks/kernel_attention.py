@@ -58,9 +58,9 @@ def inputs(n, d, size, seed=0):
     return size * q * d**-0.25, size * k * d**-0.25, v
 
 
-q, k, v = inputs(12, 16, 0.8)
+q, k, v = inputs(12, 8, 0.7)
 everyone = np.ones((1, 1, 12, 12))
-wide, narrow = (features.draw_projection(rng, r, 16) for r in (4096, 16))
+wide, narrow = (features.draw_projection(rng, r, 8) for r in (4096, 16))
 pairs = {
     r"softmax: $e^{q\cdot k}$": ref.exact_kernel("exp", q, k),
     r"$\phi(x)$ = elu(x) + 1": ref.kernel_of(*(features.generalised_features(x, "elu", None) for x in (q, k))),
@@ -70,17 +70,17 @@ pairs = {
 maps = {title: ref.attend(kernel, v, everyone)[1][0, 0] for title, kernel in pairs.items()}
 
 # %%
+softmax, elu, few, many = maps.values()
 fig, axes = plt.subplots(1, 4, figsize=(9.5, 2.7), sharey=True)
 for ax, (title, weights) in zip(axes, maps.items()):
-    figures.attention_map(ax, weights, title=title, largest=0.35)
+    figures.attention_map(ax, weights, title=title, largest=softmax.max())
     ax.label_outer()
 plt.show()
-softmax, elu, few, many = maps.values()
-assert np.abs(many - softmax).max() < 0.06 < 0.15 < np.abs(few - softmax).max()
-assert elu.max() < softmax.max() / 1.5 and all(np.allclose(p.sum(-1), 1) and p.min() > 0 for p in maps.values())
+assert np.abs(many - softmax).mean() < np.abs(few - softmax).mean() / 2 and elu.max() < softmax.max()
+assert all(np.allclose(p.sum(-1), 1) and p.min() > 0 for p in maps.values())
 
 # %% [markdown]
-# All four are distributions. elu + 1 is another, flatter attention; random features aim at the softmax, and with many of them they come close.
+# All four are distributions. elu + 1 is another, flatter attention; random features aim at the softmax, and with many of them they come closer.
 #
 # ## The equation
 #
@@ -175,13 +175,13 @@ _ = fig.colorbar(image, ax=axes[1])
 plt.show()
 
 # %% [markdown]
-# Formula and measurement agree. Positive features are better where the kernel is small, right of the white line: most pairs of an attention matrix, whose errors would drown the few large weights.
-# Left of it, for similar $x$ and $y$, sines and cosines are better: they are exact at $x = y$, positive ones at $x = -y$.
+# Formula and measurement agree. Positive features are better where the kernel is small, right of and above the white line: most pairs of an attention matrix, whose errors would drown the few large weights.
+# Elsewhere, for short or similar $x$ and $y$, sines and cosines are better: they are exact at $x = y$, positive ones at $x = -y$.
 
 # %%
 for name, found in measured.items():
     assert np.allclose(found, lemma_2(angles, 1, m)[name], rtol=0.15)
-assert (ratio[grid > 0.75 * np.pi] > 0).all() and (ratio[grid < 0.2 * np.pi] < 0).all()
+assert (ratio[(grid > np.pi / 2) & (lengths > 1)] > 0).all() and (ratio[grid < 0.2 * np.pi] < 0).all()
 
 # %% [markdown]
 # **What remains of it in an output?** As in the Performer's Figure 4: mean square error of attention outputs, for $m$ features (sines and cosines share $m/2$ directions), and directions drawn
@@ -274,14 +274,18 @@ for name, make in kinds_of_attention.items():
     keras.utils.set_random_seed(0)
     model = Copier(make)
     model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    parts = zip(np.split(ids, 12), np.split(symbols, 12))
-    losses[name] = [model.fit(part, target, batch_size=64, verbose=0).history["loss"][0] for part, target in parts]
+    losses[name] = []
+    for part, target in zip(np.split(ids, 12), np.split(symbols, 12)):  # 30 steps each, until it can
+        losses[name] += model.fit(part, target, batch_size=64, verbose=0).history["loss"]
+        if losses[name][-1] < 0.01:
+            break
     accuracy = np.mean(np.argmax(model.predict(ids[:256], verbose=0), axis=-1) == symbols[:256])
-    print(f"{name}: {accuracy:.0%} copied after 360 steps")
+    print(f"{name}: {accuracy:.0%} copied")
     assert accuracy > 0.98
+assert len(losses["softmax"]) < len(losses["elu + 1"])
 
 # %% [markdown]
-# Both learn it; the linear one later, asserted above as no earlier.
+# Both learn it; the linear one takes longer.
 #
 # ## Does the layer agree?
 #
@@ -322,24 +326,26 @@ for size in (0.25, 0.5, 1.0, 2.0):
     )
     errors = [np.median([output_error(kinds[1], m, True, size, seed) for seed in range(5)]) for m in (64, 256, 1024)]
     relative[size] = np.sqrt(errors / power)
-    print(f"{size:4}  ", relative[size].round(1))
-assert 3 < relative[0.25][0] / relative[0.25][2] < 6 and relative[2.0].min() > 0.9
+    print(f"{size:4}  ", relative[size].round(2))
+assert 3 < relative[0.25][0] / relative[0.25][2] < 6 and min(relative[1.0].min(), relative[2.0].min()) > 0.9
 
 # %% [markdown]
-# Small inputs: four times the features, half the error. At twice the normal size, more features do not help: one lucky key per feature takes all. Nothing overflows and weights sum to 1, but they are not the softmax's.
+# Small inputs: four times the features, half the error. At the normal size and above, more features do not help: one lucky key per feature takes all. Nothing overflows and weights sum to 1, but they are not the softmax's.
 #
 # **Stabilisers that do not cancel.** Exponentials need a maximum taken off. For a query any constant cancels; for keys it must be the same for all. Ours is one per *feature*, moved from keys to queries.
-# A common one for all features also cancels in exact numbers, and vanishes in real ones:
+# A common one for all features also cancels in exact numbers, and nearly vanishes in real ones:
 
 # %%
-q, k, v = inputs(64, 16, 8.0)
+q, k, v = inputs(64, 16, 16.0)
 w = features.draw_projection(rng, 32, 16)
 a, b = features.project(q, w), features.project(k, w) - features.half_square(k)
 common = np.exp(a - a.max(axis=-1, keepdims=True)), np.exp(b - b.max())
 ours = features.stabilised(a, b, np.ones((1, 64), bool))
 least = [ref.kernel_of(*(phi.astype("float32") for phi in pair)).sum(axis=-1).min() for pair in (common, ours)]
-print("least denominator in float32: common", least[0], " per feature at least 1:", bool(least[1] >= 1))
-assert least[0] < 1e-30 and least[1] >= 1
+print(
+    "least denominator in float32: common below 1e-15:", bool(least[0] < 1e-15), " per feature at least 1:", bool(least[1] >= 1)
+)
+assert least[0] < 1e-15 and least[1] >= 1
 
 # %% [markdown]
 # **Denominators below zero.** RFA takes sines and cosines of normalised $q$ and $k$. Their estimates can be negative; then so can a denominator, above all the early ones of a causal row. The exact kernel is at
@@ -350,7 +356,8 @@ assert least[0] < 1e-30 and least[1] >= 1
 
 # %%
 x, y, v = inputs(256, 16, 1.0)
-phi_q, phi_k = (features.fourier_features(side / np.linalg.norm(side, axis=-1, keepdims=True), w[:8]) for side in (x, y))
+few = features.draw_projection(np.random.default_rng(0), 2, 16)
+phi_q, phi_k = (features.fourier_features(side / np.linalg.norm(side, axis=-1, keepdims=True), few) for side in (x, y))
 kernel, seen = ref.kernel_of(phi_q, phi_k), causal_mask(256, 256)[None, None].astype(float)
 free, guarded = (np.abs(ref.attend(kernel, v, seen, least)[0]).max() / np.abs(v).max() for least in (0.0, np.exp(-2.0)))
 negative = (kernel * seen).sum(axis=-1).min() < 0
