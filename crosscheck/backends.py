@@ -68,3 +68,46 @@ def on_jax(run, variables):
 
 
 BACKENDS = {"tensorflow": on_tensorflow, "jax": on_jax}
+
+
+def compiled_pass(call, layer, x, with_gradient=False):
+    """A function without arguments that runs `call(layer, x)`, in a graph made for `x`, and returns when all is computed.
+
+    Args:
+        call: Takes the layer and a float tensor.
+        layer: A built layer.
+        x: Array of floats.
+        with_gradient: Whether the gradient of the output's mean square, for `x` and for all weights, is what is computed.
+    """
+    return PASSES[keras.backend.backend()](call, layer, ops.convert_to_tensor(x), with_gradient)
+
+
+def pass_on_tensorflow(call, layer, x, with_gradient):
+    import tensorflow as tf
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = ops.mean(ops.square(call(layer, x)))
+        return tape.gradient(loss, [x, *(variable.value for variable in layer.trainable_variables)])
+
+    program = tf.function(gradient if with_gradient else lambda x: call(layer, x)).get_concrete_function(x)
+    return lambda: program(x)
+
+
+def pass_on_jax(call, layer, x, with_gradient):
+    import jax
+
+    def forward(values, x):
+        with keras.StatelessScope(state_mapping=list(zip(layer.trainable_variables, values))):
+            return call(layer, x)
+
+    def gradient(values, x):
+        return jax.grad(lambda values, x: ops.mean(ops.square(forward(values, x))), argnums=(0, 1))(values, x)
+
+    values = [variable.value for variable in layer.trainable_variables]
+    program = jax.jit(gradient if with_gradient else forward).lower(values, x).compile()
+    return lambda: jax.block_until_ready(program(values, x))
+
+
+PASSES = {"tensorflow": pass_on_tensorflow, "jax": pass_on_jax}

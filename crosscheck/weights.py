@@ -1,7 +1,7 @@
 """Read a layer's weights in the form its reference takes, and give them numbers."""
 
 import math
-from types import NoneType
+from types import NoneType, UnionType
 from typing import get_args, get_origin, get_type_hints
 
 import keras
@@ -14,8 +14,8 @@ def weights_of(layer, like):
     """The variables of `layer` as the NamedTuple class `like`, matched by name, in float64.
 
     A field is named as the layer names its variable or its sublayer. Its annotation says what stands there: an array; another
-    NamedTuple class, for a sublayer; `tuple[That, ...]`, for sublayers named `field_0`, `field_1`, and so on; any of these
-    `| None`, where the layer may have none.
+    NamedTuple class, for a sublayer, or several, of which the one with the sublayer's names is taken; `tuple[That, ...]`, for
+    sublayers named `field_0`, `field_1`, and so on; any of these `| None`, where the layer may have none.
 
     Args:
         layer: A built Keras layer.
@@ -41,9 +41,9 @@ def weights_of(layer, like):
 
 def read(like, branch, where, unused):
     """What the annotation `like` asks for, from `branch`: a variable, or a dict of branches by name."""
-    kinds = [kind for kind in get_args(like) if kind is not NoneType] if NoneType in get_args(like) else [like]
+    kinds = [kind for kind in get_args(like) if kind is not NoneType] if isinstance(like, UnionType) else [like]
     if branch is None:
-        if kinds == [like]:
+        if NoneType not in get_args(like):
             raise KeyError(f"the layer has no {where}")
         return None
     if not hasattr(kinds[0], "_fields"):
@@ -51,16 +51,20 @@ def read(like, branch, where, unused):
             raise KeyError(f"{where} is a layer with {sorted(branch)}, not a weight")
         unused.discard(branch.path)
         return to_numpy(branch)
-    hints = get_type_hints(kinds[0])
-    return kinds[0](**{name: read_field(hints[name], branch, name, where, unused) for name in kinds[0]._fields})
+    kind = next((kind for kind in kinds if set(branch) <= set(kind._fields)), kinds[0])
+    hints = get_type_hints(kind)
+    return kind(**{name: read_field(hints[name], branch, name, where, unused) for name in kind._fields})
 
 
 def read_field(hint, branch, name, where, unused):
-    if get_origin(hint) is not tuple:
+    parts_hint = next((kind for kind in (hint, *get_args(hint)) if get_origin(kind) is tuple), None)
+    if parts_hint is None:
         return read(hint, branch.get(name), f"{where}/{name}", unused)
     parts = []
     while (part := f"{name}_{len(parts)}") in branch:
-        parts.append(read(get_args(hint)[0], branch[part], f"{where}/{part}", unused))
+        parts.append(read(get_args(parts_hint)[0], branch[part], f"{where}/{part}", unused))
+    if not parts and NoneType in get_args(hint):
+        return None
     if not parts:
         raise KeyError(f"the layer has no {where}/{name}_0")
     return tuple(parts)

@@ -107,6 +107,7 @@ class MultiHeadAttention(ProjectingLayer):
         training=None,
         use_causal_mask=False,
     ):
+        self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         x, y = query, value
         if self.several_axes:
             x, y = (sequences.to_sequence(side, self.axes) for side in (query, value))
@@ -156,8 +157,12 @@ class MultiHeadAttention(ProjectingLayer):
 
     def into_heads(self, name, size, input_shape):
         """The linear map `(b, t, m)` → `(b, t, h, size)`."""
-        shape, bias_axes = (None, self.num_heads, size), "hd" if self.use_bias else None
+        shape, bias_axes = (None, self.heads_of(name), size), "hd" if self.use_bias else None
         return self.make_projection(name, "btm,mhd->bthd", shape, bias_axes, (None, None, input_shape[-1]))
+
+    def heads_of(self, name):
+        """How many heads the map called `name` has."""
+        return self.num_heads
 
     def out_of_heads(self, name, sizes, input_shape):
         """The linear map `(b, t, h, e)` → `(b, t, *sizes)`."""

@@ -1,5 +1,7 @@
 """Checks of arguments and shapes, with errors that name the argument, what was expected and what was received."""
 
+import numpy as np
+
 
 def check_at_least(least, **sizes):
     """Raise a ValueError unless each of `sizes`, given by its argument's name, is an integer of at least `least`."""
@@ -11,7 +13,7 @@ def check_at_least(least, **sizes):
 def check_rate(**rates):
     """Raise a ValueError unless each of `rates`, given by its argument's name, is a fraction in [0, 1)."""
     for name, rate in rates.items():
-        if not 0 <= rate < 1:
+        if not isinstance(rate, (int, float, np.floating, np.integer)) or not 0 <= rate < 1:
             raise ValueError(f"{name} must be at least 0 and below 1. Received: {name}={rate!r}")
 
 

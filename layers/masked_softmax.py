@@ -23,7 +23,9 @@ def masked_softmax(scores, mask=None, axes=-1):
     if mask is not None:
         # Finite, because a row of −inf alone is NaN; far below any score, so that what is forbidden comes out as exactly 0.
         scores = ops.where(mask, scores, ops.cast(-1e30, scores.dtype))
-    if isinstance(axes, int):
+    if axes == -1 and scores.shape[-1] == 1:
+        weights = ops.ones_like(scores)  # all there is; Keras would warn of a softmax over one number
+    elif isinstance(axes, int):
         weights = ops.softmax(scores, axis=axes)
     else:
         weights = ops.exp(scores - ops.logsumexp(scores, axis=axes, keepdims=True))

@@ -1,6 +1,7 @@
 """Layers with linear maps into and out of heads, and the seven arguments that such maps share."""
 
 import keras
+from keras import ops
 
 
 class ProjectingLayer(keras.layers.Layer):
@@ -47,10 +48,12 @@ class ProjectingLayer(keras.layers.Layer):
         }
 
     def make_projection(self, name, equation, output_shape, bias_axes, input_shape, **options):
-        """A built EinsumDense called `name`, with this layer's options unless `options` says otherwise."""
+        """A built `LinearMap` called `name`, with this layer's options unless `options` says otherwise."""
         options = self.projection_options() | {"dtype": self.dtype_policy} | options
-        layer = keras.layers.EinsumDense(equation, output_shape=output_shape, bias_axes=bias_axes, name=name, **options)
+        layer = LinearMap(equation, output_shape=output_shape, bias_axes=bias_axes, name=name, **options)
         layer.build(input_shape)
+        # Keras checks the rank only: another width, in a later call, would be an error from deep inside the backend.
+        layer.input_spec = keras.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
         return layer
 
     def compute_output_spec(self, *args, **kwargs):
@@ -67,6 +70,20 @@ class ProjectingLayer(keras.layers.Layer):
             "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
             "bias_constraint": keras.constraints.serialize(self.bias_constraint),
         }
+
+
+class LinearMap(keras.layers.EinsumDense):
+    """An EinsumDense that adds a bias whose last axis is 1, such as `(h, 1)`, to the axes it belongs to.
+
+    On TensorFlow `ops.add` takes what is a vector but for axes of size 1 for a bias along axis 1, if that happens to be as long:
+    with heads of size 1, as many positions as heads would get the biases of the heads.
+    """
+
+    def call(self, inputs, training=None):
+        if self.bias is None or len(self.bias.shape) == 1 or self.bias.shape[-1] > 1:
+            return super().call(inputs, training=training)
+        x = ops.einsum(self.equation, inputs, self.kernel)
+        return self.activation(ops.subtract(x, ops.negative(self.bias)))
 
 
 def fresh(initializer):

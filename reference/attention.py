@@ -19,6 +19,7 @@ Differs from the paper
 Layer: layers/attention.py    Notebook: notebooks/attention.ipynb
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -80,10 +81,11 @@ def for_every_head(mask: Bool[Array, "..."] | None) -> Bool[Array, "..."] | None
 def attention_over_axes(
     query: Float[Array, "..."],
     value: Float[Array, "..."],
-    weights: AttentionWeights,
+    weights: tuple,
     axes: tuple[int, ...],
     mask: Bool[Array, "..."] | None = None,
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    mechanism: Callable = multi_head_attention,
+) -> tuple[Float[Array, "..."], ...]:
     """Equation (2) over several axes of higher-rank inputs, as one sequence; the other axes are batch axes.
 
     Args:
@@ -91,17 +93,18 @@ def attention_over_axes(
         weights: As for `multi_head_attention`.
         axes: The axes to attend over, in the order in which they make up the sequence.
         mask: Batch axes, then the query's attended axes, then the keys'.
+        mechanism: What attends over the one sequence; called as `multi_head_attention` is.
 
     Returns:
-        The output, its axes where the query had them, and the weights: batch axes, head, query's axes, keys' axes.
+        The output, its axes where the query had them, and all weights: batch axes, head, query's axes, keys' axes.
     """
     n = len(axes)
     q, k = (np.moveaxis(x, axes, range(-1 - n, -1)) for x in (query, value))
     batch, t, s = q.shape[: -1 - n], q.shape[-1 - n : -1], k.shape[-1 - n : -1]
     flat_t, flat_s = int(np.prod(t)), int(np.prod(s))
     flat_mask = None if mask is None else mask.reshape(-1, flat_t, flat_s)
-    output, attention = multi_head_attention(
+    output, *attention = mechanism(
         q.reshape(-1, flat_t, q.shape[-1]), k.reshape(-1, flat_s, k.shape[-1]), weights, mask=flat_mask
     )
     output = np.moveaxis(output.reshape(*batch, *t, -1), range(-1 - n, -1), axes)
-    return output, attention.reshape(*batch, attention.shape[1], *t, *s)
+    return output, *(a.reshape(*batch, a.shape[1], *t, *s) for a in attention)

@@ -29,3 +29,8 @@ def layer_norm(x: Float[Array, "*rows m"], weights: LayerNorm, epsilon: float = 
 def rms_norm(x: Float[Array, "*rows m"], weights: RMSNorm, epsilon: float = 1e-12) -> Float[Array, "*rows m"]:
     """scale x / √(mean x² + ε), along the last axis (Zhang and Sennrich, 2019, 1910.07467)."""
     return weights.scale * x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon)
+
+
+def normalize(x: Float[Array, "*rows m"], weights: LayerNorm | RMSNorm, epsilon: float = 1e-12) -> Float[Array, "*rows m"]:
+    """The norm whose weights these are."""
+    return (layer_norm if isinstance(weights, LayerNorm) else rms_norm)(x, weights, epsilon)

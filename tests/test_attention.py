@@ -9,7 +9,10 @@ from crosscheck.agreement import largest_error
 from crosscheck.catalogue import find_cases
 from crosscheck.sizes import B, D, E, H, M, S, T
 from layers.attention import MultiHeadAttention
+from layers.cached_attention import CachedAttention
 from layers.checks import check_at_least
+from layers.reuse_attention import ReuseMultiHeadAttention
+from layers.talking_heads_attention import TalkingHeadsAttention
 from reference import attention as ref
 from reference.self_attention_mask import causal_mask
 
@@ -224,6 +227,34 @@ def test_sizes_that_are_no_sizes_are_rejected(name, size):
 def test_what_does_not_fit_is_rejected_by_name(message, options, query, value, call):
     with pytest.raises(ValueError, match=message):
         MultiHeadAttention(num_heads=H, key_dim=D, **options)(np.ones(query), np.ones(value), **call)
+
+
+@pytest.mark.parametrize("kind", [MultiHeadAttention, CachedAttention, TalkingHeadsAttention, ReuseMultiHeadAttention])
+@pytest.mark.parametrize(
+    ("message", "value", "key"),
+    [
+        (r"query and value must have the same size of axis 0. Received: query with 2, value with 1", (1, 5, 11), (1, 5, 11)),
+        (r"key and value must have the same shape .* \(2, 4\), value with \(2, 5\)", (2, 5, 11), (2, 4, 11)),
+        (r"value must have 3 axes .* \(2, 5, 5, 11\)", (2, 5, 5, 11), (2, 5, 11)),
+        (r"key.*expected axis -1 of input shape to have value 11.*\(2, 5, 12\)", (2, 5, 11), (2, 5, 12)),
+    ],
+)
+def test_a_later_call_is_checked_as_the_first_is(kind, message, value, key):
+    layer = kind(num_heads=H, key_dim=D)
+    layer(np.ones((B, T, M)), np.ones((B, S, M)))
+    with pytest.raises(ValueError, match=message):
+        layer(np.ones((B, T, M)), np.ones(value), np.ones(key))
+
+
+@pytest.mark.parametrize("rate", [None, "0.1", 1, -0.1, float("nan")])
+def test_a_dropout_that_is_no_fraction_is_rejected(rate):
+    with pytest.raises(ValueError, match=f"dropout must be at least 0 and below 1. Received: dropout={rate!r}"):
+        MultiHeadAttention(num_heads=H, key_dim=D, dropout=rate)
+
+
+def test_a_dropout_may_be_a_number_of_any_kind():
+    for rate in (0, 0.5, np.float32(0.5)):
+        assert MultiHeadAttention(num_heads=H, key_dim=D, dropout=rate).dropout == rate
 
 
 def test_check_at_least_takes_what_it_should():

@@ -56,7 +56,10 @@ def test_config_holds_every_constructor_argument(case):
 
 
 def constructor_arguments(kind):
-    """Names of the arguments of `kind` and, where it passes the rest on, of the project's classes that it derives from."""
+    """Names of the arguments of `kind` and, where it passes the rest on, of the project's classes that it derives from.
+
+    A class that takes an inherited argument under another name says so in `renamed_arguments`.
+    """
     named = set()
     for base in kind.__mro__:
         if not base.__module__.startswith("layers"):
@@ -65,7 +68,8 @@ def constructor_arguments(kind):
         named |= {parameter.name for parameter in signature if parameter.kind is not parameter.VAR_KEYWORD} - {"self"}
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in signature):
             break
-    return named
+    renamed = getattr(kind, "renamed_arguments", {})
+    return {renamed.get(name, name) for name in named}
 
 
 @every_case("copy")

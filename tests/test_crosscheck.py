@@ -22,6 +22,7 @@ from reference.projection import Projection
 class Blocks(NamedTuple):
     block: tuple[Projection, ...]
     first: Projection | None
+    gate: tuple[Projection, ...] | None
     scale: Float[Array, " m"]
 
 
@@ -46,8 +47,13 @@ def nested():
 def test_weights_are_found_by_name_in_blocks_and_lists_of_blocks(nested):
     weights = weights_of(nested, Blocks)
     assert_array_equal(weights.block[1].kernel, nested.blocks[1].kernel)
-    assert weights.first is None
+    assert weights.first is None and weights.gate is None
     assert weights.scale.dtype == "float64"
+
+
+def test_a_list_of_blocks_that_may_be_missing_is_read_where_it_is_there(nested):
+    hints = Blocks.__annotations__ | {"block": tuple[Projection, ...] | None}
+    assert_array_equal(weights_of(nested, NamedTuple("Perhaps", hints.items())).block[1].kernel, nested.blocks[1].kernel)
 
 
 @pytest.mark.parametrize("missing", ["scale", "block"])

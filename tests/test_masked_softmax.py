@@ -68,6 +68,11 @@ def test_a_forbidden_score_has_no_influence_however_large(dtype, forbidden):
     assert_array_equal(layer(np.array([[1.0, 2.0, forbidden]]), mask), layer(np.array([[1.0, 2.0, 0.0]]), mask))
 
 
+def test_a_row_of_one_position_is_one_if_it_is_allowed_and_warns_of_nothing(recwarn):
+    assert_array_equal(MaskedSoftmax()(np.array([[-7.0], [8.0]]), np.array([[True], [False]])), [[1.0], [0.0]])
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("forbidden", [1e12, 1e25, np.inf])
 def test_a_forbidden_score_is_replaced_and_not_added_to(forbidden):
     layer, mask = MaskedSoftmax(), np.array([[True, True, False]])

@@ -1,0 +1,76 @@
+"""Sequences in blocks, and BigBird's graph: which blocks of keys each block of queries sees.
+
+A length may be a tensor, known only when the program runs.
+"""
+
+from keras import ops
+
+
+def block_count(length, block_size):
+    """Blocks of a sequence; the last one may be shorter."""
+    return (length + block_size - 1) // block_size
+
+
+def into_blocks(x, block_size, missing):
+    """`(b, t, h, …)` as `(b, h, blocks, block_size, …)`, with `missing` zeros, or False, at the end."""
+    if not (isinstance(missing, int) and missing == 0):
+        x = ops.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0)))
+    b, _, h, size = ops.shape(x)
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (b, h, -1, block_size, size))
+
+
+def gather_blocks(x, seen):
+    """The blocks `seen`, `(h, rows, k)`, of `x`, `(b, h, blocks, block_size, …)`: those of a row beside each other.
+
+    Returns:
+        Tensor of shape `(b, h, rows, k · block_size, …)`.
+    """
+    b, h, blocks, w, size = ops.shape(x)
+    of_head = blocks * ops.arange(h, dtype="int32")[:, None, None]
+    x = ops.take(ops.reshape(x, (b, h * blocks, w, size)), ops.reshape(seen + of_head, (-1,)), axis=1)
+    return ops.reshape(x, (b, h, ops.shape(seen)[1], seen.shape[2] * w, size))
+
+
+def seen_blocks(draws, blocks):
+    """Equation (2) of `reference/bigbird_attention.py`, for all rows but the first and the last.
+
+    Args:
+        draws: Integers of shape `(h, rows, r)`, at least 0.
+        blocks: How many there are; an integer, or a tensor.
+
+    Returns:
+        The blocks that a row sees, and whether they count, both `(h, blocks − 2, 5 + r)`. A block that stands in a row twice
+        counts once; and where there are at most 5 + r, each of them does.
+    """
+    h, rows, r = draws.shape
+    i = 1 + ops.arange(blocks - 2, dtype="int32")[None, :, None]
+    fixed = ops.concatenate([ops.zeros_like(i), i - 1, i, i + 1, ops.zeros_like(i) + (blocks - 1)], axis=-1)
+    is_new = ops.concatenate([i > 0, i > 1, i > 0, i < blocks - 2, i > 0], axis=-1)
+    sizes = (h, ops.shape(i)[1], 5)
+    drawn = random_blocks(ops.take(draws, i[0, :, 0] % rows, axis=1), i, blocks)
+    seen = ops.concatenate([ops.broadcast_to(fixed, sizes), drawn], axis=-1)
+    counts = ops.concatenate([ops.broadcast_to(is_new, sizes), drawn >= 0], axis=-1)
+    if isinstance(blocks, int) and blocks > 5 + r:
+        return seen, counts
+    everything = ops.broadcast_to(ops.arange(5 + r, dtype="int32"), ops.shape(seen))
+    is_short = blocks <= 5 + r
+    seen = ops.where(is_short, ops.minimum(everything, blocks - 1), seen)
+    return seen, ops.where(is_short, everything < blocks, counts)
+
+
+def random_blocks(draws, i, blocks):
+    """R_i of equation (2): numbers `(h, rows, r)` as blocks that row i does not see anyway, and none twice.
+
+    The reference takes them out of a list, one by one. Here the number that the k-th draw has among those left becomes its
+    number among all, from the last draw to the first: each earlier one that is not above it pushes it up by one.
+    """
+    r = draws.shape[-1]
+    start, stop = ops.maximum(i - 1, 1), ops.minimum(i + 2, blocks - 1)  # the window, without global blocks
+    left = blocks - 2 - (stop - start) - ops.arange(r, dtype="int32")
+    chosen = draws % ops.maximum(left, 1)
+    for k in reversed(range(r - 1)):
+        later = chosen[..., k + 1 :]
+        later = later + ops.cast(later >= chosen[..., k : k + 1], "int32")
+        chosen = ops.concatenate([chosen[..., : k + 1], later], axis=-1)
+    chosen = chosen + 1  # block 0 is global
+    return chosen + ops.where(chosen >= start, stop - start, 0)

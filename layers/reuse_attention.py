@@ -1,0 +1,227 @@
+"""Attention that takes some heads' weights from the layer before (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers import sequences
+from layers.attention import MultiHeadAttention
+from layers.checks import check_at_least
+from layers.masked_softmax import masked_softmax
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class ReuseMultiHeadAttention(MultiHeadAttention):
+    """Multi-head attention in which the first heads take their attention weights from the layer before.
+
+    Computes equations (1) to (4) of `reference/reuse_attention.py`, plus dropout on the attention weights. A reused head has no
+    query, no key and no scores to compute; values and outputs are its own.
+
+    Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size.
+
+    Args:
+        num_heads, key_dim, value_dim, use_bias, output_shape, attention_axes, seed: As for `MultiHeadAttention`.
+        dropout: Fraction of attention weights dropped while training; reused weights get a draw of their own.
+        reuse_attention: How many heads take their weights from the layer before: 0 for none, -1 for all.
+        use_relative_pe: Whether the new heads' scores get a bias for each distance of key and query; for one attended axis.
+        pe_max_seq_length: Number of distances, in each direction and with 0, that have a bias of their own; farther keys get
+            that of the farthest.
+        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
+            bias_constraint: As for `ProjectingLayer`.
+
+    Call arguments:
+        query: Tensor of shape `(b, t, m)`. If all heads are reused, only its shape matters.
+        value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
+        key: Tensor of shape `(b, s, m)`; `m` may differ again. Defaults to `value`.
+        attention_mask: As for `MultiHeadAttention`. Reused weights that it forbids become 0, and what is left of a row is
+            divided by its sum; a row with nothing left is zeros.
+        return_attention_scores: Also return the weights, as they were before dropout. Never changes the output.
+        training: Whether to drop weights.
+        reuse_attention_scores: The weights that the layer before returned, `(b, h, t, s)`; of their heads, which may be more
+            than are reused, the first ones are. Needed if heads are reused, and not looked at if none are.
+        use_causal_mask: Whether each query may attend only to keys at or before its own position.
+
+    Returns:
+        Tensor of shape `(b, t, m)`, or that and the weights `(b, h, t, s)`: the reused heads, then the new ones. So a stack of
+        such layers keeps reusing the heads that its first layer computed.
+
+    Raises:
+        ValueError: as for `MultiHeadAttention`; for a `reuse_attention` below -1 or above `num_heads`; for reused weights that
+            are missing or do not fit; for relative positions over several attended axes.
+
+    Example:
+
+    >>> first, second = ReuseMultiHeadAttention(4, 8), ReuseMultiHeadAttention(4, 8, reuse_attention=3)
+    >>> x, scores = first(keras.ops.ones((1, 5, 32)), keras.ops.ones((1, 5, 32)), return_attention_scores=True)
+    >>> second(x, x, reuse_attention_scores=scores).shape
+    TensorShape([1, 5, 32])
+
+    Differs from the Model Garden:
+        Returned weights start with the reused heads; there the new heads come first, so that the next layer reuses the newest.
+        A mask holds for reused weights too; there it does not. After -1, the config says -1, not the number of heads.
+        `position_embeddings` is `(h, l)`, without a first axis of size 1, and follows the dtype policy of the layer.
+
+    Reference:
+        [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821).
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        key_dim,
+        value_dim=None,
+        dropout=0.0,
+        reuse_attention=0,
+        use_relative_pe=False,
+        pe_max_seq_length=512,
+        use_bias=True,
+        output_shape=None,
+        attention_axes=None,
+        **kwargs,
+    ):
+        super().__init__(num_heads, key_dim, value_dim, dropout, use_bias, output_shape, attention_axes, **kwargs)
+        check_reuse(reuse_attention, num_heads)
+        check_at_least(1, pe_max_seq_length=pe_max_seq_length)
+        self.reuse_attention = reuse_attention
+        self.use_relative_pe = use_relative_pe
+        self.pe_max_seq_length = pe_max_seq_length
+
+    def build(self, query_shape, value_shape, key_shape=None):
+        key_shape = key_shape or value_shape
+        self.check_shapes(query_shape, value_shape, key_shape)
+        if self.use_relative_pe and len(self.axes) > 1:
+            raise ValueError(f"use_relative_pe needs one attended axis. Received: attention_axes={self.axes}")
+        reused, new = self.reused_heads, self.new_heads
+        if new:
+            self.query_dense = self.into_heads("query", self.key_dim, query_shape)
+            self.key_dense = self.into_heads("key", self.key_dim, key_shape)
+        if reused:
+            self.value_reuse_dense = self.into_heads("value_reuse", self.value_dim, value_shape)
+        if new:
+            self.value_new_dense = self.into_heads("value_new", self.value_dim, value_shape)
+        if reused:
+            self.output_reuse_dense = self.unite("attention_output_reuse", reused, self.use_bias, query_shape)
+        if new:
+            # Both outputs are added up, so one bias is enough.
+            self.output_new_dense = self.unite("attention_output_new", new, self.use_bias and not reused, query_shape)
+        if new and self.use_relative_pe:
+            shape, initializer = (new, 2 * self.pe_max_seq_length - 1), keras.initializers.RandomNormal(stddev=0.2)
+            self.position_embeddings = self.add_weight(name="position_embeddings", shape=shape, initializer=initializer)
+        self.dropout_layer = keras.layers.Dropout(self.dropout, seed=self.seed, dtype=self.dtype_policy)
+
+    def call(
+        self,
+        query,
+        value,
+        key=None,
+        attention_mask=None,
+        return_attention_scores=False,
+        training=None,
+        reuse_attention_scores=None,
+        use_causal_mask=False,
+    ):
+        x, y, z, mask, reused = query, value, value if key is None else key, attention_mask, reuse_attention_scores
+        self.check_shapes(x.shape, y.shape, z.shape)
+        if self.reused_heads:
+            self.check_scores(reused, query, value)
+        if self.several_axes:
+            x, y, z = (sequences.to_sequence(side, self.axes) for side in (x, y, z))
+            if mask is not None:
+                mask = sequences.mask_to_sequence(mask, query, value, self.axes)
+            if self.reused_heads:
+                reused = sequences.mask_to_sequence(reused, query, value, self.axes)
+
+        mask = self.allowed(x, y, mask, use_causal_mask)
+        weights, outputs = [], []
+        if k := self.reused_heads:
+            weights.append(renormalised(reused[:, :k], None if mask is None else mask[:, :k]))
+            outputs.append(self.output_reuse_dense(self.mix(weights[-1], self.value_reuse_dense(y), training)))
+        if new := self.new_heads:
+            # Counted from the end, so that a mask that is the same for every head keeps its head axis of size 1.
+            weights.append(self.new_weights(x, z, None if mask is None else mask[:, -new:]))
+            outputs.append(self.output_new_dense(self.mix(weights[-1], self.value_new_dense(y), training)))
+        output = outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
+
+        if self.several_axes:
+            output = sequences.from_sequence(output, query, self.axes)
+        if not return_attention_scores:
+            return output
+        weights = weights[0] if len(weights) == 1 else ops.concatenate(weights, axis=1)
+        return output, sequences.scores_from_sequence(weights, query, value, self.axes) if self.several_axes else weights
+
+    def mix(self, weights, v, training):
+        """The heads `(b, t, h, e)`: values by their weights, some of which are dropped."""
+        return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v)
+
+    def new_weights(self, query, key, mask):
+        """The second line of equation (1), `(b, h, t, s)`."""
+        q, k = self.query_dense(query), self.key_dense(key)
+        # The reference divides the scores; scaling q first touches fewer numbers.
+        scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
+        if self.use_relative_pe:
+            scores = scores + self.relative_bias(ops.shape(query)[1], ops.shape(key)[1])
+        return masked_softmax(scores, mask)
+
+    def relative_bias(self, t, s):
+        """Equation (4), `(h, t, s)`."""
+        farthest = self.pe_max_seq_length - 1
+        distance = ops.arange(s)[None, :] - ops.arange(t)[:, None]
+        return ops.take(self.position_embeddings, farthest + ops.clip(distance, -farthest, farthest), axis=1)
+
+    @property
+    def reused_heads(self):
+        return self.num_heads if self.reuse_attention == -1 else self.reuse_attention
+
+    @property
+    def new_heads(self):
+        return self.num_heads - self.reused_heads
+
+    def heads_of(self, name):
+        return self.reused_heads if name == "value_reuse" else self.new_heads
+
+    def unite(self, name, heads, use_bias, query_shape):
+        """The linear map `(b, t, heads, e)` → `(b, t, m)`, or the sizes of `output_shape` instead of `m`."""
+        sizes = self.output_shape or (query_shape[-1],)
+        m = "mnopqr"[: len(sizes)]
+        shape, bias_axes = (None, *sizes), m if use_bias else None
+        return self.make_projection(name, f"bthe,he{m}->bt{m}", shape, bias_axes, (None, None, heads, self.value_dim))
+
+    def check_scores(self, scores, query, value):
+        k = self.reused_heads
+        if scores is None:
+            raise ValueError(f"reuse_attention_scores must be given if heads are reused. Received: None, for {k} reused heads")
+        batch = [size for axis, size in enumerate(query.shape[:-1]) if axis not in self.axes]
+        lengths = [side.shape[axis] for side in (query, value) for axis in self.axes]
+        expected = (*batch, k, *lengths)
+        fits = len(scores.shape) == len(expected) and all(
+            size is None or wanted is None or size == wanted or (axis == len(batch) and size > k)
+            for axis, (size, wanted) in enumerate(zip(scores.shape, expected))
+        )
+        if not fits:
+            raise ValueError(
+                f"reuse_attention_scores must have the shape {expected}, or more heads. Received: {tuple(scores.shape)}"
+            )
+
+    def get_config(self):
+        return super().get_config() | {
+            "reuse_attention": self.reuse_attention,
+            "use_relative_pe": self.use_relative_pe,
+            "pe_max_seq_length": self.pe_max_seq_length,
+        }
+
+
+def renormalised(weights, mask):
+    """Equation (3), in at least float32: what the mask leaves of each row, divided by its sum; zeros if nothing is left."""
+    if mask is None:
+        return weights
+    dtype = keras.backend.standardize_dtype(weights.dtype)
+    left = ops.where(mask, ops.cast(weights, "float32") if dtype in ("float16", "bfloat16") else weights, 0)
+    total = ops.sum(left, axis=-1, keepdims=True)
+    return ops.cast(left / ops.where(total > 0, total, 1), dtype)
+
+
+def check_reuse(reuse_attention, num_heads):
+    """Raise a ValueError unless `reuse_attention` is a number of heads, or -1 for all."""
+    if not isinstance(reuse_attention, int) or isinstance(reuse_attention, bool) or not -1 <= reuse_attention <= num_heads:
+        raise ValueError(
+            f"reuse_attention must be an integer from 0 to num_heads={num_heads}, or -1 for all. Received: {reuse_attention!r}"
+        )

@@ -1,0 +1,138 @@
+"""The ReZero transformer block (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers.activations import get_activation
+from layers.attention import MultiHeadAttention
+from layers.blocks import BlockLayer, first_positions, head_size, split_inputs
+from layers.checks import check_at_least, check_rate
+from layers.transformer_encoder import FORMS
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class ReZeroTransformer(BlockLayer):
+    """Attention and a feed-forward network, each multiplied by a weight that starts at zero and added to its input.
+
+    Computes equation (2) of `reference/rezero_transformer.py`, plus dropout. A new block is the identity; while it is, its α is
+    the only weight with a gradient.
+
+    Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `f` feed-forward size.
+
+    Args:
+        num_attention_heads: Number of heads, `h`; they share `m` equally.
+        inner_dim: Size between the two maps of the feed-forward network, `f`.
+        inner_activation: The activation there, by name or as a callable. "gelu" is the exact one, "gelu_tanh" its approximation.
+        dropout_rate: Fraction dropped of what each sublayer adds.
+        attention_dropout_rate: Fraction of attention weights dropped.
+        output_range: How many positions, from the first, to compute. All positions still serve as keys. Defaults to all.
+        use_layer_norm: Whether a norm, with epsilon 1e-12, comes behind each sum. A new block is then no identity, but two norms.
+        share_rezero: Whether both sublayers have the same α; otherwise the feed-forward network has one of its own.
+        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
+            bias_constraint: As for `ProjectingLayer`; for every linear map, those of attention included, and never for α.
+
+    Call arguments:
+        inputs: `x` `(b, t, m)`, `[x, attention_mask]` or `[x, key_value, attention_mask]`: keys and values come from `key_value`
+            `(b, s, m)`; the mask is not zero where attention is allowed, `(b, t, s)` or `(b, h, t, s)`.
+        output_range: In place of the constructor's.
+        training: Whether to drop.
+
+    Returns:
+        Tensor of shape `(b, t, m)` in the compute dtype.
+
+    Raises:
+        ValueError: for sizes below 1, rates outside [0, 1), heads that cannot share `m`, an unknown activation, an `output_range`
+            beyond the length, inputs or a mask that do not fit.
+
+    Example:
+
+    >>> block, x = ReZeroTransformer(num_attention_heads=2, inner_dim=16), keras.ops.arange(24.0)
+    >>> x = keras.ops.reshape(x, (1, 3, 8))
+    >>> bool(keras.ops.all(block(x) == x))
+    True
+
+    Differs from the Model Garden:
+        The output has the compute dtype; there it is float32 unless `use_layer_norm`. An `output_range` of 0 is an error, not
+        "all". "gelu" is exact, not the tanh approximation. Regularizers reach every map.
+
+    Reference:
+        [Bachlechner et al., 2020](https://arxiv.org/abs/2003.04887), section 5.
+    """
+
+    def __init__(
+        self,
+        num_attention_heads,
+        inner_dim=768,
+        inner_activation="gelu",
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        output_range=None,
+        use_layer_norm=False,
+        share_rezero=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_at_least(1, num_attention_heads=num_attention_heads, inner_dim=inner_dim)
+        check_at_least(1, **({} if output_range is None else {"output_range": output_range}))
+        check_rate(dropout_rate=dropout_rate, attention_dropout_rate=attention_dropout_rate)
+        self.num_attention_heads = num_attention_heads
+        self.inner_dim = inner_dim
+        self.inner_activation = get_activation("inner_activation", inner_activation)
+        self.dropout_rate = dropout_rate
+        self.attention_dropout_rate = attention_dropout_rate
+        self.output_range = output_range
+        self.use_layer_norm = use_layer_norm
+        self.share_rezero = share_rezero
+
+    def build(self, inputs_shape):
+        x_shape, key_value_shape, _ = split_inputs(inputs_shape, FORMS)
+        m = x_shape[-1]
+        self.self_attention = self.make_attention(
+            *("self_attention", MultiHeadAttention),
+            key_dim=head_size(m, self.num_attention_heads),
+            dropout=self.attention_dropout_rate,
+        )
+        self.self_attention.build(x_shape, key_value_shape or x_shape)
+        self.attention_dropout_layer = self.make_dropout(self.dropout_rate)
+        self.make_feed_forward(m, self.inner_dim, self.inner_activation, 0.0, self.dropout_rate)
+        self.rezero_alpha = self.add_weight(name="rezero_alpha", shape=(), initializer="zeros")
+        if not self.share_rezero:
+            self.rezero_alpha_ffn = self.add_weight(name="rezero_alpha_ffn", shape=(), initializer="zeros")
+        if self.use_layer_norm:
+            self.self_attention_norm = self.make_norm("self_attention_layer_norm", m)
+            self.output_norm = self.make_norm("output_layer_norm", m)
+
+    def call(self, inputs, output_range=None, training=None):
+        x, key_value, mask = split_inputs(inputs, FORMS)
+        key_value = x if key_value is None else key_value
+        x, _, mask = first_positions(self.output_range if output_range is None else output_range, x, x, mask)
+        alpha, alpha_ffn = (ops.cast(alpha, self.compute_dtype) for alpha in self.alphas)
+
+        added = self.self_attention(x, key_value, attention_mask=mask, training=training)
+        y = x + alpha * self.attention_dropout_layer(added, training=training)
+        if self.use_layer_norm:
+            y = self.self_attention_norm(y)
+        z = y + alpha_ffn * self.feed_forward(y, training)
+        return self.output_norm(z) if self.use_layer_norm else z
+
+    @property
+    def alphas(self):
+        """The factor of attention and that of the feed-forward network."""
+        return self.rezero_alpha, self.rezero_alpha if self.share_rezero else self.rezero_alpha_ffn
+
+    def reset_rezero(self):
+        """Set every α to zero again, as it was at the start."""
+        for alpha in self.alphas:
+            alpha.assign(0.0)
+
+    def get_config(self):
+        return super().get_config() | {
+            "num_attention_heads": self.num_attention_heads,
+            "inner_dim": self.inner_dim,
+            "inner_activation": keras.activations.serialize(self.inner_activation),
+            "dropout_rate": self.dropout_rate,
+            "attention_dropout_rate": self.attention_dropout_rate,
+            "output_range": self.output_range,
+            "use_layer_norm": self.use_layer_norm,
+            "share_rezero": self.share_rezero,
+        }

@@ -1,0 +1,90 @@
+"""Talking-heads attention (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers.attention import MultiHeadAttention
+from layers.masked_softmax import masked_softmax
+from layers.projection import fresh
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class TalkingHeadsAttention(MultiHeadAttention):
+    """Multi-head attention whose heads mix their scores before the softmax, and their weights after it.
+
+    Computes equation (5) of `reference/talking_heads_attention.py`, plus dropout on the mixed weights. Weights are those of
+    `MultiHeadAttention` and two of shape `(h, h)`, `pre_softmax_weight` and `post_softmax_weight`: head `[1]` hears that much of
+    head `[0]`. With both the identity this is `MultiHeadAttention`.
+
+    Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size.
+
+    Args:
+        num_heads, key_dim, value_dim, dropout, use_bias, output_shape, attention_axes, seed: As for `MultiHeadAttention`.
+        kernel_initializer, kernel_regularizer, kernel_constraint: Of the projections' kernels, and of the two mixing weights.
+            The default starts mixing weights with a variance of 1/h, so that scores keep their size. An initializer of much
+            smaller numbers, such as BERT's 0.02, starts with nearly even attention of nearly no weight: then, or to start as
+            multi-head attention, build the layer and assign `np.eye(h)` to both.
+        bias_initializer, bias_regularizer, bias_constraint, activity_regularizer: Of the projections, as for `ProjectingLayer`.
+
+    Call arguments:
+        query: Tensor of shape `(b, t, m)`.
+        value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
+        key: Tensor of shape `(b, s, m)`; `m` may differ again. Defaults to `value`.
+        attention_mask: Not zero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`. It acts on the
+            softmaxes, between the mixings: a key that is forbidden in every head has no influence, and a query with no allowed
+            key in any gets the zero vector before the output projection; but a mask of one head does not keep out what the second
+            mixing brings from others. With `attention_axes`: batch axes, then perhaps heads, then the query's attended axes, then
+            the keys'.
+        return_attention_scores: Also return the weights that values are multiplied by: after the second mixing, before dropout.
+            They may be negative, and need not sum to 1. Never changes the output.
+        training: Whether to drop weights.
+        use_causal_mask: Whether each query may attend only to keys at or before its own position.
+
+    Returns:
+        Tensor of shape `(b, t, m)`, or that and the weights `(b, h, t, s)`.
+
+    Raises:
+        ValueError: as `MultiHeadAttention` does.
+
+    Example:
+
+    >>> layer = TalkingHeadsAttention(num_heads=2, key_dim=4)
+    >>> layer(keras.ops.ones((1, 3, 8)), keras.ops.ones((1, 5, 8))).shape
+    TensorShape([1, 3, 8])
+
+    Differs from the Model Garden:
+        A query with no allowed key gets zeros, not the mean of the values (or NaN in float16). The mask is boolean: a 2 means
+        "allowed" and is no bonus. The two mixing weights start with draws of their own, whatever the initializer.
+
+    Reference:
+        [Shazeer et al., 2020](https://arxiv.org/abs/2003.02436), section 4.
+    """
+
+    def build(self, query_shape, value_shape, key_shape=None):
+        super().build(query_shape, value_shape, key_shape)
+        self.pre_softmax_weight = self.mixing_weight("pre_softmax_weight")
+        self.post_softmax_weight = self.mixing_weight("post_softmax_weight")
+
+    def attend(self, q, k, v, mask, training):
+        """Equations (1) to (4): the heads `(b, t, h, e)` and the mixed weights `(b, h, t, s)`."""
+        # The reference divides the scores; scaling q first touches fewer numbers.
+        scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
+        softmax = masked_softmax(mix(scores, self.pre_softmax_weight), mask)
+        weights = mix(softmax, self.post_softmax_weight)
+        return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v), weights
+
+    def mixing_weight(self, name):
+        return self.add_weight(
+            name=name,
+            shape=(self.num_heads, self.num_heads),
+            initializer=fresh(self.kernel_initializer),
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+
+
+def mix(x, weight):
+    """Equations (2) and (4): head g of `x` `(b, h, t, s)` hears `weight[h, g]` of head h."""
+    # Σ_h x_h weight_hg as a product of matrices, (g, h) by (h, t·s): the einsum would move the heads last, and back.
+    b, h, t, s = ops.shape(x)
+    return ops.reshape(ops.matmul(ops.transpose(weight), ops.reshape(x, (b, h, t * s))), (b, h, t, s))

@@ -1,0 +1,250 @@
+"""The transformer encoder block (Keras 3)."""
+
+import keras
+
+from layers.activations import get_activation
+from layers.attention import MultiHeadAttention
+from layers.blocks import BlockLayer, first_positions, head_size, split_inputs
+from layers.checks import check_at_least, check_rate, check_same
+from layers.grouped_query_attention import GroupedQueryAttention
+
+ARGUMENTS = (
+    *("num_attention_heads", "inner_dim", "inner_activation", "output_range", "use_bias", "norm_first", "norm_epsilon"),
+    *("use_rms_norm", "output_dropout", "attention_dropout", "inner_dropout", "attention_initializer", "attention_axes"),
+    *("use_query_residual", "key_dim", "value_dim", "output_last_dim", "diff_q_kv_att_layer_norm", "return_attention_scores"),
+    "num_kv_heads",
+)
+RENAMED = {
+    "inner_dim": "intermediate_size",
+    "inner_activation": "intermediate_activation",
+    "output_dropout": "dropout_rate",
+    "attention_dropout": "attention_dropout_rate",
+    "inner_dropout": "intermediate_dropout",
+}
+FORMS = {1: ("x",), 2: ("x", "attention_mask"), 3: ("x", "key_value", "attention_mask")}
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class TransformerEncoderBlock(BlockLayer):
+    """Attention, then a feed-forward network, each with a residual connection and a norm.
+
+    Computes equation (2) of `reference/transformer_encoder.py`, or equation (3) with `norm_first`, plus dropout.
+
+    Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size,
+    `f` feed-forward size.
+
+    Args:
+        num_attention_heads: Number of heads, `h`.
+        inner_dim: Size between the two maps of the feed-forward network, `f`.
+        inner_activation: The activation there, by name or as a callable. "gelu" is the exact one, "gelu_tanh" its approximation.
+        output_range: How many positions, from the first, to compute. All positions still serve as keys. Defaults to all.
+        use_bias: Whether the linear maps have biases.
+        norm_first: Whether norms come before the sublayers. A stack of such blocks needs one more norm at its end.
+        norm_epsilon, use_rms_norm: What is added to the variance in both norms; whether both are RMS norms.
+        output_dropout, attention_dropout, inner_dropout: Fractions dropped of what each sublayer adds to the residual stream,
+            of the attention weights, and of what comes from the activation.
+        attention_initializer: How the attention's kernels start. Defaults to `kernel_initializer`.
+        attention_axes: Axes of the inputs to attend over. Defaults to the one between batch and model axis.
+        use_query_residual: Whether `x` is added to what attention returns.
+        key_dim, value_dim: Sizes `d` and `e`. They default to an equal share of `m` for each head, and to `key_dim`.
+        output_last_dim: Size of the output's last axis, and of what attention returns. Defaults to `m`.
+        diff_q_kv_att_layer_norm: Whether keys and values have a norm of their own; needs `norm_first`.
+        return_attention_scores: Whether to return the attention weights too.
+        num_kv_heads: Heads of keys and values, each shared by several heads of queries. Defaults to one for each.
+        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
+            bias_constraint: As for `ProjectingLayer`; for every linear map, those of attention included.
+
+    Call arguments:
+        inputs: `x` `(b, t, m)`, `[x, attention_mask]` or `[x, key_value, attention_mask]`: keys and values come from `key_value`
+            `(b, s, m)`; the mask is not zero where attention is allowed, `(b, t, s)` or `(b, h, t, s)`.
+        output_range: In place of the constructor's.
+        training: Whether to drop.
+
+    Returns:
+        Tensor of shape `(b, t, m)`, or that and the attention weights `(b, h, t, s)`.
+
+    Raises:
+        ValueError: for sizes below 1, rates outside [0, 1), heads that cannot share `m`, an unknown activation, an `output_range`
+            beyond the length, inputs or a mask that do not fit, a residual between unequal sizes.
+
+    Example:
+
+    >>> block = TransformerEncoderBlock(num_attention_heads=2, inner_dim=16, inner_activation="gelu")
+    >>> block(keras.ops.ones((1, 3, 8))).shape
+    TensorShape([1, 3, 8])
+
+    Differs from the Model Garden:
+        `output_dropout` is the rate behind attention too (there `attention_dropout`). Regularisers reach every map, and
+        `use_rms_norm` both norms. With `diff_q_kv_att_layer_norm` keys get their own norm even where they come from `x`. "gelu"
+        is exact, not the tanh approximation. An `output_range` of 0 is an error. Residual sums are not raised to float32.
+
+    Reference:
+        [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.1;
+        [Xiong et al., 2020](https://arxiv.org/abs/2002.04745), section 3.
+    """
+
+    def __init__(
+        self,
+        num_attention_heads,
+        inner_dim,
+        inner_activation,
+        output_range=None,
+        use_bias=True,
+        norm_first=False,
+        norm_epsilon=1e-12,
+        use_rms_norm=False,
+        output_dropout=0.0,
+        attention_dropout=0.0,
+        inner_dropout=0.0,
+        attention_initializer=None,
+        attention_axes=None,
+        use_query_residual=True,
+        key_dim=None,
+        value_dim=None,
+        output_last_dim=None,
+        diff_q_kv_att_layer_norm=False,
+        return_attention_scores=False,
+        num_kv_heads=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_at_least(1, num_attention_heads=num_attention_heads, inner_dim=inner_dim)
+        sizes = {"output_range": output_range, "key_dim": key_dim, "value_dim": value_dim}
+        sizes |= {"output_last_dim": output_last_dim, "num_kv_heads": num_kv_heads}
+        check_at_least(1, **{name: size for name, size in sizes.items() if size is not None})
+        check_rate(output_dropout=output_dropout, attention_dropout=attention_dropout, inner_dropout=inner_dropout)
+        if diff_q_kv_att_layer_norm and not norm_first:
+            raise ValueError("diff_q_kv_att_layer_norm needs norm_first=True. Received: norm_first=False")
+        self.num_attention_heads = num_attention_heads
+        self.inner_dim = inner_dim
+        self.inner_activation = get_activation("inner_activation", inner_activation)
+        self.output_range = output_range
+        self.use_bias = use_bias
+        self.norm_first = norm_first
+        self.norm_epsilon = norm_epsilon
+        self.use_rms_norm = use_rms_norm
+        self.output_dropout = output_dropout
+        self.attention_dropout = attention_dropout
+        self.inner_dropout = inner_dropout
+        self.attention_initializer = keras.initializers.get(attention_initializer)
+        self.attention_axes = attention_axes
+        self.use_query_residual = use_query_residual
+        self.key_dim = key_dim
+        self.value_dim = value_dim
+        self.output_last_dim = output_last_dim
+        self.diff_q_kv_att_layer_norm = diff_q_kv_att_layer_norm
+        self.return_attention_scores = return_attention_scores
+        self.num_kv_heads = num_kv_heads
+
+    def build(self, inputs_shape):
+        x_shape, key_value_shape, _ = split_inputs(inputs_shape, FORMS)
+        m, size = x_shape[-1], self.output_last_dim or x_shape[-1]
+        if self.use_query_residual and size != m:
+            raise ValueError(f"output_last_dim must be {m}, or use_query_residual False. Received: output_last_dim={size}")
+        self.self_attention_norm = self.make_norm("self_attention_layer_norm", m if self.norm_first else size)
+        if self.diff_q_kv_att_layer_norm:
+            self.key_value_norm = self.make_norm("self_attention_layer_norm_kv", (key_value_shape or x_shape)[-1])
+        self.self_attention = self.make_attention(
+            *("self_attention", GroupedQueryAttention if self.num_kv_heads else MultiHeadAttention),
+            key_dim=head_size(m, self.num_attention_heads, self.key_dim),
+            value_dim=self.value_dim,
+            dropout=self.attention_dropout,
+            output_shape=size,
+            attention_axes=self.attention_axes,
+            **({"num_kv_heads": self.num_kv_heads} if self.num_kv_heads else {}),
+        )
+        self.self_attention.build(x_shape, key_value_shape or x_shape)
+        self.attention_dropout_layer = self.make_dropout(self.output_dropout)
+        self.make_feed_forward(size, self.inner_dim, self.inner_activation, self.inner_dropout, self.output_dropout)
+        self.output_norm = self.make_norm("output_layer_norm", size)
+
+    def call(self, inputs, output_range=None, training=None):
+        x, key_value, mask = split_inputs(inputs, FORMS)
+        normed, key_value = self.before_attention(x, x if key_value is None else key_value)
+        x, normed, mask = first_positions(self.output_range if output_range is None else output_range, x, normed, mask)
+
+        added, scores = self.self_attention(
+            normed, key_value, attention_mask=mask, return_attention_scores=True, training=training
+        )
+        added = self.attention_dropout_layer(added, training=training)
+        y = x + added if self.use_query_residual else added
+        if self.norm_first:
+            z = y + self.feed_forward(self.output_norm(y), training)
+        else:
+            y = self.self_attention_norm(y)
+            z = self.output_norm(y + self.feed_forward(y, training))
+        return (z, scores) if self.return_attention_scores else z
+
+    def before_attention(self, x, key_value):
+        """Queries, and keys and values, as attention gets them."""
+        if not self.norm_first:
+            return x, key_value
+        normed = self.self_attention_norm(x)
+        if self.diff_q_kv_att_layer_norm:
+            return normed, self.key_value_norm(key_value)
+        check_same("last axis, if one norm is for both", x=x.shape[-1], key_value=key_value.shape[-1])
+        return normed, normed if key_value is x else self.self_attention_norm(key_value)
+
+    def get_config(self):
+        config = {name: getattr(self, name) for name in ARGUMENTS}
+        config["inner_activation"] = keras.activations.serialize(self.inner_activation)
+        config["attention_initializer"] = keras.initializers.serialize(self.attention_initializer)
+        return super().get_config() | config
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class Transformer(TransformerEncoderBlock):
+    """The encoder block under the argument names of BERT's first code.
+
+    Computes equation (2) or (3) of `reference/transformer_encoder.py`.
+
+    Args:
+        intermediate_size, intermediate_activation, dropout_rate, attention_dropout_rate, intermediate_dropout: What
+            `TransformerEncoderBlock` calls inner_dim, inner_activation, output_dropout, attention_dropout and inner_dropout.
+        num_attention_heads, **kwargs: Its other arguments, under their own names.
+
+    Call arguments:
+        inputs, output_range, training: As for `TransformerEncoderBlock`, and so are weights and errors.
+
+    Returns:
+        As `TransformerEncoderBlock` does.
+
+    Example:
+
+    >>> block = Transformer(num_attention_heads=2, intermediate_size=16, intermediate_activation="relu")
+    >>> block([keras.ops.ones((1, 3, 8)), keras.ops.ones((1, 3, 3))]).shape
+    TensorShape([1, 3, 8])
+
+    Differs from the Model Garden:
+        As `TransformerEncoderBlock` does.
+    """
+
+    renamed_arguments = RENAMED
+
+    def __init__(
+        self,
+        num_attention_heads,
+        intermediate_size,
+        intermediate_activation,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        intermediate_dropout=0.0,
+        **kwargs,
+    ):
+        check_at_least(1, intermediate_size=intermediate_size)
+        rates = {"dropout_rate": dropout_rate, "attention_dropout_rate": attention_dropout_rate}
+        check_rate(**rates, intermediate_dropout=intermediate_dropout)
+        super().__init__(
+            num_attention_heads,
+            intermediate_size,
+            get_activation("intermediate_activation", intermediate_activation),
+            output_dropout=dropout_rate,
+            attention_dropout=attention_dropout_rate,
+            inner_dropout=intermediate_dropout,
+            **kwargs,
+        )
+        for there, here in RENAMED.items():
+            setattr(self, here, getattr(self, there))
+
+    def get_config(self):
+        return {RENAMED.get(name, name): value for name, value in super().get_config().items()}
