@@ -105,9 +105,9 @@ def test_a_block_that_reuses_all_of_its_own_weights_repeats_itself(rng, norm_fir
 
 
 @both_norms
-@every_way
-def test_a_stack_of_layers_is_the_stack_of_the_reference(rng, norm_first, reuse):
-    model, blocks = stack(rng, [0, reuse, reuse], norm_first=norm_first)
+@pytest.mark.parametrize("reuses", [[0, 0, 0], [0, 2, 4], [0, -1, 0, -1]], ids=str)
+def test_a_stack_of_layers_is_the_stack_of_the_reference(rng, norm_first, reuses):
+    model, blocks = stack(rng, reuses, norm_first=norm_first)
     x = rng.normal(size=(B, T, M))
     output, attention = ref.reuse_transformers(x, [weights_of_block(block) for block in blocks], norm_first=norm_first)
     found = model(x)
@@ -146,7 +146,8 @@ def test_the_first_block_and_those_above_the_last_reuse_nothing(place, last, exp
     block.build((B, T, 12))
     wanted = expected if reuse == 4 or expected == 0 else H
     assert block.self_attention.reused_heads == ref.reused_heads(reuse, H, place, last) == wanted
-    assert block.reuse_attention == reuse
+    copy = ReuseTransformer.from_config(block.get_config())
+    assert (copy.reuse_attention, copy.layer_idx, copy.max_reuse_layer_idx) == (reuse, place, last)
 
 
 def test_without_a_place_the_number_is_taken_as_given():
