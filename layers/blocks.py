@@ -17,6 +17,8 @@ class BlockLayer(ProjectingLayer):
     norm_epsilon = 1e-12
     use_rms_norm = False
     attention_initializer = None
+    norm_first = False
+    use_query_residual = True
 
     def make_attention(self, name, kind, **options):
         """A sublayer of class `kind`, with the block's heads, biases and seven options, and the attention's own initializer."""
@@ -54,6 +56,15 @@ class BlockLayer(ProjectingLayer):
         inner = self.feed_forward_activation(self.intermediate_dense(x))
         inner = self.inner_dropout_layer(inner, training=training)
         return self.output_dropout_layer(self.output_dense(inner), training=training)
+
+    def after_attention(self, x, added, training):
+        """z of equation (2) of `reference/transformer_encoder.py`, or of (3), from x and what attention adds to it."""
+        added = self.attention_dropout_layer(added, training=training)
+        y = x + added if self.use_query_residual else added
+        if self.norm_first:
+            return y + self.feed_forward(self.output_norm(y), training)
+        y = self.self_attention_norm(y)
+        return self.output_norm(y + self.feed_forward(y, training))
 
 
 def head_size(size, num_attention_heads, key_dim=None):

@@ -166,13 +166,7 @@ class TransformerEncoderBlock(BlockLayer):
         added, scores = self.self_attention(
             normed, key_value, attention_mask=mask, return_attention_scores=True, training=training
         )
-        added = self.attention_dropout_layer(added, training=training)
-        y = x + added if self.use_query_residual else added
-        if self.norm_first:
-            z = y + self.feed_forward(self.output_norm(y), training)
-        else:
-            y = self.self_attention_norm(y)
-            z = self.output_norm(y + self.feed_forward(y, training))
+        z = self.after_attention(x, added, training)
         return (z, scores) if self.return_attention_scores else z
 
     def before_attention(self, x, key_value):

@@ -1,0 +1,141 @@
+"""The encoder block whose attention takes weights from the block before (Keras 3)."""
+
+import keras
+
+from layers.blocks import first_positions, split_inputs
+from layers.checks import check_at_least
+from layers.reuse_attention import ReuseMultiHeadAttention, check_reuse
+from layers.transformer_encoder import TransformerEncoderBlock
+
+FORMS = {1: ("x",), 2: ("x", "attention_mask"), 3: ("x", "attention_mask", "scores")}
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class ReuseTransformer(TransformerEncoderBlock):
+    """An encoder block in which some heads, or all, take their attention weights from the block before.
+
+    Computes equation (1) of `reference/reuse_transformer.py`, or equation (2) with `norm_first`, plus dropout.
+
+    Axes: `b` batch, `t` query position, `h` head, `m` model size, `f` feed-forward size.
+
+    Args:
+        num_attention_heads, inner_dim, inner_activation: As for `TransformerEncoderBlock`.
+        head_size: Another name for its `key_dim`.
+        reuse_attention: How many heads take their weights from the block before: 0 for none, -1 for all.
+        use_relative_pe, pe_max_seq_length: As for `ReuseMultiHeadAttention`.
+        layer_idx: The block's place in its stack, from 0. If given, a block that is the first reuses nothing, so that every
+            block of a stack can have the same other arguments.
+        max_reuse_layer_idx: The last place at which a block reuses; those above it reuse nothing. Needs `layer_idx`.
+        return_attention_scores: Whether to return the attention weights too, as the next block needs them.
+        **kwargs: All other arguments of `TransformerEncoderBlock` but `num_kv_heads`.
+
+    Call arguments:
+        inputs: `x` `(b, t, m)`, `[x, attention_mask]` or `[x, attention_mask, scores]`: the mask is not zero where attention is
+            allowed, `(b, t, t)` or `(b, h, t, t)`, and may be None before scores; the scores are the weights that the block
+            before returned, `(b, h, t, t)`, and not looked at if no heads are reused.
+        output_range: How many positions, from the first, to compute, in place of the constructor's.
+        training: Whether to drop.
+
+    Returns:
+        Tensor of shape `(b, t, m)` and the attention weights `(b, h, t, t)`: of reused heads first, then of new ones.
+
+    Raises:
+        ValueError: as for `TransformerEncoderBlock` and `ReuseMultiHeadAttention`; for places below 0, a last place without a
+            place, two different sizes of a head, and `num_kv_heads`.
+
+    Example:
+
+    >>> blocks = [ReuseTransformer(4, 64, "gelu", reuse_attention=-1, layer_idx=i) for i in range(3)]
+    >>> x, scores = blocks[0](keras.ops.ones((1, 5, 32)))
+    >>> for block in blocks[1:]:
+    ...     x, scores = block([x, keras.ops.ones((1, 5, 5)), scores])
+    >>> x.shape, scores.shape
+    (TensorShape([1, 5, 32]), TensorShape([1, 4, 5, 5]))
+
+    Differs from the Model Garden:
+        As `TransformerEncoderBlock` and `ReuseMultiHeadAttention` do: regularizers and rates reach the sublayers that they name,
+        masks hold for reused weights, reused heads come first. `reuse_attention` stays as given where `layer_idx` overrides it.
+
+    Reference:
+        [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821).
+    """
+
+    def __init__(
+        self,
+        num_attention_heads,
+        inner_dim,
+        inner_activation,
+        head_size=None,
+        reuse_attention=0,
+        use_relative_pe=False,
+        pe_max_seq_length=512,
+        layer_idx=None,
+        max_reuse_layer_idx=None,
+        key_dim=None,
+        return_attention_scores=True,
+        num_kv_heads=None,
+        **kwargs,
+    ):
+        if head_size is not None:
+            check_at_least(1, head_size=head_size)
+            if key_dim not in (None, head_size):
+                raise ValueError(f"head_size and key_dim must be the same. Received: head_size={head_size}, key_dim={key_dim}")
+            key_dim = head_size
+        if num_kv_heads is not None:
+            raise ValueError(f"num_kv_heads must be None: each head has its own values here. Received: {num_kv_heads!r}")
+        options = {"key_dim": key_dim, "return_attention_scores": return_attention_scores}
+        super().__init__(num_attention_heads, inner_dim, inner_activation, **options, **kwargs)
+        check_reuse(reuse_attention, num_attention_heads)
+        places = {"layer_idx": layer_idx, "max_reuse_layer_idx": max_reuse_layer_idx}
+        check_at_least(0, **{name: place for name, place in places.items() if place is not None})
+        if max_reuse_layer_idx is not None and layer_idx is None:
+            raise ValueError(f"max_reuse_layer_idx needs a layer_idx. Received: {max_reuse_layer_idx}, and layer_idx=None")
+        check_at_least(1, pe_max_seq_length=pe_max_seq_length)
+        self.head_size = head_size
+        self.reuse_attention = reuse_attention
+        self.use_relative_pe = use_relative_pe
+        self.pe_max_seq_length = pe_max_seq_length
+        self.layer_idx = layer_idx
+        self.max_reuse_layer_idx = max_reuse_layer_idx
+
+    def build(self, inputs_shape):
+        super().build(split_inputs(inputs_shape, FORMS)[0])
+
+    def call(self, inputs, output_range=None, training=None):
+        x, mask, before = split_inputs(inputs, FORMS)
+        count = self.output_range if output_range is None else output_range
+        normed, key_value = self.before_attention(x, x)
+        x, normed, mask = first_positions(count, x, normed, mask)
+        if before is not None and count is not None:
+            before = before[..., :count, :]
+        added, scores = self.self_attention(
+            normed,
+            key_value,
+            attention_mask=mask,
+            return_attention_scores=True,
+            training=training,
+            reuse_attention_scores=before,
+        )
+        z = self.after_attention(x, added, training)
+        return (z, scores) if self.return_attention_scores else z
+
+    def make_attention(self, name, kind, **options):
+        options |= {"use_relative_pe": self.use_relative_pe, "pe_max_seq_length": self.pe_max_seq_length}
+        return super().make_attention(name, ReuseMultiHeadAttention, reuse_attention=self.reuse_here(), **options)
+
+    def reuse_here(self):
+        """Equation (3): `reuse_attention`, but for a place in the stack at which nothing is reused."""
+        if self.layer_idx is None:
+            return self.reuse_attention
+        last = self.layer_idx if self.max_reuse_layer_idx is None else self.max_reuse_layer_idx
+        return self.reuse_attention if 0 < self.layer_idx <= last else 0
+
+    def get_config(self):
+        return super().get_config() | {
+            "head_size": self.head_size,
+            "reuse_attention": self.reuse_attention,
+            "use_relative_pe": self.use_relative_pe,
+            "pe_max_seq_length": self.pe_max_seq_length,
+            "layer_idx": self.layer_idx,
+            "max_reuse_layer_idx": self.max_reuse_layer_idx,
+        }
