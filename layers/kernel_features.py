@@ -110,7 +110,7 @@ def sine_and_cosine(x):
     """sin x and cos x; from a complex exponential where Keras would take float64 to float32 for them, as it does on JAX."""
     if keras.backend.backend() != "jax" or keras.backend.standardize_dtype(x.dtype) != "float64":
         return ops.sin(x), ops.cos(x)
-    turned = ops.exp(ops.view_as_complex(ops.stack([ops.zeros_like(x), x], axis=-1)))
+    turned = ops.exp(1j * x)
     return ops.imag(turned), ops.real(turned)
 
 

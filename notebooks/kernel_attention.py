@@ -263,7 +263,7 @@ class Copier(keras.Model):
 
 
 # %%
-symbols = rng.integers(0, 10, (64 * 30 * 20, 12))
+symbols = rng.integers(0, 10, (64 * 30 * 24, 12))
 ids = np.concatenate([symbols, np.full((len(symbols), 1), 10), symbols[:, :-1]], axis=1)
 kinds_of_attention = {
     "softmax": lambda: MultiHeadAttention(num_heads=4, key_dim=16),
@@ -275,9 +275,9 @@ for name, make in kinds_of_attention.items():
     model = Copier(make)
     model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     losses[name] = []
-    for part, target in zip(np.split(ids, 20), np.split(symbols, 20)):  # 30 steps each, until it can
+    for part, target in zip(np.split(ids, 24), np.split(symbols, 24)):  # 30 steps each, until it can
         losses[name] += model.fit(part, target, batch_size=64, verbose=0).history["loss"]
-        if losses[name][-1] < 0.01:
+        if losses[name][-1] < 0.03:
             break
     accuracy = np.mean(np.argmax(model.predict(ids[:256], verbose=0), axis=-1) == symbols[:256])
     print(f"{name}: {accuracy:.0%} copied")
