@@ -427,7 +427,6 @@ tokens = {"phi_q": rng.random((7, 3)), "phi_k": rng.random((7, 3)), "v": rng.ran
 _ = check(of_one_head(ref.recurrent), gated, tokens)
 
 # %% [markdown]
-# %% [markdown]
 # <details><summary>Hint</summary>A loop over tokens with two running sums; <code>np.outer</code> makes the matrix.</details>
 # <details><summary>Solution</summary>
 #
@@ -452,7 +451,6 @@ def chunked(phi_q, phi_k, v, size):
 tokens = {"phi_q": rng.random((7, 3)), "phi_k": rng.random((7, 3)), "v": rng.random((7, 2)), "size": 3}
 _ = check(lambda size, **arrays: of_one_head(ref.recurrent)(**arrays), chunked, tokens)
 
-# %% [markdown]
 # %% [markdown]
 # <details><summary>Hint</summary>Put a column of ones beside <code>v</code>: its sums are the denominators. <code>np.tril</code> keeps the pairs of a chunk causal.</details>
 # <details><summary>Solution</summary>

@@ -367,7 +367,7 @@ _ = check(whole, cross_step, {"x": (2, 3, m), "k": (2, 5, h, d), "v": (2, 5, h, 
 # <details><summary>Hint</summary>Three steps: queries into heads, attend, out of the heads.</details>
 # <details><summary>Solution</summary><code>return out_of_heads(attend(into_heads(x, weights.query), k, v)[0], weights.attention_output)</code></details>
 #
-# **3** (harder, 20 minutes). Equation (2) for a whole text, from `multi_head_attention`, `layer_norm` and `feed_forward`.
+# **3** (harder, 20 minutes). Equation (2) for a whole text, from `multi_head_attention` of `reference.attention`, `layer_norm` of `reference.normalization` and `ref.feed_forward`.
 
 
 # %%
@@ -387,13 +387,17 @@ _ = check(pre_norm, my_block, inputs | {"weights": weights_of(block, ref.Decoder
 # <details><summary>Solution</summary>
 #
 # ```python
+# from reference.attention import multi_head_attention
+# from reference.normalization import layer_norm
+#
+#
 # def my_block(x, memory, weights):
 #     a, mask = layer_norm(x, weights.self_attention_layer_norm), np.tri(x.shape[1], dtype=bool)[None]
 #     y = x + multi_head_attention(a, a, weights.self_attention, mask=mask)[0]
 #     a = layer_norm(y, weights.encdec_attention_layer_norm)
 #     z = y + multi_head_attention(a, memory, weights.encdec_attention)[0]
 #     a = layer_norm(z, weights.output_layer_norm)
-#     return z + feed_forward(a, weights.intermediate, weights.output)
+#     return z + ref.feed_forward(a, weights.intermediate, weights.output)
 # ```
 # </details>
 #

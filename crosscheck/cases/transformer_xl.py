@@ -134,7 +134,9 @@ def stack(variant, inputs, memory_length=None, reuse_length=None, activation=rel
     compare = partial(reference, activation=activation, **lengths)
     skips = {"gradient": NO_SLOPE} if memory_length else {}
     layer, name = partial(STACK, **lengths, **options), f"transformer_xl/{variant}"
-    return Case(name, layer, inputs, XLWeights, compare, call, unknown=OPEN, batch=EXAMPLES, skips=skips)
+    # Whether there are as many tokens as the memory keeps is not known of an open length.
+    unknown = OPEN if memory_length is None else (*OPEN, memory_length)
+    return Case(name, layer, inputs, XLWeights, compare, call, unknown=unknown, batch=EXAMPLES, skips=skips)
 
 
 CHAPTER = Chapter(
