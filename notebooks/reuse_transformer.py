@@ -159,8 +159,7 @@ def train(reuses, ids, answers, **options):
     keras.utils.set_random_seed(0)
     model = Stack(reuses, ids.shape[-1], ids.shape[1], answers.shape[-1], **options)
     rate = keras.optimizers.schedules.CosineDecay(1e-2, len(ids) // 64)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(rate), loss, steps_per_execution=50, jit_compile=False)
+    model.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(ids[:-512], answers[:-512], batch_size=64, verbose=0)
     return model, (model.predict(ids[-512:], verbose=0).argmax(-1) == answers[-512:]).mean((0, 1))
 
