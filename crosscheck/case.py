@@ -27,6 +27,12 @@ def call_with_keywords(layer, **inputs):
     return layer(**inputs)
 
 
+def call_with_list(layer, output_range=None, **inputs):
+    """As blocks are called: with one tensor, or with a list of them in the order of `inputs`."""
+    parts = list(inputs.values())
+    return layer(parts if len(parts) > 1 else parts[0], output_range=output_range)
+
+
 @dataclass(frozen=True)
 class Case:
     """Attributes:

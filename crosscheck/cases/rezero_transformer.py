@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from crosscheck.case import Case
+from crosscheck.case import Case, call_with_list
 from crosscheck.catalogue import Chapter
 from crosscheck.sizes import B, H, S, T
 from crosscheck.weights import draw_weights
@@ -36,11 +36,6 @@ def two_of_them(rng):
     return masked(rng) | {"output_range": 2}
 
 
-def call(layer, output_range=None, **inputs):
-    parts = list(inputs.values())
-    return layer(parts if len(parts) > 1 else parts[0], output_range=output_range)
-
-
 def reference(weights, x, key_value=None, attention_mask=None, output_range=None, activation=relu):
     return rezero_transformer(x, weights, activation, key_value, attention_mask).output[:, :output_range]
 
@@ -53,7 +48,7 @@ def newly_made(layer, rng):
 
 def case(variant, inputs, layer=BLOCK, unknown=(T, S), prepare=draw_weights, **options):
     name, ours = f"rezero_transformer/{variant}", partial(reference, **options)
-    return Case(name, layer, inputs, ReZeroWeights, ours, call, prepare=prepare, unknown=unknown)
+    return Case(name, layer, inputs, ReZeroWeights, ours, call_with_list, prepare=prepare, unknown=unknown)
 
 
 CHAPTER = Chapter(

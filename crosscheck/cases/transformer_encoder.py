@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from crosscheck.case import Case
+from crosscheck.case import Case, call_with_list
 from crosscheck.catalogue import Chapter
 from crosscheck.sizes import B, D, E, H, M, S, T
 from layers.transformer_encoder import Transformer, TransformerEncoderBlock
@@ -45,11 +45,6 @@ def image(rng):
     return {"x": rng.normal(size=(B, T, S, M)), "attention_mask": rng.random((B, T, S, S)) < 0.7}
 
 
-def call(layer, output_range=None, **inputs):
-    parts = list(inputs.values())
-    return layer(parts if len(parts) > 1 else parts[0], output_range=output_range)
-
-
 def reference(weights, x, key_value=None, attention_mask=None, output_range=None, scores=False, **options):
     key_value = x if key_value is None else key_value
     output, attention = transformer_encoder_block(x, weights, key_value=key_value, mask=attention_mask, **options)
@@ -63,7 +58,13 @@ def over_columns(query, value, weights, mask):
 
 def case(variant, inputs, layer=BLOCK, unknown=(T, S), **options):
     return Case(
-        f"transformer_encoder/{variant}", layer, inputs, EncoderWeights, partial(reference, **options), call, unknown=unknown
+        f"transformer_encoder/{variant}",
+        layer,
+        inputs,
+        EncoderWeights,
+        partial(reference, **options),
+        call_with_list,
+        unknown=unknown,
     )
 
 
