@@ -1,0 +1,122 @@
+"""SpectralNormalization beside reference/spectral_normalization.py."""
+
+from functools import partial
+
+import keras
+
+from crosscheck.case import Case
+from crosscheck.catalogue import Chapter
+from crosscheck.sizes import B, D, H, M, S, T
+from crosscheck.weights import draw_weights
+from layers.spectral_normalization import SpectralNormalization
+from reference.spectral_normalization import SpectralNormalizationWeights, spectral_convolution, spectral_einsum
+
+F, LENGTH, IMAGE = 9, 8, (7, 6)
+
+
+def wrapped(kind, arguments, options, dtype):
+    layer = kind(*arguments, name="layer", dtype=dtype, **options.get("layer", {}))
+    return SpectralNormalization(layer, **{name: value for name, value in options.items() if name != "layer"})
+
+
+def rows(rng):
+    return {"inputs": rng.normal(size=(B, M))}
+
+
+def tokens(rng):
+    return {"inputs": rng.normal(size=(B, T, M))}
+
+
+def heads(rng):
+    return {"inputs": rng.normal(size=(B, T, H, D))}
+
+
+def sequence(rng):
+    return {"inputs": rng.normal(size=(B, LENGTH, M))}
+
+
+def image(rng):
+    return {"inputs": rng.normal(size=(B, *IMAGE, S))}
+
+
+def training(rng, inputs=rows):
+    return inputs(rng) | {"training": True}
+
+
+def warm(layer, rng):
+    """The kernel is about twice as large as the bound, and u and v have converged: a training call changes nothing."""
+    draw_weights(layer, rng)
+    for _ in range(3):
+        layer.warm_start()
+
+
+def einsum(weights, inputs, equation, c, training=None):
+    return spectral_einsum(inputs, weights, equation, c)[0]
+
+
+def convolution(weights, inputs, training=None, **options):
+    return spectral_convolution(inputs, weights, **options)[0]
+
+
+def case(variant, kind, arguments, inputs, reference, prepare=warm, unknown=(T,), **options):
+    layer = partial(wrapped, kind, arguments, options)
+    name = f"spectral_normalization/{variant}"
+    return Case(name, layer, inputs, SpectralNormalizationWeights, reference, prepare=prepare, unknown=unknown)
+
+
+def dense(variant, inputs, equation="bm,mf->bf", c=0.95, **options):
+    reference = partial(einsum, equation=equation, c=c)
+    return case(variant, keras.layers.Dense, (F,), inputs, reference, norm_multiplier=c, **options)
+
+
+def einsum_dense(variant, equation, shape, inputs, bias_axes, c=0.6, **options):
+    options = options | {"norm_multiplier": c, "layer": {"bias_axes": bias_axes}}
+    return case(variant, keras.layers.EinsumDense, (equation, shape), inputs, partial(einsum, equation=equation, c=c), **options)
+
+
+def conv(variant, kind, size, inputs, unknown=(), strides=1, padding="valid", dilation=1, c=0.9, **options):
+    axes = len(size)
+    reference = partial(convolution, strides=[strides] * axes, padding=padding, dilations=[dilation] * axes, c=c)
+    options["layer"] = {"strides": strides, "padding": padding, "dilation_rate": dilation}
+    return case(variant, kind, (F, size), inputs, reference, unknown=unknown, norm_multiplier=c, **options)
+
+
+CHAPTER = Chapter(
+    number=23,
+    name="spectral_normalization",
+    title="Spectral normalisation",
+    part="Knowing what it does not know",
+    sentence="A layer that cannot stretch a small difference into a large one.",
+    paper="Miyato et al., 2018, §2.1; Yoshida & Miyato, 2017",
+    link="https://arxiv.org/abs/1802.05957",
+    classes=("SpectralNormalization",),
+    functions=("spectral_norm", "power_iteration", "bounded", "spectral_einsum", "spectral_convolution", "convolution_norm"),
+    cases=(
+        dense("dense", rows),
+        dense("dense-training", training, iteration=2),
+        dense("dense-small-bound", tokens, "btm,mf->btf", c=0.1),
+        dense("dense-below-its-bound", rows, c=20.0),
+        dense("dense-cold", rows, c=0.05, prepare=draw_weights, training=False),
+        dense("dense-no-bias", rows, layer={"use_bias": False}),
+        einsum_dense("into-heads", "btm,mhd->bthd", (None, H, D), tokens, "hd"),
+        einsum_dense("out-of-heads", "bthd,hdm->btm", (None, M), heads, "m"),
+        einsum_dense("into-heads-training", "btm,mhd->bthd", (None, H, D), partial(training, inputs=tokens), "hd"),
+        conv("conv1d", keras.layers.Conv1D, (3,), sequence, (LENGTH,)),
+        conv("conv1d-causal-dilated", keras.layers.Conv1D, (3,), sequence, (LENGTH,), padding="causal", dilation=2),
+        conv("conv2d", keras.layers.Conv2D, (3, 2), image, IMAGE, padding="same"),
+        conv("conv2d-strided", keras.layers.Conv2D, (3, 2), image, IMAGE, strides=2, padding="same"),
+        conv("conv1d-norm", keras.layers.Conv1D, (3,), sequence, (LENGTH,), padding="causal", image_size=(LENGTH,)),
+        conv("conv2d-norm", keras.layers.Conv2D, (3, 2), image, IMAGE, padding="same", image_size=IMAGE),
+        conv("conv2d-norm-strided", keras.layers.Conv2D, (3, 2), image, IMAGE, strides=2, padding="same", image_size=IMAGE),
+        conv("conv2d-norm-dilated", keras.layers.Conv2D, (3, 2), image, IMAGE, dilation=2, image_size=(9, 8)),
+        conv(
+            "conv2d-norm-training",
+            keras.layers.Conv2D,
+            (3, 2),
+            partial(training, inputs=image),
+            IMAGE,
+            padding="same",
+            image_size=IMAGE,
+        ),
+    ),
+)
