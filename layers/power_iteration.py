@@ -65,12 +65,22 @@ class ConvolutionMap:
         return ops.conv(v, kernel, list(self.strides), "valid", "channels_last", list(self.dilations))[0]
 
     def apply_transposed(self, u, kernel):
-        options = {"output_padding": None, "data_format": "channels_last", "dilation_rate": list(self.dilations)}
-        v = ops.conv_transpose(u[None], kernel, list(self.strides), "valid", **options)
+        v = self.spread_dilated(u, kernel) if max(self.dilations) > 1 else self.spread(u, kernel)
         # What no output has read, behind the last stride, is missing from v or, for strides beyond the kernel, too long.
         wanted = [n + before for n, before in zip(self.image_size, self.before)]
         v = ops.pad(v, [(0, 0), *((0, max(n - size, 0)) for n, size in zip(wanted, v.shape[1:-1])), (0, 0)])
         return v[(0, *(slice(before, n) for before, n in zip(self.before, wanted)))]
+
+    def spread(self, u, kernel):
+        return ops.conv_transpose(u[None], kernel, list(self.strides), "valid", data_format="channels_last")
+
+    def spread_dilated(self, u, kernel):
+        # On a CPU, TensorFlow cannot transpose what is dilated; and what is dilated has no strides.
+        window = range(len(self.dilations))
+        reach = [((kernel.shape[axis] - 1) * self.dilations[axis],) * 2 for axis in window]
+        flipped = ops.swapaxes(ops.flip(kernel, axis=tuple(window)), -1, -2)
+        u = ops.pad(u[None], [(0, 0), *reach, (0, 0)])
+        return ops.conv(u, flipped, 1, "valid", "channels_last", list(self.dilations))
 
 
 def iterate(linear, kernel, u, v, iterations):
@@ -86,20 +96,22 @@ def estimated_norm(linear, kernel, u, v):
     return ops.sum(u * linear.apply(v, kernel))
 
 
-def converge(linear, kernel, at_most=500):
-    """Equation (2) from a drawn u, until σ̂ grows by no more than rounding. Returns u and v."""
+def converge(linear, kernel, tolerance, at_most=500):
+    """Equation (2) from a drawn u, until an iteration lets σ̂ grow by no more than a `tolerance`, relatively. Returns u and v."""
     dtype = keras.backend.standardize_dtype(kernel.dtype)
     rng = np.random.default_rng(0)
     u, v = (ops.cast(rng.normal(size=shape), dtype) for shape in (linear.u_shape, linear.v_shape))
     u, v = iterate(linear, kernel, unit(u, u), unit(v, v), 1)
 
     def step(u, v, sigma, growth):
-        u, v = iterate(linear, kernel, u, v, 1)
-        new_sigma = estimated_norm(linear, kernel, u, v)
+        v = unit(linear.apply_transposed(u, kernel), otherwise=v)
+        image = linear.apply(v, kernel)
+        u = unit(image, otherwise=u)
+        new_sigma = ops.sum(u * image)
         return u, v, new_sigma, new_sigma - sigma
 
     def is_growing(u, v, sigma, growth):
-        return growth > 4 * np.finfo(dtype).eps * sigma
+        return growth > tolerance * sigma
 
     state = (u, v, estimated_norm(linear, kernel, u, v), ops.cast(np.inf, dtype))
     return ops.while_loop(is_growing, step, state, maximum_iterations=at_most)[:2]

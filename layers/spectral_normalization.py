@@ -5,7 +5,9 @@ from keras import ops
 
 from layers.checks import check_at_least
 from layers.normalization import in_float32_at_least
-from layers.power_iteration import ConvolutionMap, KernelMap, converge, estimated_norm, iterate
+from layers.power_iteration import ConvolutionMap, KernelMap, converge, estimated_norm, iterate, unit
+
+WARM = 1e-5
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -17,8 +19,9 @@ class SpectralNormalization(keras.layers.Wrapper):
     The trained kernel is only read: the one that is used is computed from it in every call, and gradients flow through σ̂, with
     its singular vectors `u` and `v` held constant. These two are weights. A training call moves them on by `iteration` power
     iterations before it uses them; any other call uses them as they are. They start warm: building the layer runs the
-    iteration on the initial kernel until σ̂ grows by no more than rounding (at most 500 times), so that the very first call is
-    bounded already. Whoever assigns another kernel by hand calls `warm_start()` for the same; loaded weights bring their own.
+    iteration on the initial kernel until it lets σ̂ grow by no more than 10⁻⁵ of it (at most 500 times), which found the norms of
+    random kernels to two thousandths: so the very first call is bounded already. Whoever assigns another kernel by hand calls
+    `warm_start()` for the same, with a smaller `tolerance` for a closer one; loaded weights bring their own vectors.
 
     What is bounded is a matrix made of the kernel. Of a Dense it is the kernel, and of an EinsumDense the kernel with the
     input's axes as rows: there, ‖W x‖ ≤ c ‖x‖ holds. Of a convolution, and of any other layer with a kernel, the rows are all
@@ -96,18 +99,13 @@ class SpectralNormalization(keras.layers.Wrapper):
 
     def build(self, input_shape):
         super().build(input_shape)
-        kernel = getattr(self.layer, "kernel", None)
-        if not isinstance(kernel, keras.Variable):
-            kind = f"{type(self.layer).__name__} {self.layer.name!r}"
-            raise ValueError(f"layer must have a weight called kernel. Received: layer={kind}")
+        kernel = self.trained_kernel()
         self.linear = self.image_map(input_shape) if self.image_size else KernelMap(kernel.shape, self.input_axes(kernel))
         dtype = "float32" if kernel.dtype in ("float16", "bfloat16") else kernel.dtype
         # Every replica computes the same vectors from the same kernel.
         options = {"trainable": False, "dtype": dtype, "autocast": False, "aggregation": "only_first_replica"}
-        for place, name in enumerate(("u", "v")):
-            shape = (self.linear.u_shape, self.linear.v_shape)[place]
-            vector = self.add_weight(name=name, shape=shape, initializer=self.warm_initializer(place), **options)
-            setattr(self, name, vector)
+        self.u = self.add_weight(name="u", shape=self.linear.u_shape, initializer=self.warm_u, **options)
+        self.v = self.add_weight(name="v", shape=self.linear.v_shape, initializer=self.warm_v, **options)
 
     def call(self, inputs, training=None):
         self.check_image(inputs.shape)
@@ -128,17 +126,30 @@ class SpectralNormalization(keras.layers.Wrapper):
         with keras.StatelessScope(state_mapping=[(v, own[id(v)]) for v in self.layer.variables]):
             return self.layer(inputs)
 
-    def warm_start(self):
+    def warm_start(self, tolerance=WARM):
         """Let `u` and `v` converge on the kernel as it is now, for example after it was assigned."""
-        for vector, value in zip((self.u, self.v), converge(self.linear, self.read_kernel())):
-            vector.assign(value)
+        u, v = converge(self.linear, self.read_kernel(), tolerance)
+        self.u.assign(u)
+        self.v.assign(v)
 
-    def warm_initializer(self, place):
-        # A function of the kernel, because where Keras puts off making weights the kernel has no value yet.
-        return lambda shape, dtype: ops.cast(converge(self.linear, self.read_kernel())[place], dtype)
+    # Both start as functions of the kernel, because where Keras puts off making weights the kernel has no value yet.
+
+    def warm_u(self, shape, dtype):
+        return ops.cast(converge(self.linear, self.read_kernel(), tolerance=WARM)[0], dtype)
+
+    def warm_v(self, shape, dtype):
+        v = self.linear.apply_transposed(ops.convert_to_tensor(self.u), self.read_kernel())
+        return ops.cast(unit(v, otherwise=ops.zeros_like(v)), dtype)
+
+    def trained_kernel(self):
+        kernel = getattr(self.layer, "kernel", None)
+        if not isinstance(kernel, keras.Variable):  # such as one with a low-rank addition
+            kind = f"{type(self.layer).__name__} {self.layer.name!r}"
+            raise ValueError(f"layer must have a weight called kernel. Received: layer={kind}")
+        return kernel
 
     def read_kernel(self):
-        return in_float32_at_least(ops.convert_to_tensor(self.layer.kernel))
+        return in_float32_at_least(ops.convert_to_tensor(self.trained_kernel()))
 
     def input_axes(self, kernel):
         """The axes of the kernel that belong to the input."""

@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.backends import differentiate
+from crosscheck.cases.spectral_normalization import converged
 from crosscheck.catalogue import find_cases
 from crosscheck.sizes import B, D, H, M, T
 from layers.spectral_normalization import SpectralNormalization
@@ -18,24 +19,23 @@ from reference.convolution import convolve, convolve_transposed
 
 F = 9
 CONVOLUTIONS = [
-    ("same", (1, 1), (1, 1), (7, 6)),
-    ("same", (2, 2), (1, 1), (7, 6)),
-    ("same", (3, 3), (1, 1), (8, 6)),
-    ("valid", (1, 2), (1, 1), (7, 6)),
-    ("valid", (1, 1), (2, 2), (7, 6)),
-    ("valid", (4, 4), (1, 1), (9, 6)),  # strides beyond the kernel: some positions are never read
-    ("same", (1, 1), (2, 3), (8, 6)),
+    ("same", (1, 1), (1, 1), (6, 4)),
+    ("same", (2, 2), (1, 1), (6, 4)),
+    ("same", (3, 3), (1, 1), (8, 5)),
+    ("valid", (1, 2), (1, 1), (6, 4)),
+    ("valid", (1, 1), (2, 2), (6, 4)),
+    ("valid", (4, 4), (1, 1), (8, 6)),  # strides beyond the kernel: some positions are never read
+    ("same", (1, 1), (2, 3), (6, 5)),
 ]
 
 
 def made(kernel, layer=keras.layers.Dense, dtype="float64", inputs=None, layer_options=None, **options):
-    """A layer around one with that kernel and no bias, warm."""
+    """A layer around one with that kernel and no bias, with its singular vectors."""
     inner = layer(kernel.shape[-1], use_bias=False, dtype=dtype, **(layer_options or {}))
     outer = SpectralNormalization(inner, **options)
     outer.build(inputs or (None, kernel.shape[0]))
     inner.kernel.assign(kernel)
-    outer.warm_start()
-    return outer
+    return converged(outer)
 
 
 def with_singular_values(rng, values, m=M, f=F):
@@ -77,7 +77,7 @@ def test_no_input_is_stretched_by_more_than_the_spectral_norm(rng):
 
 def test_power_iteration_meets_the_svd_from_below_and_never_falls(rng):
     w, u = rng.normal(size=(M, F)), rng.normal(size=F)
-    estimates = [ref.power_iteration(w, u, n)[0] for n in range(1, 300)]
+    estimates = [ref.power_iteration(w, u, n)[0] for n in range(1, 60)]
     assert np.all(np.diff(estimates) > -1e-12) and max(estimates) < ref.spectral_norm(w) * (1 + 1e-14)
     sigma, u, v = ref.power_iteration(w, u, 1000)
     left, values, right = np.linalg.svd(w)
@@ -94,15 +94,17 @@ def test_each_iteration_divides_the_error_by_the_fourth_power_of_the_ratio(rng):
 
 @pytest.mark.parametrize(("padding", "strides", "dilations", "size"), CONVOLUTIONS)
 def test_the_transposed_convolution_is_the_transpose_and_its_norm_that_of_the_matrix(rng, padding, strides, dilations, size):
-    kernel, x = rng.normal(size=(3, 2, 5, 4)), rng.normal(size=(B, *size, 5))
+    kernel, x = rng.normal(size=(3, 2, 3, 4)), rng.normal(size=(B, *size, 3))
     y = convolve(x, kernel, strides, padding, dilations)
     z = rng.normal(size=y.shape)
     assert_allclose((y * z).sum(), (x * convolve_transposed(z, kernel, size, strides, padding, dilations)).sum(), rtol=1e-10)
     keras_y = keras.ops.conv(x, kernel, strides, padding, dilation_rate=dilations)
     assert_allclose(keras_y, y, atol=1e-12)
     matrix = ref.convolution_matrix(kernel, size, strides, padding, dilations)
-    sigma, *_ = ref.convolution_norm(kernel, rng.normal(size=y.shape[1:]), size, strides, padding, dilations, 300)
-    assert_allclose(sigma, ref.spectral_norm(matrix), rtol=1e-5)
+    left, values, right = np.linalg.svd(matrix)
+    sigma, u, v = ref.convolution_norm(kernel, right[0].reshape(y.shape[1:]), size, strides, padding, dilations)
+    assert_allclose(sigma, values[0], rtol=1e-10)
+    assert_allclose(np.outer(v, u), np.outer(left[:, 0], right[0]), atol=1e-8)
 
 
 def test_the_kernel_is_bounded_if_it_is_too_large_and_left_alone_if_it_is_not(rng):
@@ -128,12 +130,12 @@ def test_a_kernel_of_zeros_gives_zeros_and_keeps_its_vectors(rng):
 def test_the_vectors_do_not_depend_on_the_size_of_the_kernel_in_float32(rng, size):
     w = rng.normal(size=(M, F))
     one, other = made(w, dtype="float32"), made(size * w, dtype="float32")
+    assert size < 1 or norm(effective(other)) < 0.9501
     for layer in (one, other):
         layer.u.assign(np.eye(F)[0])
         layer(np.ones((B, M)), training=True)
     assert_allclose(other.u, one.u, rtol=1e-4, atol=1e-6)
     assert_allclose(other.v, one.v, rtol=1e-4, atol=1e-6)
-    assert norm(effective(other)) < 0.951 * 1.05
 
 
 def test_the_first_call_is_already_bounded(rng):
@@ -141,7 +143,7 @@ def test_the_first_call_is_already_bounded(rng):
         start = lambda shape, dtype: keras.ops.cast(5 * np.random.default_rng(1).normal(size=shape), dtype)  # noqa: E731
         layer = SpectralNormalization(keras.layers.Dense(f, use_bias=False, kernel_initializer=start))
         layer.build((None, m))
-        assert_allclose(norm(effective(layer, m)), 0.95, rtol=1e-3)
+        assert 0.95 * (1 - 1e-6) < norm(effective(layer, m)) < 0.95 * 1.002
         assert norm(layer.layer.kernel) > 10
 
 
@@ -158,7 +160,7 @@ def test_the_first_call_is_bounded_where_weights_are_made_late():
     model = keras.Sequential([outer])
     model.compile("sgd", "mse")
     model.fit(np.zeros((B, M)), np.zeros((B, F)), epochs=1, verbose=0)
-    assert_allclose(norm(effective(outer.inner)), 0.95, rtol=1e-6)
+    assert 0.95 * (1 - 1e-6) < norm(effective(outer.inner)) < 0.95 * 1.002
 
 
 def test_warm_start_follows_a_kernel_assigned_by_hand(rng):
@@ -166,6 +168,8 @@ def test_warm_start_follows_a_kernel_assigned_by_hand(rng):
     layer.layer.kernel.assign(with_singular_values(rng, [4.0, 1.0]))
     assert norm(effective(layer)) > 1.0
     layer.warm_start()
+    assert_allclose(norm(effective(layer)), 0.95, rtol=1e-3)
+    layer.warm_start(tolerance=1e-12)
     assert_allclose(norm(effective(layer)), 0.95, rtol=1e-10)
 
 
@@ -269,12 +273,12 @@ def test_an_einsum_dense_is_bounded_as_the_map_that_it_is(rng, equation, output,
     layer = SpectralNormalization(inner)
     layer.build(inputs)
     inner.kernel.assign(5 * rng.normal(size=inner.kernel.shape))
-    layer.warm_start()
+    layer.warm_start(tolerance=1e-12)
     x = rng.normal(size=inputs)
     sigma = einsum_kernel_norm(np.asarray(inner.kernel), rows)
     assert_allclose(layer(x), np.asarray(inner(x)) * 0.95 / sigma, rtol=1e-6)
     by_last_axis = norm(np.asarray(inner.kernel).reshape(-1, inner.kernel.shape[-1]))
-    assert len(inner.kernel.shape) == 2 or rows == [0, 1] or abs(by_last_axis / sigma - 1) > 0.01
+    assert len(inner.kernel.shape) == 2 or rows != [0] or abs(by_last_axis / sigma - 1) > 0.01
 
 
 def test_an_axis_that_input_kernel_and_output_share_is_bounded_for_each_of_its_positions(rng):
@@ -289,14 +293,17 @@ def test_an_axis_that_input_kernel_and_output_share_is_bounded_for_each_of_its_p
 
 @pytest.mark.parametrize(("padding", "strides", "dilations", "size"), CONVOLUTIONS)
 def test_with_an_image_size_the_convolution_itself_is_bounded(rng, padding, strides, dilations, size):
-    kernel = 3 * rng.normal(size=(3, 2, 5, 4))
+    kernel = 3 * rng.normal(size=(3, 2, 3, 4))
     options = {"kernel_size": (3, 2), "padding": padding, "strides": strides, "dilation_rate": dilations}
-    arguments = {"layer": keras.layers.Conv2D, "inputs": (None, *size, 5), "layer_options": options}
+    arguments = {"layer": keras.layers.Conv2D, "inputs": (None, *size, 3), "layer_options": options}
     matrix = ref.convolution_matrix(kernel, size, strides, padding, dilations)
-    x = rng.normal(size=(B, *size, 5))
+    x = rng.normal(size=(B, *size, 3))
     expected = convolve(x, kernel, strides, padding, dilations)
-    found = np.asarray(made(kernel, image_size=size, **arguments)(x))
-    assert_allclose(found, expected * 0.95 / norm(matrix), rtol=1e-4, atol=1e-9)
+    layer = made(kernel, image_size=size, **arguments)
+    assert_allclose(layer(x), expected * 0.95 / norm(matrix), rtol=1e-10, atol=1e-10)
+    assert_allclose(layer(x, training=True), expected * 0.95 / norm(matrix), rtol=1e-10, atol=1e-10)
+    layer.warm_start()
+    assert_allclose(layer(x), expected * 0.95 / norm(matrix), rtol=1e-2, atol=1e-10)
     found = np.asarray(made(kernel, **arguments)(x))
     assert_allclose(found, expected * 0.95 / norm(kernel.reshape(-1, 4)), rtol=1e-6, atol=1e-9)
 
@@ -326,7 +333,7 @@ def test_a_convolution_is_stretched_no_more_for_smaller_images_and_other_sizes_a
     layer = made(kernel, keras.layers.Conv2D, inputs=(None, None, None, 5), layer_options=options, image_size=(7, 6))
     for size in ((7, 6), (5, 6), (3, 2)):
         images = np.eye(size[0] * size[1] * 5).reshape(-1, *size, 5)
-        assert norm(np.reshape(layer(images), (len(images), -1))) < 0.95001
+        assert norm(np.reshape(layer(images), (len(images), -1))) < 0.95 * (1 + 1e-9)
     with pytest.raises(ValueError, match=r"images of at most image_size=\(7, 6\). Received: inputs of shape \(2, 7, 7, 5\)"):
         layer(np.ones((B, 7, 7, 5)))
 
@@ -336,7 +343,7 @@ def test_a_one_by_one_convolution_is_a_dense_layer(rng):
     options = {"kernel_size": 1}
     for image_size in (None, (7, 6)):
         layer = made(kernel[None, None], keras.layers.Conv2D, inputs=x.shape, layer_options=options, image_size=image_size)
-        assert_allclose(layer(x), made(kernel, inputs=x.shape)(x), rtol=1e-5)
+        assert_allclose(layer(x), made(kernel, inputs=x.shape)(x), rtol=1e-10)
 
 
 def test_a_network_with_a_bound_below_one_in_each_residual_block_keeps_distances_within_limits(rng):
@@ -352,13 +359,13 @@ def test_a_network_with_a_bound_below_one_in_each_residual_block_keeps_distances
 
 
 def test_training_keeps_the_bound_with_one_iteration_a_step(rng):
-    x, y = rng.normal(size=(256, M)), 20 * rng.normal(size=(256, F))
+    x, target = rng.normal(size=(256, M)), rng.normal(size=(M, F))
     inner = keras.layers.Dense(F, use_bias=False)
     model = keras.Sequential([layer := SpectralNormalization(inner)])
-    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
-    model.fit(x, y, batch_size=32, epochs=5, verbose=0)
-    assert norm(inner.kernel) > 1.2
-    assert 0.9 < norm(effective(layer)) < 0.96
+    model.compile(keras.optimizers.SGD(0.002), "mse", jit_compile=False)
+    model.fit(x, 5 * x @ target, batch_size=32, epochs=5, verbose=0)
+    assert norm(inner.kernel) > 1
+    assert 0.945 < norm(effective(layer)) < 0.955
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16", "bfloat16"])
@@ -426,7 +433,7 @@ def test_two_wrappers_may_share_a_layer(rng):
         layer.build((None, M))
     inner.kernel.assign(with_singular_values(rng, [3.0, 1.0]))
     for layer in layers:
-        layer.warm_start()
+        layer.warm_start(tolerance=1e-12)
     assert_allclose([norm(effective(layer)) for layer in layers], [0.5, 0.9])
 
 
@@ -491,8 +498,9 @@ FIT = """
 import keras, numpy as np
 from layers.spectral_normalization import SpectralNormalization
 {before}
+keras.config.set_floatx("float64")
 rng = np.random.default_rng(0)
-x, y = rng.normal(size=(64, 5)).astype("float32"), rng.normal(size=(64, 3)).astype("float32")
+x, y = rng.normal(size=(64, 5)), rng.normal(size=(64, 3))
 start = lambda shape, dtype: keras.ops.cast(np.random.default_rng(0).normal(size=shape), dtype)
 with {scope}:
     conv = keras.layers.Conv1D(4, 3, activation="relu", activity_regularizer="l2", kernel_initializer=start)
@@ -501,8 +509,7 @@ with {scope}:
     model = keras.Sequential([keras.layers.Reshape((5, 1)), layers[0], keras.layers.Flatten(), layers[1]])
     model.compile(keras.optimizers.SGD(0.5), "mse", jit_compile={compiled})
 history = model.fit(x, 20 * y, batch_size=16, epochs=3, shuffle=False, verbose=0)
-weights = [np.asarray(w, "float64") for w in model.get_weights()]
-np.savez("{file}", *weights, losses=history.history["loss"], predicted=model.predict(x, verbose=0))
+np.savez("{file}", *model.get_weights(), losses=history.history["loss"], predicted=model.predict(x, verbose=0))
 """
 
 
@@ -510,7 +517,7 @@ def fitted(folder, name, backend="tensorflow", before="", scope="keras.name_scop
     """Weights, losses and predictions of a small training run, in a process of its own."""
     file = folder / f"{name}.npz"
     program = FIT.format(before=before, scope=scope, compiled=compiled, file=file)
-    environment = os.environ | {"KERAS_BACKEND": backend}
+    environment = os.environ | {"KERAS_BACKEND": backend, "JAX_ENABLE_X64": "1"}
     ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return dict(np.load(file))
@@ -533,7 +540,8 @@ def test_fit_gives_the_same_on_jax_compiled_by_xla_and_on_two_replicas(tmp_path)
         found = fitted(tmp_path, name, **options)
         assert list(found) == list(expected)
         for key in expected:
-            assert_allclose(found[key], expected[key], rtol=2e-3, atol=2e-4, err_msg=f"{name} {key}")
+            rtol = 1e-6 if key == "losses" else 1e-8  # Keras keeps those in float32
+            assert_allclose(found[key], expected[key], rtol=rtol, atol=1e-10, err_msg=f"{name} {key}")
 
 
 def test_every_way_to_call_it_is_a_case():
