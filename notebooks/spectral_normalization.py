@@ -392,7 +392,8 @@ def through_the_norm(w, u, v, g, c):
 def by_the_layer(w, u, v, g, c):
     layer = SpectralNormalization(keras.layers.Dense(len(u), use_bias=False, dtype="float64"), norm_multiplier=c)
     layer.build((None, len(v)))
-    layer.set_weights([w, u, v])
+    for variable, value in ((layer.u, u), (layer.v, v), (layer.layer.kernel, w)):
+        variable.assign(value)
     inputs = {"x": keras.ops.convert_to_tensor(np.eye(len(v)))}
     _, by_variable, _ = differentiate(lambda f, x: f(x), layer, inputs, {"output": g})
     return np.asarray(by_variable[layer.layer.kernel.path])
