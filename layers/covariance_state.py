@@ -1,4 +1,4 @@
-"""What a Gaussian process keeps from one call to the next: the precision, and the factor that the covariance is made of (Keras 3)."""
+"""What a Gaussian process keeps between calls: the precision, and the factor that the covariance is made of (Keras 3)."""
 
 import numpy as np
 from keras import ops

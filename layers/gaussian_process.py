@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from layers import covariance_state
@@ -11,7 +12,7 @@ from layers.checks import check_rank
 from layers.gaussian_arguments import ARGUMENTS, check_arguments
 from layers.normalization import LayerNorm
 from layers.posterior_covariance import covariance
-from layers.random_features import FeatureWeights, RandomFeatures
+from layers.random_features import FeatureWeights, RandomFeatures, given
 
 NORM_EPSILON = 1e-3
 
@@ -152,11 +153,11 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
         penalty = keras.regularizers.L2(self.l2_regularization)
         self.gp_output_weights = FeatureWeights(self.units, penalty, name="gp_output_weights", dtype=self.dtype_policy)
         self.gp_output_weights.build((None, r))
-        start = keras.initializers.Constant(self.gp_output_bias)
+        start = given(np.full(self.units, self.gp_output_bias))  # Keras's Constant takes float64 through float32
         self.output_bias = self.add_weight(
             name="gp_output_bias", shape=(self.units,), initializer=start, trainable=self.gp_output_bias_trainable, autocast=False
         )
-        start = keras.initializers.Constant(math.log(self.gp_kernel_scale))
+        start = given(np.log(self.gp_kernel_scale))
         self.log_kernel_scale = self.add_weight(
             name="log_kernel_scale",
             shape=(),

@@ -168,7 +168,7 @@ def test_the_penalty_falls_on_the_output_weights_alone(rng):
     layer, _, x = made(rng, l2_regularization=0.3)
     layer(x)
     (loss,) = layer.losses
-    assert_allclose(loss, 0.3 * np.sum(np.square(layer.gp_output_weights.kernel)), rtol=1e-12)
+    assert_allclose(loss, 0.3 * np.sum(np.square(layer.gp_output_weights.kernel)), rtol=1e-6)  # Keras has it in float32
 
 
 # The posterior
@@ -198,7 +198,7 @@ def test_batches_add_up_to_the_sum_over_examples(rng, likelihood):
 
 
 def test_observation_weights_are_the_curvature_of_the_log_likelihood(rng):
-    g, step = rng.normal(size=(N, 1)), 1e-4
+    g, step = rng.normal(size=(N, 1)), 1e-3
     losses = {
         "gaussian": lambda g: (g - 0.3) ** 2 / 2,
         "binary_logistic": lambda g: np.logaddexp(0, g) - g,
@@ -206,9 +206,9 @@ def test_observation_weights_are_the_curvature_of_the_log_likelihood(rng):
     }
     for likelihood, loss in losses.items():
         curvature = (loss(g + step) - 2 * loss(g) + loss(g - step)) / step**2
-        assert_allclose(ref.observation_weights(g, likelihood), curvature[:, 0], rtol=1e-6)
+        assert_allclose(ref.observation_weights(g, likelihood), curvature[:, 0], rtol=1e-5)
         roots = posterior_covariance.observation_roots(likelihood, ops.convert_to_tensor(g)) * np.ones_like(g)
-        assert_allclose(roots**2, curvature, rtol=1e-6)
+        assert_allclose(roots**2, curvature, rtol=1e-5)
 
 
 def test_inverting_once_equals_updating_with_one_observation_after_the_other(rng):
@@ -320,7 +320,7 @@ def test_three_epochs_without_a_reset_count_three_times(rng):
 
 
 def test_the_ridge_does_not_decay_under_momentum(rng):
-    layer, known, x = made(rng, gp_cov_momentum=0.5, gp_cov_ridge_penalty=0.25)
+    layer, known, _ = made(rng, gp_cov_momentum=0.5, gp_cov_ridge_penalty=0.25)
     for _ in range(60):
         layer(known, training=True)
     phi = features_of(layer, known)
@@ -333,11 +333,15 @@ def test_the_ridge_does_not_decay_under_momentum(rng):
 
 def test_momentum_forgets_how_many_examples_there_were(rng):
     layer, known, _ = made(rng, gp_cov_momentum=0.9)
-    summed, _, _ = made(rng)
     for _ in range(200):
         layer(known, training=True)
-    summed(known, training=True)
-    assert variances(layer, known).mean() > 3 * variances(summed, known).mean()
+    before = variances(layer, known)
+    for _ in range(200):
+        layer(np.tile(known, (40, 1)), training=True)
+    assert_allclose(variances(layer, known), before, rtol=1e-6)
+    summed, _, _ = made(rng)
+    summed(np.tile(known, (40, 1)), training=True)
+    assert (before > 10 * variances(summed, known)).all()
 
 
 @pytest.mark.parametrize("momentum", [-1, 0.9])
@@ -468,7 +472,7 @@ def test_no_matrix_of_pairs_is_computed_for_variances(rng):
 
 
 def test_the_callback_resets_at_each_epoch_wherever_the_layer_is(rng):
-    layer, known, x = made(rng, "float32", gp_cov_ridge_penalty=0.5)
+    layer, known, _ = made(rng, "float32", gp_cov_ridge_penalty=0.5)
     inner = keras.Sequential([keras.Input((M,)), layer])
     inputs = keras.Input((M,))
     model = keras.Model(inputs, inner(inputs)[0])
