@@ -71,7 +71,7 @@ models = {"no bound": trained(x, y), "bound 1.5": trained(x, y, 1.5)}
 
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2), sharey=True)
 for ax, (name, model) in zip(axes, models.items()):
-    surface = 1 / (1 + np.exp(-np.asarray(model(grid)).reshape(61, 61)))
+    surface = (1 + np.tanh(np.asarray(model(grid)).reshape(61, 61) / 2)) / 2
     image = ax.contourf(line, line, surface, levels=np.linspace(0, 1, 11), cmap="cividis")
     for label, marker in ((0, "s"), (1, "o")):
         ax.plot(*x[y == label].T, marker, color="black" if label == 0 else "white", markeredgecolor="gray", linestyle="none")
@@ -263,7 +263,8 @@ used = {start: {name: series[-1] for name, (series, _) in by_name.items()} for s
 assert all(0.93 < used[3.0][name] < 1.05 for name in names)
 assert np.isclose(used[0.3]["bounded"], 0.3) and np.isclose(used[0.3]["projected"], 0.3)
 assert used[0.3]["divided"] > 0.95 and used[0.3]["Keras"] > 0.95
-assert np.isclose(after[3.0]["divided"], 3) and np.isclose(after[3.0]["bounded"], 3) and after[3.0]["projected"] < 1.1
+assert np.isclose(after[3.0]["divided"], 3) and np.isclose(after[3.0]["bounded"], 3)
+assert max(after[3.0]["projected"], after[3.0]["Keras"]) < 1.1
 
 # %% [markdown]
 # All four start above their bound, because the first estimates are too small. Ours does so here alone: the layer runs the iteration on its initial kernel when it is built.

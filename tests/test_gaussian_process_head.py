@@ -57,7 +57,7 @@ def test_head_of_a_batch_is_head_one_for_every_sequence(rng):
 
 
 def test_worked_example():
-    """Linear kernel, data 1 and 2, ridge 1: P = 1 + 1 + 4 = 6. At x = 3, v = 9/6, and with λ = 2 the logit 12 is over √(1 + 3)."""
+    """Linear kernel, data 1 and 2, ridge 1: P = 1 + 1 + 4 = 6. At 3, v = 9/6, and with λ = 2 the logit 12 is over √(1 + 3)."""
     options = {"gp_kernel_type": "linear", "gp_cov_momentum": -1, "dtype": "float64"}
     head = GaussianProcessClassificationHead(0, 1, temperature=2, **options)
     head(np.array([[1.0], [2.0]]), training=True)

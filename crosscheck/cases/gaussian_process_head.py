@@ -38,7 +38,7 @@ def trained(layer, rng):
     """Drawn weights; a precision that has seen three batches of unequal sizes; and singular vectors that stay as they are."""
     draw_weights(layer, rng)
     for size in (5, 3, 4):
-        layer(ops.convert_to_tensor(rng.normal(size=(size, M)), layer.compute_dtype), training=True)
+        layer(ops.convert_to_tensor(rng.normal(size=(size, T, M)), layer.compute_dtype), training=True)
     if layer.use_spec_norm and layer.inner_dim:
         converged(layer.pooler_dense)
 

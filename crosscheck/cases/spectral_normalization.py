@@ -12,11 +12,13 @@ from crosscheck.sizes import B, D, H, M, S, T
 from crosscheck.tree import to_numpy
 from crosscheck.weights import draw_weights
 from layers.spectral_normalization import SpectralNormalization
+from reference.convolution import padded_sizes
 from reference.spectral_normalization import (
     SpectralNormalizationWeights,
     convolution_matrix,
     spectral_convolution,
     spectral_einsum,
+    unit,
 )
 
 F, LENGTH, IMAGE = 9, 8, (6, 4)
@@ -69,6 +71,13 @@ def warm(layer, rng):
     converged(layer)
 
 
+def cold(layer, rng):
+    """The vectors have nothing to do with the kernel."""
+    draw_weights(layer, rng)
+    for vector in (layer.u, layer.v):
+        vector.assign(unit(rng.normal(size=vector.shape)))
+
+
 def einsum(weights, inputs, equation, c, training=None):
     return spectral_einsum(inputs, weights, equation, c)[0]
 
@@ -93,11 +102,20 @@ def einsum_dense(variant, equation, shape, inputs, bias_axes, c=0.6, **options):
     return case(variant, keras.layers.EinsumDense, (equation, shape), inputs, partial(einsum, equation=equation, c=c), **options)
 
 
-def conv(variant, kind, size, inputs, unknown=(), strides=1, padding="valid", dilation=1, c=0.9, **options):
+def conv(variant, kind, size, inputs, sizes, strides=1, padding="valid", dilation=1, c=0.9, **options):
     axes = len(size)
     reference = partial(convolution, strides=[strides] * axes, padding=padding, dilations=[dilation] * axes, c=c)
     options["layer"] = {"strides": strides, "padding": padding, "dilation_rate": dilation}
+    unknown = (*sizes, *(padded_sizes(n, k, strides, padding, dilation)[2] for n, k in zip(sizes, size)))
     return case(variant, kind, (F, size), inputs, reference, unknown=unknown, norm_multiplier=c, **options)
+
+
+def conv1d(variant, **options):
+    return conv(variant, keras.layers.Conv1D, (3,), sequence, (LENGTH,), **options)
+
+
+def conv2d(variant, inputs=image, **options):
+    return conv(variant, keras.layers.Conv2D, (3, 2), inputs, IMAGE, **options)
 
 
 CHAPTER = Chapter(
@@ -115,27 +133,19 @@ CHAPTER = Chapter(
         dense("dense-training", training, iteration=2),
         dense("dense-small-bound", tokens, "btm,mf->btf", c=0.1),
         dense("dense-below-its-bound", rows, c=20.0),
-        dense("dense-cold", rows, c=0.05, prepare=draw_weights, training=False),
+        dense("dense-cold", rows, c=0.05, prepare=cold, training=False),
         dense("dense-no-bias", rows, layer={"use_bias": False}),
         einsum_dense("into-heads", "btm,mhd->bthd", (None, H, D), tokens, "hd"),
         einsum_dense("out-of-heads", "bthd,hdm->btm", (None, M), heads, "m"),
         einsum_dense("into-heads-training", "btm,mhd->bthd", (None, H, D), partial(training, inputs=tokens), "hd"),
-        conv("conv1d", keras.layers.Conv1D, (3,), sequence, (LENGTH,)),
-        conv("conv1d-causal-dilated", keras.layers.Conv1D, (3,), sequence, (LENGTH,), padding="causal", dilation=2),
-        conv("conv2d", keras.layers.Conv2D, (3, 2), image, IMAGE, padding="same"),
-        conv("conv2d-strided", keras.layers.Conv2D, (3, 2), image, IMAGE, strides=2, padding="same"),
-        conv("conv1d-norm", keras.layers.Conv1D, (3,), sequence, (LENGTH,), padding="causal", image_size=(LENGTH,)),
-        conv("conv2d-norm", keras.layers.Conv2D, (3, 2), image, IMAGE, padding="same", image_size=IMAGE),
-        conv("conv2d-norm-strided", keras.layers.Conv2D, (3, 2), image, IMAGE, strides=2, padding="same", image_size=IMAGE),
-        conv("conv2d-norm-dilated", keras.layers.Conv2D, (3, 2), image, IMAGE, dilation=2, image_size=(7, 5)),
-        conv(
-            "conv2d-norm-training",
-            keras.layers.Conv2D,
-            (3, 2),
-            partial(training, inputs=image),
-            IMAGE,
-            padding="same",
-            image_size=IMAGE,
-        ),
+        conv1d("conv1d"),
+        conv1d("conv1d-causal-dilated", padding="causal", dilation=2),
+        conv1d("conv1d-norm", padding="causal", image_size=(LENGTH,)),
+        conv2d("conv2d", padding="same"),
+        conv2d("conv2d-strided", strides=2, padding="same"),
+        conv2d("conv2d-norm", padding="same", image_size=IMAGE),
+        conv2d("conv2d-norm-strided", strides=2, padding="same", image_size=IMAGE),
+        conv2d("conv2d-norm-dilated", dilation=2, image_size=(7, 5)),
+        conv2d("conv2d-norm-training", partial(training, inputs=image), padding="same", image_size=IMAGE),
     ),
 )
