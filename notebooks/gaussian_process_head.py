@@ -99,9 +99,9 @@ def surface(ax, points, labels, confidence, title, half=3.5):
 
 def probabilities(model, x):
     """Of an ensemble's members `(b, members, c)`, or of a model with logits `(b, c)`."""
-    return np.exp(keras.ops.log_softmax(model.predict(x.astype("float32"), batch_size=1000, verbose=0), axis=-1)).astype(
-        "float64"
-    )
+    logits = model.predict(x.astype("float32"), batch_size=1000, verbose=0).astype("float64")
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
 
 
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.1), sharey=True)
