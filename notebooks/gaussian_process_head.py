@@ -86,8 +86,15 @@ outside = np.array([2.5, -1.75]) + 0.2 * rng.normal(size=(500, 2))
 ensemble = trained_ensemble(x, y, 2)
 
 
+def probabilities(model, x):
+    """Of an ensemble's members `(b, members, c)`, or of a model with logits `(b, c)`."""
+    logits = model.predict(x.astype("float32"), batch_size=1000, verbose=0).astype("float64")
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
 def surface(ax, points, labels, confidence, title, half=3.5):
-    """Confidence over the plane, with the examples."""
+    """Confidence over the plane, with some of the examples."""
     line = np.linspace(-half, half, 71)
     grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     image = ax.contourf(line, line, confidence(grid).reshape(71, 71), levels=np.linspace(0.3, 1, 15), cmap="cividis")
@@ -97,13 +104,7 @@ def surface(ax, points, labels, confidence, title, half=3.5):
     return image
 
 
-def probabilities(model, x):
-    """Of an ensemble's members `(b, members, c)`, or of a model with logits `(b, c)`."""
-    logits = model.predict(x.astype("float32"), batch_size=1000, verbose=0).astype("float64")
-    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
+# %%
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.1), sharey=True)
 for k, ax in enumerate(axes):
     image = surface(ax, x, y, lambda grid, k=k: probabilities(ensemble, grid)[:, k].max(axis=-1), f"network {k + 1}")
