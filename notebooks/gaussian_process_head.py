@@ -157,7 +157,7 @@ head.logits.gp_output_weights.kernel.assign([[4.0]])
 logit, covariance = head(np.array([[3.0]]), return_covmat=True)
 print("precision", np.asarray(head.logits.precision_matrix), " variance", np.round(covariance, 6), " logit", np.round(logit, 6))
 assert np.isclose(covariance, 1.5) and np.isclose(logit, 6)
-assert np.isclose(mean_field_logits(np.array([[12.0]]), np.array([1.5]), 2), 6)
+assert np.isclose(mean_field_logits(np.array([[12.0]]), np.array([1.5]), 2.0), 6)
 
 # %% [markdown]
 # ## In NumPy
