@@ -15,7 +15,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from keras import ops
 
 from layers import posterior_covariance
 from layers.gaussian_process import RandomFeatureGaussianProcess
