@@ -235,10 +235,10 @@ for step, v in enumerate(sampled):
 left.set(xlabel=r"mean of the logit, $\mu$", ylabel=r"mean of $\sigma(g)$; marks: sampled")
 right.plot(line, plain, marker="none", label="logistic regression")
 right.plot(line, wary, marker="none", label="Gaussian process, mean field")
-right.plot(seen, labels, "o", linestyle="none", markersize=3)
+right.plot(seen, labels, "o", linestyle="none", markersize=3, label="examples")
 right.set(xlabel="input x", ylabel="probability of class 1")
 for ax in (left, right):
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="upper left")
 plt.show()
 
 # %% [markdown]
