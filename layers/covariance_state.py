@@ -39,10 +39,14 @@ def count_in(layer, phi, logits):
 
 def factor(layer):
     """F for the P that there is now, by inversion only if that is not the P of the last time."""
-    precision, ridge = ops.convert_to_tensor(layer.precision_matrix), layer.gp_cov_ridge_penalty
-    kept = ops.convert_to_tensor(layer.covariance_factor)
-    is_same = ops.all(ops.equal(precision, layer.factored_matrix))
-    current = ops.cond(is_same, lambda: kept, lambda: posterior_covariance.covariance_factor(precision, ridge))
+    precision, kept = (ops.convert_to_tensor(weight) for weight in (layer.precision_matrix, layer.covariance_factor))
+    is_same, ridge = ops.all(ops.equal(precision, layer.factored_matrix)), layer.gp_cov_ridge_penalty
+
+    def invert():
+        return posterior_covariance.covariance_factor(precision, ridge)
+
+    known = posterior_covariance.truth(is_same)  # step by step, a condition would be compiled anew at each call on JAX
+    current = ops.cond(is_same, lambda: kept, invert) if known is None else kept if known else invert()
     posterior_covariance.check_factor(current, ridge)
     # Assigned here and not where it is computed: inside a branch there is no place for it on JAX.
     layer.covariance_factor.assign(current)

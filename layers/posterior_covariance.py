@@ -75,12 +75,16 @@ def covariance(features, factor, diagonal):
 
 def check_factor(factor, ridge):
     """Raise a ValueError if there is no F, wherever values are known: not while a program is compiled."""
-    try:
-        broken = bool(ops.isnan(factor[0, 0]))
-    except TypeError:
-        return
-    if broken:
+    if truth(ops.isnan(factor[0, 0])):
         raise ValueError(not_positive(ridge))
+
+
+def truth(tensor):
+    """A boolean tensor as a bool; None while a program is compiled, where it has no value yet."""
+    try:
+        return bool(tensor)
+    except TypeError:
+        return None
 
 
 def not_positive(ridge):

@@ -5,7 +5,8 @@ Paper
     https://gaussianprocess.org/gpml
     Liu et al. (2020), SNGP, appendix A (mean field). https://arxiv.org/abs/2006.10108
 
-Equations, ρ the variance of the noise
+Equations
+    ρ is the variance of the noise.
     (1)  y = g(x) + noise,  cov(g(x), g(y)) = k(x, y):   mean   k_ts (K_ss + ρ I)⁻¹ y
                                                          cov    K_tt − K_ts (K_ss + ρ I)⁻¹ K_st
     (2)  y = β·φ(x) + noise,  β ~ N(0, I):               mean   φ_tᵀ P⁻¹ Φᵀ y,   P = ρ I + ΦᵀΦ

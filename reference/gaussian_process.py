@@ -6,7 +6,8 @@ Paper
     Liu et al. (2020), "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness"
     (SNGP), section 3.1 and algorithm 1. https://arxiv.org/abs/2006.10108
 
-Equations, s the kernel's scale and ρ the ridge
+Equations
+    s is the kernel's scale, ρ the ridge.
     (1)  φ(x) = √(2/r) cos(W x/√s + b),  b ~ U(0, 2π),  and E φ(x)·φ(y) = k(x, y) where
          W ~ N(0, 1)        k(x, y) = e^{−‖x−y‖²/(2s)}      gaussian
          W ~ Cauchy(0, 1)   k(x, y) = e^{−‖x−y‖₁/√s}        laplacian
