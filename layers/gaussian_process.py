@@ -36,7 +36,7 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
         gp_kernel_scale_trainable: Whether log s is trained.
         gp_output_bias_trainable: Whether the bias is.
         gp_cov_momentum: m. For 0 and less the precision is the exact sum over all examples since the last reset, which has to be
-            one pass: see `ResetCovarianceCallback` in `layers/reset_covariance.py`. Above 0 it is a moving mean per example, which
+            one pass: see `ResetCovarianceCallback` in `layers/reset_covariance.py`. Above 0 it is a moving mean per example, that
             forgets how many there were: variances are far too large.
         gp_cov_ridge_penalty: ρ, the variance of the noise; it never decays.
         scale_random_features: Whether features have the factor √(2/r). Without it the prior's variance is r/2 times as large.
