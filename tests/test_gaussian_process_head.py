@@ -294,6 +294,14 @@ def test_only_the_pooler_and_the_output_weights_are_trained(rng):
     assert [variable.name for variable in head.trainable_variables] == ["kernel", "bias", "kernel"]
 
 
+@pytest.mark.parametrize("inner_dim", [0, F])
+def test_only_the_chosen_token_has_influence(rng, inner_dim):
+    head, _, x = made(rng, inner_dim=inner_dim, cls_token_idx=1, temperature=1.0)
+    before = numpy(head(x))
+    assert_array_equal(head(x + np.array([1.0, 0.0, 1.0])[:, None]), before)
+    assert np.abs(numpy(head(x + np.array([0.0, 1.0, 0.0])[:, None])) - before).min() > 1e-6
+
+
 def test_dropout_comes_behind_the_pooler(rng):
     head, _, x = made(rng, dropout_rate=0.5, gp_kernel_type="linear", activation="linear")
     head.logits.gp_output_weights.kernel.assign(np.eye(F, C))
