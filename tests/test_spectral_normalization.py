@@ -112,6 +112,7 @@ def test_the_kernel_is_bounded_if_it_is_too_large_and_left_alone_if_it_is_not(rn
     large, small = with_singular_values(rng, [3.0, 2.0]), with_singular_values(rng, [0.3, 0.2])
     assert_allclose(effective(made(large)), large * 0.95 / 3, rtol=1e-12)
     assert_array_equal(effective(made(small)), small)
+    assert_array_equal(ref.bounded(small, 0.3, 0.95), small)
     assert_allclose(effective(made(large, norm_multiplier=2.0)), large * 2 / 3, rtol=1e-12)
 
 
