@@ -57,15 +57,15 @@ def test_head_of_a_batch_is_head_one_for_every_sequence(rng):
 
 
 def test_worked_example():
-    """Linear kernel, data 1 and 2, ridge 1: P = 1 + 1 + 4 = 6. At 3, v = 9/6, and with λ = 2 the logit 12 is over √(1 + 3)."""
+    """Linear kernel, data 1 and 2, ridge 1: P = 1 + 1 + 4 = 6. At 3, v = 9/6, and with λ = 10 the logit 12 is over √16."""
     options = {"gp_kernel_type": "linear", "gp_cov_momentum": -1, "dtype": "float64"}
-    head = GaussianProcessClassificationHead(0, 1, temperature=2, **options)
+    head = GaussianProcessClassificationHead(0, 1, temperature=10, **options)
     head(np.array([[1.0], [2.0]]), training=True)
     head.logits.gp_output_weights.kernel.assign([[4.0]])
     logits, covariance = head(np.array([[3.0]]), return_covmat=True)
     assert_allclose(covariance, [[1.5]], rtol=1e-12)
-    assert_allclose(logits, [[6.0]], rtol=1e-12)
-    assert_allclose(mean_field_logits(np.array([[12.0]]), np.array([1.5]), 2.0), [[6.0]])
+    assert_allclose(logits, [[3.0]], rtol=1e-12)
+    assert_allclose(mean_field_logits(np.array([[12.0]]), np.array([1.5]), 10.0), [[3.0]])
 
 
 def test_its_variance_is_that_of_bayesian_linear_regression_on_the_features_of_the_pooler(rng):
