@@ -1,24 +1,34 @@
 """A classifier of sequences that knows how far its inputs are from what it was trained on (Keras 3)."""
 
-import inspect
-
 import keras
 from keras import ops
 
 from layers.classification_head import ClassificationHead
-from layers.gaussian_arguments import ARGUMENTS
 from layers.gaussian_process import RandomFeatureGaussianProcess
 from layers.normalization import in_float32_at_least
 from layers.spectral_normalization import SpectralNormalization
 
-SPECTRAL_ARGUMENTS = ("iteration", "norm_multiplier")
-PROCESS_ARGUMENTS = tuple(name for name in ARGUMENTS if name not in ("units", "return_gp_cov", "return_random_features"))
-SIGNATURES = {kind: inspect.signature(kind.__init__).parameters for kind in (SpectralNormalization, RandomFeatureGaussianProcess)}
-DEFAULTS = {
-    name: SIGNATURES[kind][name].default
-    for kind, names in ((SpectralNormalization, SPECTRAL_ARGUMENTS), (RandomFeatureGaussianProcess, PROCESS_ARGUMENTS))
-    for name in names
+# As those layers have them: a test compares.
+SPECTRAL_DEFAULTS = {"iteration": 1, "norm_multiplier": 0.95}
+PROCESS_DEFAULTS = {
+    "num_inducing": 1024,
+    "gp_kernel_type": "gaussian",
+    "gp_kernel_scale": 1.0,
+    "gp_output_bias": 0.0,
+    "normalize_input": False,
+    "gp_kernel_scale_trainable": False,
+    "gp_output_bias_trainable": False,
+    "gp_cov_momentum": 0.999,
+    "gp_cov_ridge_penalty": 1.0,
+    "scale_random_features": True,
+    "use_custom_random_features": True,
+    "custom_random_features_initializer": None,
+    "custom_random_features_activation": None,
+    "l2_regularization": 1e-6,
+    "gp_cov_likelihood": "gaussian",
+    "seed": 0,
 }
+DEFAULTS = SPECTRAL_DEFAULTS | PROCESS_DEFAULTS
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -160,11 +170,11 @@ class GaussianProcessClassificationHead(ClassificationHead):
 
     def make_bounded_pooler(self):
         dense = keras.layers.Dense(self.inner_dim, name="layer", dtype=self.dtype_policy, **self.projection_options())
-        bounds = {name: getattr(self, name) for name in SPECTRAL_ARGUMENTS}
+        bounds = {name: getattr(self, name) for name in SPECTRAL_DEFAULTS}
         return SpectralNormalization(dense, name="pooler_dense", **bounds)
 
     def make_process(self):
-        arguments = {name: getattr(self, name) for name in PROCESS_ARGUMENTS}
+        arguments = {name: getattr(self, name) for name in PROCESS_DEFAULTS}
         return RandomFeatureGaussianProcess(self.num_classes, name="logits", dtype=self.dtype_policy, **arguments)
 
     def check_parts(self):
@@ -173,7 +183,7 @@ class GaussianProcessClassificationHead(ClassificationHead):
         if temperature is not None and not (is_number and 0 <= temperature < float("inf")):
             raise ValueError(f"temperature must be None or a number of at least 0. Received: temperature={temperature!r}")
         bounded = self.use_spec_norm and self.inner_dim > 0
-        needs = dict.fromkeys(SPECTRAL_ARGUMENTS, ("use_spec_norm=True and inner_dim above 0", bounded))
+        needs = dict.fromkeys(SPECTRAL_DEFAULTS, ("use_spec_norm=True and inner_dim above 0", bounded))
         for name, default in (DEFAULTS | {"temperature": None}).items():
             what, there = needs.get(name, ("use_gp_layer=True", self.use_gp_layer))
             if not there and getattr(self, name) != default:

@@ -1,5 +1,6 @@
 """The definition, a number worked by hand, what happens without each part, and `fit` and `predict` as they are."""
 
+import inspect
 import math
 
 import keras
@@ -247,9 +248,14 @@ def test_every_argument_reaches_its_layer_and_the_configuration(name):
     assert getattr(copy, name) == VALUES[name]
 
 
-def test_these_are_all_the_arguments_of_both_parts():
+def test_these_are_all_the_arguments_of_both_parts_and_their_defaults():
     custom = {"custom_random_features_initializer", "custom_random_features_activation"}
     assert set(VALUES) | custom == set(DEFAULTS)
+    process = inspect.signature(RandomFeatureGaussianProcess.__init__).parameters
+    bounds = inspect.signature(SpectralNormalization.__init__).parameters
+    left_out = {"self", "units", "return_gp_cov", "return_random_features", "kwargs"}
+    expected = {name: process[name].default for name in process if name not in left_out}
+    assert DEFAULTS == expected | {name: bounds[name].default for name in ("iteration", "norm_multiplier")}
 
 
 def test_custom_features_reach_their_layer_and_survive_saving(rng, tmp_path):
