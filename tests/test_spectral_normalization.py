@@ -558,8 +558,8 @@ def test_fit_gives_the_same_on_jax_compiled_by_xla_and_on_two_replicas(tmp_path)
         found = fitted(tmp_path, name, **options)
         assert list(found) == list(expected)
         for key in expected:
-            close = 1e-8 if key.startswith("arr") else 1e-6  # Keras's losses, and its predictions on JAX, come through float32
-            assert_allclose(found[key], expected[key], rtol=close, atol=close, err_msg=f"{name} {key}")
+            # Keras takes losses, and on JAX some of what it feeds, through float32; what is lost or stale differs by 10⁻².
+            assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-6, err_msg=f"{name} {key}")
 
 
 def test_every_way_to_call_it_is_a_case():
