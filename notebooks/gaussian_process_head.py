@@ -88,7 +88,7 @@ ensemble = trained_ensemble(x, y, 2)
 
 def probabilities(model, x):
     """Of an ensemble's members `(b, members, c)`, or of a model with logits `(b, c)`."""
-    logits = model.predict(x.astype("float32"), batch_size=1000, verbose=0).astype("float64")
+    logits = np.asarray(model(x.astype("float32")), "float64")  # as predict does, which would compile for each number of examples
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
@@ -147,17 +147,17 @@ assert all((c > 0.95).all() for c in certain.values())
 #
 # ## By hand
 #
-# Take features that are the input itself (a linear kernel), $\rho = 1$, two examples at 1 and 2, and $\beta = 4$. Then $P = 1 + 1 + 4 = 6$. At $x = 3$ we have $g = 12$ and $v = 9/6 = 1.5$; with $\lambda = 2$ the logit is
-# $12/\sqrt{1 + 3} = 6$.
+# Take features that are the input itself (a linear kernel), $\rho = 1$, two examples at 1 and 2, and $\beta = 4$. Then $P = 1 + 1 + 4 = 6$. At $x = 3$ we have $g = 12$ and $v = 9/6 = 1.5$; with $\lambda = 10$ the logit is
+# $12/\sqrt{1 + 15} = 3$.
 
 # %%
-head = GaussianProcessClassificationHead(0, 1, temperature=2, gp_kernel_type="linear", gp_cov_momentum=-1, dtype="float64")
+head = GaussianProcessClassificationHead(0, 1, temperature=10, gp_kernel_type="linear", gp_cov_momentum=-1, dtype="float64")
 head(np.array([[1.0], [2.0]]), training=True)
 head.logits.gp_output_weights.kernel.assign([[4.0]])
 logit, covariance = head(np.array([[3.0]]), return_covmat=True)
 print("precision", np.asarray(head.logits.precision_matrix), " variance", np.round(covariance, 6), " logit", np.round(logit, 6))
-assert np.isclose(covariance, 1.5) and np.isclose(logit, 6)
-assert np.isclose(mean_field_logits(np.array([[12.0]]), np.array([1.5]), 2.0), 6)
+assert np.isclose(covariance, 1.5) and np.isclose(logit, 3)
+assert np.isclose(mean_field_logits(np.array([[12.0]]), np.array([1.5]), 10.0), 3)
 
 # %% [markdown]
 # ## In NumPy
