@@ -524,7 +524,8 @@ with {scope}:
     conv = keras.layers.Conv1D(4, 3, activation="relu", activity_regularizer="l2", kernel_initializer=start)
     dense = keras.layers.Dense(3, kernel_regularizer="l2", kernel_initializer=start)
     layers = [SpectralNormalization(conv, image_size=(5,)), SpectralNormalization(dense)]
-    model = keras.Sequential([keras.layers.Reshape((5, 1)), layers[0], keras.layers.Flatten(), layers[1]])
+    parts = [keras.Input((5,)), keras.layers.Reshape((5, 1)), layers[0], keras.layers.Flatten(), layers[1]]
+    model = keras.Sequential(parts)
     model.compile(keras.optimizers.SGD(0.5), "mse", jit_compile={compiled})
 history = model.fit(x, 20 * y, batch_size=16, epochs=3, shuffle=False, verbose=0)
 np.savez("{file}", *model.get_weights(), losses=history.history["loss"], predicted=model.predict(x, verbose=0))
