@@ -93,6 +93,10 @@ class OnDeviceEmbedding(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape):
         return (*inputs_shape, self.embedding_width)
 
+    def compute_output_spec(self, inputs):
+        check_integers(inputs)
+        return super().compute_output_spec(inputs)
+
     def get_config(self):
         return super().get_config() | {
             "vocab_size": self.vocab_size,
