@@ -19,6 +19,27 @@ SENTENCES = (
     "Съешь же ещё этих мягких французских булок. Ξεσκεπάζω την ψυχοφθόρα βδελυγμία.",
     "我能吞下玻璃而不伤身体。 私はガラスを食べられます。 나는 유리를 먹을 수 있어요. نص حكيم له سر قاطع. דג סקרן שט בים.",
 )
+SYMBOLS = {"user_defined_symbols": ["[MASK]", "ﬁn"], "control_symbols": ["[CLS]", "[SEP]"], "pad_id": 3}
+SMALL = {
+    "unigram": {},
+    "byte-pairs": {"model_type": "bpe"},
+    "bytes": {"byte_fallback": True, "vocab_size": 600},
+    "byte-pairs-bytes": {"model_type": "bpe", "byte_fallback": True, "vocab_size": 700},
+    "symbols": SYMBOLS,
+    "byte-pairs-symbols": SYMBOLS | {"model_type": "bpe"},
+    "case-folding": {"normalization_rule_name": "nmt_nfkc_cf"},
+    "no-rules": {"normalization_rule_name": "identity"},
+    "as-it-is": {
+        "normalization_rule_name": "identity",
+        "remove_extra_whitespaces": False,
+        "add_dummy_prefix": False,
+        "byte_fallback": True,
+        "vocab_size": 600,
+    },
+    "suffix": {"treat_whitespace_as_suffix": True},
+}
+"""Options of small models of every kind, by name."""
+
 READ_KINDS = {1: "normal", 2: "unknown", 3: "control", 4: "user_defined", 5: "unused", 6: "byte"}
 READ_ALGORITHMS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
@@ -26,6 +47,12 @@ READ_ALGORITHMS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 def licence():
     """The lines of a text that is always here and never changes: the project's licence."""
     return [line.strip() for line in LICENCE.read_text().splitlines() if line.strip()]
+
+
+@cache
+def small(name):
+    """The bytes of one of the models in `SMALL`."""
+    return train(**SMALL[name])
 
 
 def train(lines=None, **options):

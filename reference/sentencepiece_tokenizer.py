@@ -34,6 +34,7 @@ from reference.byte_pair_merges import merge
 from reference.sentencepiece_model import Lattice, Model, lattice_of, symbols_of
 from reference.sentencepiece_normalizer import SPACE, as_bytes, first_character, normalize
 
+
 class Encoded(NamedTuple):
     """The ids of the pieces, and for each the bytes of the original that it stands for: from `starts` to before `limits`."""
 
