@@ -149,9 +149,10 @@ class SentencepieceTokenizer(keras.layers.Layer):
 
 
 def lower(text):
-    """In lower case, between zero bytes: TensorFlow's operation drops what follows one."""
+    """In lower case, part by part between zero bytes: TensorFlow's operation drops what follows one."""
     parts = tf.strings.split(text, "\0")
-    return tf.strings.reduce_join(parts.with_values(tf.strings.lower(parts.values, encoding="utf-8")), axis=1, separator="\0")
+    lowered = tf.strings.lower(parts.values, encoding="utf-8") + tf.constant(b"\0")
+    return tf.strings.regex_replace(tf.strings.reduce_join(parts.with_values(lowered), axis=1), r"\x00\z", "")
 
 
 def places_before_lower_case(inputs, starts, limits):

@@ -40,7 +40,7 @@ def texts(rng):
 
 
 def reference(weights, inputs, model, lower_case=False, strip_diacritics=False, tokenize_with_offsets=False):
-    encoded = encode(inputs, read(small(model)), lower_case, strip_diacritics)
+    encoded = encode(list(inputs), read(small(model)), lower_case, strip_diacritics)
     ids = Ragged(encoded.ids, 2)
     return (ids, *(Ragged(rows, 2, "int64") for rows in encoded[1:])) if tokenize_with_offsets else ids
 
