@@ -17,7 +17,7 @@ Axes
 Differs from the paper
     - A character that is no piece is unknown, at ten below the lowest log p; neighbouring unknown ones become one. With byte
       fallback each of its UTF-8 bytes is a piece instead.
-    - A user-defined symbol is no probability: its score makes it win. A control symbol is never found in text.
+    - A user-defined symbol has no probability: it costs 0.1, so little that it wins. A control symbol is never found in text.
     - (3) keeps each best_j in the dtype of the scores, and of equals takes the one whose last piece is longest, as the
       published implementation does: which of two equally probable cuts is taken is an id like any other.
     - Pieces may also come from byte-pair merges (reference/byte_pair_merges.py), where a score is the place of a merge.
@@ -55,7 +55,7 @@ def segmentations(text: str, lattice: Lattice) -> Iterator[tuple[str, ...]]:
 
 def log_probability(pieces: tuple[str, ...], lattice: Lattice) -> float:
     """log P(x) of equation (1)."""
-    return sum(lattice.scores.get(piece, lattice.unknown_score) for piece in pieces)
+    return sum((lattice.scores.get(piece, lattice.unknown_score) for piece in pieces), 0.0)
 
 
 def viterbi(text: str, lattice: Lattice, dtype: type = float) -> list[str]:
