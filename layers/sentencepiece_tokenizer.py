@@ -1,7 +1,5 @@
 """SentencePiece tokenization as a layer of TensorFlow operations (Keras 3)."""
 
-import base64
-
 import keras
 
 try:
@@ -26,7 +24,7 @@ class SentencepieceTokenizer(keras.layers.Layer):
         lower_case: Whether the text is lower-cased first, by TensorFlow's tables, which are those of Unicode 13. Better is a
             model whose own rules do it (those called `_cf`).
         model_file_path: A `.model` file, read once, here.
-        model_serialized_proto: The bytes of such a file, or these in base64, as a configuration holds them. Exactly one of
+        model_serialized_proto: The bytes of such a file, or these in hexadecimal, as a configuration holds them. Exactly one of
             these two arguments is needed; as attributes, the first is then None and the second the bytes.
         tokenize_with_offsets: Whether to return also where each piece stands in `inputs`, in bytes.
         nbest_size: 0 or 1 takes the best pieces. Above 1, up to 512, they are drawn from that many best; below 0, from all, and
@@ -140,7 +138,7 @@ class SentencepieceTokenizer(keras.layers.Layer):
         return super().get_config() | {
             "lower_case": self.lower_case,
             "model_file_path": None,
-            "model_serialized_proto": base64.b64encode(self.model_serialized_proto).decode(),
+            "model_serialized_proto": self.model_serialized_proto.hex(),
             "tokenize_with_offsets": self.tokenize_with_offsets,
             "nbest_size": self.nbest_size,
             "alpha": self.alpha,
@@ -182,11 +180,13 @@ def read_model(path, proto):
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
     if not isinstance(proto, (bytes, str)):
-        raise ValueError(f"model_serialized_proto must be bytes, or a str of base64. Received: {type(proto).__name__}")
+        raise ValueError(
+            f"model_serialized_proto must be bytes, or a str of hexadecimal digits. Received: {type(proto).__name__}"
+        )
     try:
-        return base64.b64decode(proto, validate=True) if isinstance(proto, str) else proto
+        return bytes.fromhex(proto) if isinstance(proto, str) else proto
     except ValueError as error:
-        raise ValueError(f"model_serialized_proto must be base64 if it is a str. Received: {proto[:20]!r}") from error
+        raise ValueError(f"model_serialized_proto must be hexadecimal if it is a str. Received: {proto[:20]!r}") from error
 
 
 def check_flags(**flags):

@@ -44,7 +44,7 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The question
 #
-# A vocabulary of **words** meets words that it has not seen. A vocabulary of **characters** knows everything, and makes a text five times as long. What lies between? We learn vocabularies of growing sizes from two thirds of this project's licence, and read the other third with them.
+# A vocabulary of **words** meets words that it has not seen. A vocabulary of **characters** knows everything, and makes a text several times as long. What lies between? We learn vocabularies of growing sizes from two thirds of this project's licence, and read the other third with them.
 
 # %%
 lines = licence()
@@ -59,8 +59,6 @@ for size in sizes:
     missed.append(np.mean([word not in known[:size] for word in words]))
     unknown.append(ids.count(0) / len(ids))
     length.append(len(ids) / len(words))
-
-# %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
 left.plot(sizes, missed, label="vocabulary of words")
 left.plot(sizes, unknown, label="vocabulary of pieces")
@@ -97,7 +95,8 @@ assert length == sorted(length, reverse=True) and length[-1] < 0.7 * length[0] <
 #
 # ## By hand
 #
-# Six pieces, and the word **hug**. There are four ways to cut it.
+# Six pieces, and the word **hug**. There are four ways to cut it. By (3): $\text{best}_1 = -4$; $\text{best}_2 = \max(-4 - 4.5, -5) = -5$; $\text{best}_3 = \max(-4 - 4.9, -5 - 4.2, -9.5) = -8.9$. So *h|ug* is best: the longest piece loses, and so does the
+# greedy beginning *hu*.
 
 # %%
 scores = {"h": -4.0, "u": -4.5, "g": -4.2, "hu": -5.0, "ug": -4.9, "hug": -9.5}
@@ -106,24 +105,16 @@ model = Model(("<unk>", *scores), np.array([0.0, *scores.values()]), ("unknown",
 lattice = lattice_of(model)
 for pieces in ref.segmentations("hug", lattice):
     print("|".join(pieces).ljust(8), round(ref.log_probability(pieces, lattice), 1))
-
-# %% [markdown]
-# By (3): $\text{best}_1 = -4$; $\text{best}_2 = \max(-4 - 4.5, -5) = -5$; $\text{best}_3 = \max(-4 - 4.9, -5 - 4.2, -9.5) = -8.9$. The longest piece loses, and so does the greedy beginning *hu*.
-
-# %%
 assert ref.viterbi("hug", lattice) == ["h", "ug"]
 assert abs(ref.log_probability(("h", "ug"), lattice) + 8.9) < 1e-12
 
 # %% [markdown]
 # ## In NumPy
+#
+# The search, as it is in the reference. Is what it finds the best of all cuts? A text of $t$ characters has up to $2^{t-1}$; for short ones we can look at each.
 
 # %%
 print(inspect.getsource(ref.viterbi))
-
-# %% [markdown]
-# Is that the best of all cuts? A text of $t$ characters has up to $2^{t-1}$; for short ones we can look at each.
-
-# %%
 texts = ["".join(rng.choice(["hug", "ug", "hu", "x"], size=parts)) for parts in range(1, 6) for _ in range(20)]
 looked = 0
 for text in texts:
@@ -150,7 +141,6 @@ for name, text in (("7 words", counted), ("the licence's 100 commonest", dict(co
         p = unigram.em_step(text, p)
     climbs[name] = climb
 
-# %%
 fig, ax = plt.subplots()
 for name, climb in climbs.items():
     ax.plot(climb, label=name)
@@ -236,12 +226,14 @@ print("layer and reference agree exactly in", ", ".join(TOLERANCE))
 # A third opinion: the `sentencepiece` package, which also trained these models and read their files for the reference.
 
 # %%
+said = []
 for name in SMALL:
     theirs = sentencepiece.SentencePieceProcessor(model_proto=small(name))
     layer = SentencepieceTokenizer(lower_case=False, model_serialized_proto=small(name))
     expected = [theirs.encode(text) for text in TEXTS]
     assert ref.encode(list(TEXTS), read(small(name))).ids == expected == layer(tf.constant(TEXTS)).to_list()
-    print(f"{name}: {len(TEXTS)} strings, {sum(map(len, expected))} tokens, the same three times")
+    said.append(f"{name}: {len(TEXTS)} strings, {sum(map(len, expected))} tokens, the same three times")
+print("\n".join(said))
 
 # %% [markdown]
 # ## Where it breaks

@@ -1,6 +1,5 @@
 """The definition, cuts worked by hand, traps, the sentencepiece package. Layer against reference: tests/test_conformance.py."""
 
-import base64
 import random
 import subprocess
 import sys
@@ -316,10 +315,10 @@ def test_a_saved_model_loads_elsewhere_without_the_models_file(tmp_path):
     assert printed.splitlines() == 2 * [str([package("bytes").encode("a ⛄")])]
 
 
-def test_a_model_comes_from_a_file_bytes_or_base64(tmp_path):
+def test_a_model_comes_from_a_file_bytes_or_hexadecimal(tmp_path):
     file = tmp_path / "small.model"
     file.write_bytes(small("unigram"))
-    for options in ({"model_file_path": str(file)}, {"model_serialized_proto": base64.b64encode(small("unigram")).decode()}):
+    for options in ({"model_file_path": str(file)}, {"model_serialized_proto": small("unigram").hex()}):
         layer = SentencepieceTokenizer(False, **options)
         assert layer.model_file_path is None and layer.model_serialized_proto == small("unigram")
         assert layer(tf.constant(["the licence"])).to_list() == [package("unigram").encode("the licence")]
@@ -350,7 +349,7 @@ def test_nothing_is_drawn_at_zero_and_one():
         ("must be given, and not both. Received: both", {"model_file_path": "a.model"}),
         ("model_serialized_proto must be a SentencePiece model. Received: 3 bytes", {"model_serialized_proto": b"abc"}),
         ("model_serialized_proto must be a SentencePiece model. Received: 0 bytes", {"model_serialized_proto": b""}),
-        ("model_serialized_proto must be base64 if it is a str. Received: 'a.model'", {"model_serialized_proto": "a.model"}),
+        ("model_serialized_proto must be hexadecimal if it is a str. Received: 'a.model'", {"model_serialized_proto": "a.model"}),
         ("model_serialized_proto must be bytes, .* Received: int", {"model_serialized_proto": 7}),
         ("lower_case must be True or False. Received: lower_case=None", {"lower_case": None}),
         ("strip_diacritics must be True or False. Received: strip_diacritics=1", {"strip_diacritics": 1}),
