@@ -13,6 +13,7 @@ import sentencepiece
 import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2
 
 from crosscheck.cases.sentencepiece_tokenizer import TEXTS
 from crosscheck.sentencepiece_models import SMALL, licence, read, small, train
@@ -393,6 +394,17 @@ def test_models_that_the_reference_does_not_know_are_rejected():
             read(train(lines, model_type=kind, vocab_size=70, hard_vocab_limit=False))
     with pytest.raises(ValueError, match="proto must be"):
         read(b"abc")
+
+
+@pytest.mark.parametrize("name", ["unigram", "byte-pairs", "as-it-is", "suffix"])
+def test_a_model_may_leave_spaces_as_they_are(name):
+    said = sentencepiece_model_pb2.ModelProto.FromString(small(name))
+    said.normalizer_spec.escape_whitespaces = False
+    proto, texts = said.SerializeToString(), noisy(300)
+    model, theirs = read(proto), sentencepiece.SentencePieceProcessor(model_proto=proto)
+    ids = ref.encode(texts, model).ids
+    assert ids == [theirs.encode(text) for text in texts]
+    assert ids == SentencepieceTokenizer(False, model_serialized_proto=proto)(tf.constant(texts)).to_list()
 
 
 def test_training_is_repeatable_and_says_what_size_is_possible():
