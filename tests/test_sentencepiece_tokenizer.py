@@ -407,6 +407,16 @@ def test_a_model_may_leave_spaces_as_they_are(name):
     assert ids == SentencepieceTokenizer(False, model_serialized_proto=proto)(tf.constant(texts)).to_list()
 
 
+def test_pieces_that_a_file_calls_unused_are_not_found():
+    said = sentencepiece_model_pb2.ModelProto.FromString(small("unigram"))
+    for piece in said.pieces[100:]:
+        piece.type = said.SentencePiece.UNUSED if len(piece.piece) > 1 else piece.type
+    proto, texts = said.SerializeToString(), [*licence()[:30], *noisy(100)]
+    ids = ref.encode(texts, read(proto)).ids
+    assert ids != ref.encode(texts, read(small("unigram"))).ids
+    assert ids == SentencepieceTokenizer(False, model_serialized_proto=proto)(tf.constant(texts)).to_list()
+
+
 def test_training_is_repeatable_and_says_what_size_is_possible():
     assert train() == small("unigram")
     with pytest.raises(RuntimeError, match="Vocabulary size too high"):
