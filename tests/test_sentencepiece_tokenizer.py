@@ -407,6 +407,16 @@ def test_a_model_may_leave_spaces_as_they_are(name):
     assert ids == SentencepieceTokenizer(False, model_serialized_proto=proto)(tf.constant(texts)).to_list()
 
 
+def test_only_the_first_space_is_the_encoders_where_a_model_keeps_all_spaces():
+    said = sentencepiece_model_pb2.ModelProto.FromString(small("bytes"))
+    said.normalizer_spec.remove_extra_whitespaces = False
+    proto = said.SerializeToString()
+    model, theirs = read(proto), sentencepiece.SentencePieceProcessor(model_proto=proto)
+    for text in ("   three", " ", "⛄ a  ", "  ⛄"):
+        ids = ref.encode([text], model).ids[0]
+        assert ids == theirs.encode(text) and ref.decode(ids, model) == text == theirs.decode(ids)
+
+
 def test_pieces_that_a_file_calls_unused_are_not_found():
     said = sentencepiece_model_pb2.ModelProto.FromString(small("unigram"))
     for piece in said.pieces[100:]:
