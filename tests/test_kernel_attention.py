@@ -178,14 +178,17 @@ def test_window_sums_do_not_cancel(window):
     """[10⁸, 1, 1, …] in float32: a difference of running sums would make the later sums 0."""
     x = np.ones(12, "float32")
     x[0] = 1e8
-    found = linear_sums.window_sum(keras.ops.convert_to_tensor(x.reshape(1, 1, -1, 1, 1)), window, 1.0)
+    found = linear_sums.window_sum(
+        keras.ops.convert_to_tensor(x.reshape(1, 1, -1, 1, 1)), window, linear_sums.shifted, keras.ops.add
+    )
     assert_array_equal(np.ravel(found)[window:], np.full(12 - window, window))
 
 
 def test_running_sums_do_not_cancel():
     x = keras.ops.convert_to_tensor(np.array([1e8, 1, 1], "float32").reshape(1, 1, 3, 1, 1))
-    before, after = linear_sums.running(x, None)
-    assert np.ravel(before)[1] == np.ravel(after)[0] == np.float32(1e8) and np.ravel(before)[0] == 0
+    assert_array_equal(np.ravel(linear_sums.running(x, None))[:3], np.array([0, 1e8, 1e8 + 1], "float32"))
+    ones = keras.ops.ones((1, 1, 3, 1, 1))
+    assert_array_equal(np.ravel(linear_sums.decaying(ones, x, None))[:3], np.array([0, 1e8, 1e8 + 1], "float32"))
 
 
 LINEAR_MODES = [*MODES][:5]
@@ -284,6 +287,20 @@ def test_a_later_chunk_does_not_change_an_earlier_one_but_a_chunk_sees_itself(rn
     x[:, 3] += 1
     changed = np.abs(call(x) - before).max(axis=(0, 2)) > 1e-9
     assert changed.tolist() == [False, False, True, True, True, True]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("transform", CAUSAL)
+@pytest.mark.parametrize("mode", ["causal", "gated", "windowed", "windowed bands", "causal exact"])
+def test_no_later_key_however_large_or_small_changes_a_bit_of_an_earlier_output(rng, mode, transform, dtype):
+    """Exponents of later keys must not be what is taken out of earlier ones: of those, nothing would be left."""
+    _, call = of_mode(mode, dtype, transform)
+    x = rng.normal(size=(B, LONG, M)) * rng.choice([1.0, 30.0], size=(B, LONG, 1))
+    before = call(x)
+    assert np.isfinite(before).all()
+    for size in (0.001, 1.0, 1000.0):
+        x[:, 140:] = size * rng.normal(size=(B, LONG - 140, M))
+        assert_array_equal(call(x)[:, :140], before[:, :140])
 
 
 def test_shuffled_keys_change_nothing(rng):
