@@ -75,7 +75,7 @@ class KernelAttention(MultiHeadAttention):
 
     Differs from the Model Garden:
         "elu" has no projection and no 1/√d unless asked. "exp" has ‖x‖²/2 in the exponent, and stabilisers that cancel: one for
-        each query, one for each feature of a (batch, head); masked keys have no part in them. "expplus" is scaled once. "rfa",
+        each query, one for each feature of the keys that it sees, none of them masked or later. "expplus" is scaled once. "rfa",
         gate and `use_causal_mask` are new. Weights sum to 1: nothing is added to denominators. `begin_kernel` and `is_short_seq`
         are the softmax, without masked keys. The cache is returned, not changed, and holds the window: a stream equals the whole.
 

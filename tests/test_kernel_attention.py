@@ -49,7 +49,7 @@ def made(dtype="float64", like=None, shape=(B, 6, M), **options):
 
 def of_mode(mode, dtype="float64", transform="exp", **options):
     arguments, call = MODES[mode]
-    layer = made(dtype, feature_transform=transform, **arguments, **options)
+    layer = made(dtype, feature_transform=transform, **arguments | options)
     return layer, lambda x, value=None, **more: np.asarray(
         keras.ops.cast(layer(x, x if value is None else value, **call, **more), "float64")
     )
@@ -253,17 +253,22 @@ def test_a_query_without_keys_gets_the_output_bias(rng, mode, dtype):
     assert_array_equal(found[1], np.broadcast_to(bias, (6, M)))
 
 
-@pytest.mark.parametrize("size", [0.1, 1.0, 10.0, 300.0])
 @pytest.mark.parametrize("transform", POSITIVE)
-def test_weights_sum_to_one_at_every_size_of_the_inputs(rng, transform, size):
+@every_mode
+def test_weights_sum_to_one_at_every_size_of_the_inputs(rng, mode, transform):
     """Values of one mix to one. Sines and cosines may need their guard, which lets weights sum to less."""
-    layer = made("float32", feature_transform=transform, num_random_features=2000 if transform == "rfa" else R)
+    if transform == "expplus" and mode not in ("bidirectional", "exact", "begin"):
+        pytest.skip("has statistics of the whole sequence")
+    arguments = {"num_random_features": 2000} if transform == "rfa" else {}
+    layer, call = of_mode(mode, "float32", transform, **arguments)
     layer.value_dense.kernel.assign(np.zeros((M, H, E)))
     layer.value_dense.bias.assign(np.ones((H, E)))
-    x = size * rng.normal(size=(B, 6, M))
-    mask = np.array([[1, 0, 1, 1, 0, 1], [0, 1, 1, 0, 1, 1]], bool)
+    mask = np.array([[1, 0, 1, 1, 0, 1], [1, 1, 1, 0, 1, 1]], bool)
     expected = np.sum(layer.output_dense.kernel, axis=(0, 1)) + layer.output_dense.bias
-    assert_allclose(layer(x, x, attention_mask=mask), np.broadcast_to(expected, (B, 6, M)), rtol=1e-4, atol=1e-4)
+    # Products of elu + 1 of far negative numbers may underflow, and gates become 1, which let nothing in.
+    for size in (0.1, 1.0, 10.0) if transform == "elu" or "use_gate" in MODES[mode][0] else (0.1, 1.0, 10.0, 300.0):
+        x = size * rng.normal(size=(B, 6, M))
+        assert_allclose(call(x, attention_mask=mask), np.broadcast_to(expected, (B, 6, M)), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("transform", CAUSAL)
