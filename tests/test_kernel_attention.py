@@ -317,7 +317,7 @@ def test_shuffled_keys_change_nothing(rng):
 # Streams
 
 
-@pytest.mark.parametrize("pieces", [[1] * 6, [2, 4], [6], [4, 2]])
+@pytest.mark.parametrize("pieces", [[1] * 6, [2, 0, 4], [6], [4, 2]])
 @pytest.mark.parametrize("transform", CAUSAL)
 @pytest.mark.parametrize("mode", ["causal", "gated", "windowed", "windowed bands"])
 def test_a_stream_equals_the_whole(rng, mode, transform, pieces):
@@ -476,10 +476,11 @@ def test_lengths_of_queries_and_keys_do_not_matter_to_rfa(rng):
 # State, randomness, arguments
 
 
-def test_redrawn_features_change_only_while_training(rng):
-    layer, x = made(redraw=True), rng.normal(size=(B, 6, M))
-    weight, fixed = np.array(layer.projection), layer(x, x)
-    training = [np.asarray(layer(x, x, training=True)) for _ in range(3)]
+@pytest.mark.parametrize("begin", [0, 2])
+def test_redrawn_features_change_only_while_training(rng, begin):
+    layer, x = made(redraw=True, begin_kernel=begin), rng.normal(size=(B, 6, M))
+    weight, fixed = np.asarray(layer.projection).copy(), layer(x, x)
+    training = [np.asarray(layer(x, x, training=True))[:, begin:] for _ in range(3)]
     assert np.abs(training[0] - training[1]).min() > 0 and np.abs(training[1] - training[2]).min() > 0
     assert_array_equal(layer(x, x), fixed)
     assert_array_equal(layer.projection, weight)
@@ -568,6 +569,12 @@ def test_arguments_out_of_range_or_without_meaning_are_rejected_by_name(message,
         (r"attention_mask .* \(2, 6\). Received: \(2, 1, 6\)", {}, (2, 6, 11), {"attention_mask": np.ones((2, 1, 6))}),
         (r"attention_mask .* \(2, 6\). Received: \(2, 5\)", {}, (2, 6, 11), {"attention_mask": np.ones((2, 5))}),
         (r"cache must have the entries kv, k_sum, peak.*Received: kv", {}, (2, 6, 11), {"cache": {"kv": np.ones((2, 4, 9, 13))}}),
+        (
+            r"cache\['kv'\] must have the shape \(2, 4, 7, 13\). Received: \(1, 4, 7, 13\)",
+            LINEAR,
+            (2, 6, 11),
+            {"cache": {"kv": np.ones((1, 4, 7, 13)), "k_sum": np.ones((1, 4, 7))}},
+        ),
     ],
 )
 def test_calls_that_do_not_fit_are_rejected_by_name(message, options, value, call):
