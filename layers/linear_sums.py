@@ -61,24 +61,29 @@ def decaying(kept, sums, state):
 
 
 def scanned(step, first, rows):
-    """[first, step(first, rows[0]), step(step(first, rows[0]), rows[1]), …] of an associative step; by doubling where it is known
-    how many there are.
+    """[first, step(first, rows[0]), step(step(first, rows[0]), rows[1]), …] of an associative step.
 
     Args:
         step: Of two tuples; the earlier comes first.
         first: Tuple of `(b, h, r or 1, ·)`.
         rows: Tuple of `(b, h, n, r or 1, ·)`.
     """
-    count = rows[0].shape[2]
-    if count is None:  # a loop, whose gradient XLA could not compile; but it does not compile unknown sizes anyway
+    if rows[0].shape[2] is None:  # a loop, whose gradient XLA could not compile; but it does not compile unknown sizes anyway
         return looped(step, first, rows)
-    rows = tuple(ops.concatenate([x[:, :, None], y], axis=2) for x, y in zip(first, rows))
-    distance = 1
-    while distance <= count:
-        later = step(tuple(x[:, :, :-distance] for x in rows), tuple(x[:, :, distance:] for x in rows))
-        rows = tuple(ops.concatenate([x[:, :, :distance], y], axis=2) for x, y in zip(rows, later))
-        distance *= 2
-    return rows
+    return by_pairs(step, tuple(ops.concatenate([x[:, :, None], y], axis=2) for x, y in zip(first, rows)))
+
+
+def by_pairs(step, rows):
+    """The same where the rows begin with the first: steps of pairs, then the same with half as many rows, then those between."""
+    count = rows[0].shape[2]
+    if count == 1:
+        return rows
+    even, odd = (tuple(x[:, :, start::2] for x in rows) for start in (0, 1))
+    odd = by_pairs(step, step(tuple(x[:, :, : count // 2] for x in even), odd))
+    later = step(tuple(x[:, :, : (count - 1) // 2] for x in odd), tuple(x[:, :, 1:] for x in even))
+    even = tuple(ops.concatenate([x[:, :, :1], y], axis=2) for x, y in zip(even, later))
+    both = tuple(joined(ops.stack([x[:, :, : count // 2], y], axis=3)) for x, y in zip(even, odd))
+    return both if count % 2 == 0 else tuple(ops.concatenate([x, y[:, :, -1:]], axis=2) for x, y in zip(both, even))
 
 
 def looped(step, first, rows):
