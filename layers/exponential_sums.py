@@ -14,7 +14,7 @@ import math
 from keras import ops
 
 from layers.kernel_features import LOWEST
-from layers.linear_sums import CHUNK, in_chunks, joined, latest, missing, scanned, shifted, window_sum
+from layers.linear_sums import CHUNK, in_chunks, joined, latest, missing, of_no_chunk, scanned, shifted, window_sum
 
 
 def over_all(a, b, u, state=None):
@@ -140,7 +140,7 @@ def merged(one, other):
 def carried(kept, chunks, state):
     """The summaries of no chunk, of the first, …, of all, each with `state`; e^kept is what a chunk leaves of those before."""
     if state is None:
-        state = ops.zeros_like(chunks[0][:, :, 0]), ops.full_like(chunks[1][:, :, 0], LOWEST)
+        state = of_no_chunk(chunks[0]), of_no_chunk(chunks[1], LOWEST)
     kept = ops.broadcast_to(kept, ops.shape(chunks[1]))
 
     def step(before, chunk):

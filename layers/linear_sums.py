@@ -46,18 +46,23 @@ def causal(phi_q, phi_k, u, log_gate=None, state=None):
 
 def running(sums, state):
     """The sums of no chunk, of the first, of the first two, …, of all, each with `state`. Never subtracted: nothing cancels."""
-    start = ops.zeros_like(sums[:, :, 0]) if state is None else state
+    start = of_no_chunk(sums) if state is None else state
     return ops.concatenate([start[:, :, None], ops.cumsum(sums, axis=2) + start[:, :, None]], axis=2)
 
 
 def decaying(kept, sums, state):
     """The same with gates: S_n = kept_n S_{n−1} + sums_n over the chunks."""
-    start = ops.zeros_like(sums[:, :, 0]) if state is None else state
+    start = of_no_chunk(sums) if state is None else state
 
     def step(before, chunk):
         return before[0] * chunk[0], before[1] * chunk[0] + chunk[1]
 
-    return scanned(step, (ops.ones_like(kept[:, :, 0]), start), (kept, sums))[1]
+    return scanned(step, (of_no_chunk(kept, 1.0), start), (kept, sums))[1]
+
+
+def of_no_chunk(sums, fill=0.0):
+    """What `sums`, `(b, h, chunks, …)`, are before the first chunk, which may not be there."""
+    return ops.full((*ops.shape(sums)[:2], *ops.shape(sums)[3:]), fill, sums.dtype)
 
 
 def scanned(step, first, rows):
@@ -70,16 +75,16 @@ def scanned(step, first, rows):
     """
     if rows[0].shape[2] is None:  # a loop, whose gradient XLA could not compile; but it does not compile unknown sizes anyway
         return looped(step, first, rows)
-    return by_pairs(step, tuple(ops.concatenate([x[:, :, None], y], axis=2) for x, y in zip(first, rows)))
+    return scanned_by_pairs(step, tuple(ops.concatenate([x[:, :, None], y], axis=2) for x, y in zip(first, rows)))
 
 
-def by_pairs(step, rows):
+def scanned_by_pairs(step, rows):
     """The same where the rows begin with the first: steps of pairs, then the same with half as many rows, then those between."""
     count = rows[0].shape[2]
     if count == 1:
         return rows
     even, odd = (tuple(x[:, :, start::2] for x in rows) for start in (0, 1))
-    odd = by_pairs(step, step(tuple(x[:, :, : count // 2] for x in even), odd))
+    odd = scanned_by_pairs(step, step(tuple(x[:, :, : count // 2] for x in even), odd))
     later = step(tuple(x[:, :, : (count - 1) // 2] for x in odd), tuple(x[:, :, 1:] for x in even))
     even = tuple(ops.concatenate([x[:, :, :1], y], axis=2) for x, y in zip(even, later))
     both = tuple(joined(ops.stack([x[:, :, : count // 2], y], axis=3)) for x, y in zip(even, odd))
