@@ -127,7 +127,7 @@ def peak_of(b):
 
 def taken_out(exponents):
     """e^exponent but for the largest of each row, and that."""
-    top = ops.stop_gradient(ops.max(exponents, axis=-1, keepdims=True))
+    top = ops.stop_gradient(ops.max(exponents, axis=-1, keepdims=True, initial=LOWEST))
     return ops.exp(exponents - top), top
 
 
