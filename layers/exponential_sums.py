@@ -83,21 +83,22 @@ def of_earlier(a, b, u, own=True):
     """The reading of tokens in pieces, `(b, h, n, pieces, size, ·)`, from earlier pieces of their n, with `own` from their own.
 
     By halves: the later half of the queries sees all of the earlier half of the keys, so that one peak serves them all; and so
-    on inside both halves.
+    on inside both halves. From the smallest halves on: two pieces become one, until all are one.
     """
     count, size = a.shape[3], a.shape[4]
     whole = power_of_two(count)
     a, b, u = (filled(x, whole, fill) for x, fill in ((a, 0.0), (b, LOWEST), (u, 0.0)))
     result = by_pairs(a, b, u) if own else (ops.zeros_like(u), ops.full_like(u[..., :1], LOWEST))
-    half = 1
-    while half < whole:
-        halves = [in_halves(x, half, size) for x in (a, b, u, *result)]
-        later = by_pairs(halves[0][:, :, :, :, 1], *(x[:, :, :, :, 0] for x in halves[1:3]))
-        later = merged(tuple(x[:, :, :, :, 1] for x in halves[3:]), later)
-        result = tuple(ops.stack([x[:, :, :, :, 0], y], axis=4) for x, y in zip(halves[3:], later))
-        result = tuple(ops.reshape(x, (*ops.shape(x)[:3], whole, size, x.shape[-1])) for x in result)
-        half *= 2
-    return tuple(x[:, :, :, :count] for x in result)
+    pieces = whole
+    while pieces > 1:
+        a, b, u, *result = (in_twos(x) for x in (a, b, u, *result))
+        later = by_pairs(a[:, :, :, :, 1], b[:, :, :, :, 0], u[:, :, :, :, 0])
+        later = merged(tuple(x[:, :, :, :, 1] for x in result), later)
+        result = (ops.stack([x[:, :, :, :, 0], y], axis=4) for x, y in zip(result, later))
+        # Each from the one before, so that gradients are added up on the way, and not all of them at the end.
+        a, b, u, *result = (joined_twos(x) for x in (a, b, u, *result))
+        pieces //= 2
+    return tuple(ops.reshape(x, (*ops.shape(x)[:3], whole, size, x.shape[-1]))[:, :, :, :count] for x in result)
 
 
 def by_pairs(a, b, u):
@@ -149,10 +150,16 @@ def carried(kept, chunks, state):
     return scanned(step, (ops.zeros_like(state[1]), *state), (kept, *chunks))[1:]
 
 
-def in_halves(x, half, size):
-    """`(b, h, n, pieces, size, ·)` in pairs of halves, of `half` pieces each: `(b, h, n, pairs, 2, half * size, ·)`."""
-    b, h, n, pieces, _, width = ops.shape(x)
-    return ops.reshape(x, (b, h, n, pieces // (2 * half), 2, half * size, width))
+def in_twos(x):
+    """`(b, h, n, pieces, size, ·)` as `(b, h, n, pieces / 2, 2, size, ·)`."""
+    b, h, n, pieces, size, width = ops.shape(x)
+    return ops.reshape(x, (b, h, n, pieces // 2, 2, size, width))
+
+
+def joined_twos(x):
+    """Undo `in_twos`, but leave two pieces as one."""
+    b, h, n, pairs, _, size, width = ops.shape(x)
+    return ops.reshape(x, (b, h, n, pairs, 2 * size, width))
 
 
 def filled(x, pieces, fill):
