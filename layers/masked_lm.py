@@ -75,17 +75,16 @@ class MaskedLM(BlockLayer):
             )
         if output not in OUTPUTS:
             raise ValueError(f"output must be one of {OUTPUTS}. Received: output={output!r}")
+        if isinstance(embedding_table, keras.Layer) and not embedding_table.built:
+            embedding_table.build((None, None))  # here, so that its weight is named after it alone
         self.embedding_table = embedding_table
+        check_rank(2, embedding_table=self.table.shape)
         self.activation = get_activation("activation", activation)
         self.initializer = self.kernel_initializer
         self.output_type = output  # Keras calls a layer's symbolic output `output`
         self.supports_masking = True  # what was padding is for masked_positions to say
 
     def build(self, sequence_data_shape, masked_positions_shape):
-        if isinstance(self.embedding_table, keras.Layer) and not self.embedding_table.built:
-            self.embedding_table.build((None, None))
-            self.embedding_table.built = True
-        check_rank(2, embedding_table=self.table.shape)
         self.check_shapes(sequence_data_shape, masked_positions_shape)
         self.sequence_size = sequence_data_shape[-1]
         n, m = self.table.shape

@@ -54,6 +54,7 @@ chain = rng.dirichlet(np.full(n, 0.15), n)
 steady = np.linalg.matrix_power(chain, 10_000)[0]
 assert np.allclose(steady @ chain, steady)
 
+# %%
 paths = chain[:, :, None] * chain  # [i, j, k]: from i over j to k
 both_sides = paths / paths.sum(axis=1, keepdims=True)
 with np.errstate(divide="ignore", invalid="ignore"):
@@ -72,7 +73,7 @@ axes[1].set(xlabel="known", ylabel="least loss (entropy)")
 plt.show()
 
 # %% [markdown]
-# The right neighbour rules out words that the left one still allows; the least loss falls by about half, and then by half again.
+# The right neighbour rules out words that the left one still allows; the least loss falls by a third, and then by almost half.
 
 # %%
 print({name: round(float(floor), 2) for name, floor in floors.items()})
@@ -158,6 +159,7 @@ def sentences(count):
     return ids
 
 
+# %%
 def hide(ids, most=10):
     """What the model reads, the positions that are asked for (−1 where there are fewer), the words that stood there."""
     draws = rng.random(ids.shape), rng.random(ids.shape), rng.integers(0, n, ids.shape)
@@ -167,6 +169,7 @@ def hide(ids, most=10):
     return read, np.where(inside, positions, -1).astype("int32"), np.take_along_axis(ids, positions, axis=1), inside
 
 
+# %%
 steps, batch = 100, 64
 ids, test = sentences(6000), sentences(3000)
 print(hide(ids[:1])[0], "with", n, "for [MASK]")
@@ -178,12 +181,13 @@ one = np.ones((len(test), 1), "int32")
 questions = {"both sides": (hidden, middle * one), "the left": (test, (middle - 1) * one)}  # it predicts the next one
 
 
+# %%
 def train(kind, rounds=5):
     """The loss on the middle word of each test sentence, after every hundred steps."""
     keras.utils.set_random_seed(0)
     model, losses = Reader(causal=kind == "the left"), []
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), loss, steps_per_execution=50, jit_compile=False)
+    model.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
     for _ in range(rounds):
         some = ids[rng.choice(len(ids), steps * batch)]
         everywhere = np.tile(np.arange(length - 1, dtype="int32"), (len(some), 1))
@@ -259,6 +263,8 @@ sequences, outside = rng.normal(size=(2, 4, 2)), np.array([[5], [-1]])
 laid = sequences.reshape(-1, 2)[np.arange(2)[:, None] * 4 + outside]
 print("laid end to end, row 0 reads row 1:", bool((laid[0, 0] == sequences[1, 1]).all()))
 assert (laid[0, 0] == sequences[1, 1]).all() and (laid[1, 0] == sequences[0, 3]).all()
+
+# %%
 head = MaskedLM(keras.layers.Embedding(3, 2), output="predictions")
 print("every word has the probability of one in three:", bool(np.allclose(head(sequences, outside), -np.log(3))))
 assert np.allclose(head(sequences, outside), -np.log(3))
@@ -270,6 +276,8 @@ assert np.allclose(head(sequences, outside), -np.log(3))
 words, at = keras.Input((5,), dtype="int32"), keras.Input((2,), dtype="int32")
 embedding = keras.layers.Embedding(9, 4, name="embedding")
 model = keras.Model([words, at], MaskedLM(embedding, name="head")(embedding(words), at))
+
+# %%
 with tempfile.TemporaryDirectory() as folder:
     model.save(Path(folder) / "model.keras")
     copies = {"loaded": keras.saving.load_model(Path(folder) / "model.keras"), "cloned": keras.models.clone_model(model)}

@@ -71,7 +71,7 @@ def train(scale, margin, seed=0):
     towers, words = [tower(), tower()], [keras.Input((48,)), keras.Input((48,))]
     model = keras.Model(words, MatMulWithMargin(scale, margin)(*(encode(x) for encode, x in zip(towers, words))))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), [loss, loss], steps_per_execution=50, jit_compile=False)
+    model.compile(keras.optimizers.Adam(3e-3), [loss, loss], jit_compile=False)
     model.fit([x[order] for x in training], [answers, answers], batch_size=batch, shuffle=False, verbose=0)
     return towers
 
