@@ -182,7 +182,7 @@ questions = {"both sides": (hidden, middle * one), "the left": (test, (middle - 
 
 
 # %%
-def train(kind, rounds=5):
+def train(kind, rounds):
     """The loss on the middle word of each test sentence, after every hundred steps."""
     keras.utils.set_random_seed(0)
     model, losses = Reader(causal=kind == "the left"), []
@@ -198,28 +198,28 @@ def train(kind, rounds=5):
     return losses, guesses
 
 
-runs = {kind: train(kind) for kind in questions}
+runs = {"both sides": train("both sides", rounds=7), "the left": train("the left", rounds=3)}
 
 # %%
 exact = {"both sides": both_sides[left, answer, right], "the left": chain[left, answer]}
 floor = {kind: -np.log(values).mean() for kind, values in exact.items()}  # on these very sentences
 fig, ax = plt.subplots(figsize=(6.5, 3.6))
 for kind, (losses, _) in runs.items():
-    (line,) = ax.plot(steps * np.arange(1, 6), losses, label=f"model, {kind}")
+    (line,) = ax.plot(steps * np.arange(1, len(losses) + 1), losses, label=f"model, {kind}")
     ax.axhline(floor[kind], color=line.get_color(), linestyle=":", marker="none", label=f"least loss, {kind}")
 ax.set(xlabel="training steps", ylabel="loss on the hidden word", ylim=(0, None))
 fig.legend(loc="outside right center", frameon=False)
 plt.show()
 
 # %% [markdown]
-# The left-to-right model comes down to its floor and stays there: it is as good as it can be. The bidirectional one goes below that floor, towards its own, though it gets a loss from 15 words in a hundred only, where the other has one from
-# every word. It cannot quite arrive: in training a neighbour may itself be hidden or false, so it never trusts one fully.
+# The left-to-right model is at its floor after a hundred steps, and can be no better. The bidirectional one knows little more than how often each word occurs for three times as long: it gets a loss from 15 words in a hundred, where the
+# other has one from every word. Then it finds the neighbours, and goes where no left-to-right model can. It cannot quite arrive: in training a neighbour may itself be hidden or false, so it never trusts one fully.
 
 # %%
 last = {kind: losses[-1] for kind, (losses, _) in runs.items()}
 print("below the floor of the left:", {kind: bool(value < floor["the left"] - 0.1) for kind, value in last.items()})
-assert floor["the left"] - 0.02 < last["the left"] < 1.15 * floor["the left"]
-assert floor["both sides"] - 0.02 < last["both sides"] < floor["the left"] - 0.1
+assert floor["the left"] - 0.02 < last["the left"] < 1.1 * floor["the left"]
+assert floor["both sides"] - 0.02 < last["both sides"] < floor["the left"] - 0.2
 assert all(abs(floor[kind] - floors[kind]) < 0.1 for kind in floor)
 
 # %% [markdown]
@@ -236,7 +236,7 @@ axes[0].set_ylabel("the model's")
 plt.show()
 
 # %% [markdown]
-# Both follow the diagonal: probabilities, not only winners.
+# Both follow the diagonal, the left-to-right model closely, the other more loosely: probabilities, not only winners.
 
 # %%
 for kind, (_, guesses) in runs.items():
@@ -313,6 +313,7 @@ ax.loglog(lengths, 0.15 * lengths * (m**2 + m * vocabulary), base=2, label="head
 ax.set(xlabel="length s", ylabel="multiply-adds", title="one sequence of BERT-base")
 ax.legend()
 plt.show()
+assert 0.24 < (m + vocabulary) / (12 * (12 * m + 2 * 512)) < 0.26
 
 # %% [markdown]
 # Asked everywhere, the head would cost a quarter of the encoder at 512 tokens. That is what `masked_positions` is for.

@@ -262,6 +262,7 @@ ax.loglog(batches, 2 * batches * (48 * 64 + 64 * 32), base=2, label="our two enc
 ax.set(xlabel="batch b", ylabel="multiply-adds")
 ax.legend()
 plt.show()
+assert 320**2 * 32 == 2 * 320 * (48 * 64 + 64 * 32)
 
 # %% [markdown]
 # For encoders as small as ours the pairs cost more from a batch of 320 on; for a BERT that is never the question.
