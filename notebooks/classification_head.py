@@ -219,8 +219,8 @@ plt.show()
 # The noun's own vector is enough from the start: that "camel" is an animal stands in the embedding. [CLS] starts at guessing and learns it layer by layer. So does any other token, such as the word after it, which makes the choice less
 # special than it looks: what counts is that training put the sentence there.
 
-# %%
-print({name: [round(value, 1) for value in values] for name, values in right.items()})
+# %% tags=["nbval-ignore-output"]
+print({name: [round(value, 2) for value in values] for name, values in right.items()})
 assert right["[CLS]"][0] == right["the word after it"][0] == 0.25
 assert min(right["the noun"]) > 0.9 and right["[CLS]"][-1] > 0.85 and right["the word after it"][-1] > 0.85
 assert right["[CLS]"][1] < 0.85 < right["the noun"][1]
@@ -252,8 +252,8 @@ plt.show()
 # %% [markdown]
 # More nouns help much more than any pooler. On frozen vectors a pooler of 147,840 numbers is no better than none: it is there to be carried from pre-training into fine-tuning.
 
-# %%
-print({name: [round(value, 1) for value in values] for name, values in helped.items()})
+# %% tags=["nbval-ignore-output"]
+print({name: [round(value, 2) for value in values] for name, values in helped.items()})
 assert all(values[-1] > 0.85 and values[-1] > values[0] + 0.1 for values in helped.values())
 assert abs(helped["a new pooler"][-1] - helped["no pooler"][-1]) < 0.12
 assert 384 * 384 + 384 == 147_840
