@@ -379,3 +379,18 @@ def test_symbolic_positions_that_are_no_integers_are_rejected():
 
 def test_every_way_to_call_it_is_a_case():
     assert len(find_cases(["masked_lm"])) >= 11
+
+
+def test_the_table_may_be_that_of_our_own_embedding(rng, tmp_path):
+    kind = pytest.importorskip("layers.on_device_embedding").OnDeviceEmbedding
+    ids, positions = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32")
+    embedding = kind(N, M, use_one_hot=True, scale_factor=2.0, name="word_embeddings")
+    model = keras.Model([ids, positions], MaskedLM(embedding, "gelu", name="masked_lm")(embedding(ids), positions))
+    inputs = [rng.integers(0, N, (B, S)), rng.integers(0, S, (B, T))]
+    head = model.get_layer("masked_lm")
+    expected, _ = ref.masked_lm(2 * numpy(embedding.embeddings)[inputs[0]], inputs[1], weights_of(head, ref.MaskedLMWeights))
+    assert_allclose(model(inputs), expected, rtol=1e-4, atol=1e-5)  # the scale is that of the look-up, not of the table
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.get_layer("masked_lm").table is loaded.get_layer("word_embeddings").embeddings
+    assert_array_equal(loaded(inputs), model(inputs))
