@@ -28,6 +28,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.classification_head import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from crosscheck.weights import weights_of
 from layers.classification_head import ClassificationHead
 from layers.transformer_encoder import TransformerEncoderBlock
@@ -183,7 +184,7 @@ def train(head, x, y, steps=150):
     model = keras.Sequential([keras.Input(x.shape[1:]), head])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
-    model.fit(np.tile(x, (steps, 1)), np.tile(y, steps), batch_size=len(x), shuffle=False, verbose=0)
+    fit(model, np.tile(x, (steps, 1)), np.tile(y, steps), batch_size=len(x), shuffle=False)
     return head
 
 

@@ -30,6 +30,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.masked_lm import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from layers.masked_lm import MaskedLM
 from layers.transformer_encoder import TransformerEncoderBlock
 from reference import masked_lm as ref
@@ -192,7 +193,7 @@ def train(kind, rounds):
         some = ids[rng.choice(len(ids), steps * batch)]
         everywhere = np.tile(np.arange(length - 1, dtype="int32"), (len(some), 1))
         read, positions, words, weight = hide(some) if kind == "both sides" else (some, everywhere, some[:, 1:], everywhere >= 0)
-        model.fit([read, positions], words, batch, sample_weight=weight.astype("float32"), shuffle=False, verbose=0)
+        fit(model, [read, positions], words, batch_size=batch, sample_weight=weight.astype("float32"), shuffle=False)
         guesses = model.predict(questions[kind], batch_size=500, verbose=0)[:, 0]
         losses.append(-guesses[np.arange(len(test)), answer].mean())
     return losses, guesses

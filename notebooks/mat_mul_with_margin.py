@@ -19,6 +19,7 @@
 # %%
 import inspect
 import math
+from functools import cache
 
 import keras
 import matplotlib.pyplot as plt
@@ -29,6 +30,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.mat_mul_with_margin import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from layers.mat_mul_with_margin import MatMulWithMargin
 from reference import mat_mul_with_margin as ref
 
@@ -42,7 +44,7 @@ rng = np.random.default_rng(0)
 # translation has the largest cosine. **How safely does it win, on meanings that were not in the training?**
 
 # %%
-views = [rng.normal(size=(16, 48)) / 4 for _ in range(2)]
+views = [rng.normal(size=(16, 48)) / 2 for _ in range(2)]
 
 
 def speak(groups):
@@ -65,6 +67,7 @@ def tower():
     return keras.Sequential([keras.Input((48,)), *layers])
 
 
+@cache
 def train(scale, margin, seed=0):
     """Two encoders, trained with the loss in both directions."""
     keras.utils.set_random_seed(seed)
@@ -72,7 +75,7 @@ def train(scale, margin, seed=0):
     model = keras.Model(words, MatMulWithMargin(scale, margin)(*(encode(x) for encode, x in zip(towers, words))))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(3e-3), [loss, loss], jit_compile=False)
-    model.fit([x[order] for x in training], [answers, answers], batch_size=batch, shuffle=False, verbose=0)
+    fit(model, [x[order] for x in training], [answers, answers], batch_size=batch, shuffle=False)
     return towers
 
 
@@ -82,7 +85,7 @@ def gaps(towers):
     return np.diagonal(cosines) - np.where(np.eye(len(cosines)), -1, cosines).max(axis=1)
 
 
-plain = gaps(train(20.0, 0.0))
+plain = gaps(train(50.0, 0.0))
 
 # %%
 fig, ax = plt.subplots()
@@ -95,11 +98,9 @@ plt.show()
 # Left of the line another meaning wins. Many pairs win by next to nothing: the other three of the group are close behind.
 
 # %%
-print(
-    f"right: about {(plain > 0).mean():.2f}; of the pairs, won by less than 0.05: more than a tenth:",
-    bool((abs(plain) < 0.05).mean() > 0.1),
-)
-assert 0.88 < (plain > 0).mean() < 0.985 and (abs(plain) < 0.05).mean() > 0.1
+close = (abs(plain) < 0.05).mean()
+print("right: over 8 in 10:", bool((plain > 0).mean() > 0.8), " won or lost by less than 0.05: over 2 in 10:", bool(close > 0.2))
+assert 0.8 < (plain > 0).mean() < 0.96 and close > 0.2
 
 # %% [markdown]
 # ## The equation
@@ -167,7 +168,7 @@ plt.show()
 # The loss changes too, but by a number that no vector can do anything about, up to 0.015. At 20 a solved pair pulls hundreds of times as hard as it would.
 
 # %%
-least, small, large = 127 * math.exp(-2), 127 * math.exp(-40), 0.3
+least, small = 127 * math.exp(-2), 127 * math.exp(-40)
 bounds = {1: ref.pull_ratio(least, 1, 0.3), 20: ref.pull_ratio(small, 20, 0.3)}
 print({scale: round(bound, 3) for scale, bound in bounds.items()})
 assert bounds[1] < 1.015 and bounds[20] > 400
@@ -176,11 +177,11 @@ assert max(losses_at_1) - min(losses_at_1) < 0.015 and abs(max(losses_at_1) - 0.
 
 # %% [markdown]
 # **Does the margin do what the paper says?** It wants right pairs closer than the hardest wrong ones, and reports P@1, the fraction of sentences whose nearest neighbour is the translation, of 86 percent or more on the United Nations corpus.
-# We measure P@1 among 800 candidates, and the mean gap, for four margins and two scales.
+# We measure P@1 among 800 candidates, and the mean gap, for three margins and three scales.
 
 # %%
-margins = (0.0, 0.15, 0.3, 0.45)
-found = {scale: [gaps(train(scale, margin)) for margin in margins] for scale in (1.0, 20.0)}
+margins = (0.0, 0.15, 0.3)
+found = {scale: [gaps(train(scale, margin)) for margin in margins] for scale in (1.0, 20.0, 50.0)}
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.2))
@@ -193,15 +194,16 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# At a scale of 20 the margin widens the gap and finds more translations. At a scale of 1 nothing moves. That line lies high here all the same: with 127 candidates a softmax of cosines never comes to rest, so every pair goes on being pulled.
-# The margin gives a softmax that can come to rest, at scale 20, a reason not to.
+# At a scale of 50 the margin does what it is for: more translations are found, and won by more. A softmax at that scale is content once a training pair wins by a little; the margin asks for more. At 20 it is content later, and the margin adds
+# less. At 1 it never is, and nothing moves.
 
 # %%
 precision = {scale: [(run > 0).mean() for run in runs] for scale, runs in found.items()}
 mean_gap = {scale: [run.mean() for run in runs] for scale, runs in found.items()}
-assert precision[20.0][2] > precision[20.0][0] + 0.01 and mean_gap[20.0][2] > 1.2 * mean_gap[20.0][0]
+assert precision[50.0][2] > precision[50.0][0] + 0.02 and mean_gap[50.0][2] > 1.2 * mean_gap[50.0][0]
+assert 1 < mean_gap[20.0][2] / mean_gap[20.0][0] < mean_gap[50.0][2] / mean_gap[50.0][0]
 assert np.ptp(precision[1.0]) < 0.01 and np.ptp(mean_gap[1.0]) < 0.01
-again = [gaps(train(20.0, margin, seed=1)) for margin in (0.0, 0.3)]
+again = [gaps(train(50.0, margin, seed=1)) for margin in (0.0, 0.3)]
 assert (again[1] > 0).mean() > (again[0] > 0).mean() + 0.01 and again[1].mean() > 1.2 * again[0].mean()
 print("and so with another seed")
 
@@ -233,12 +235,12 @@ for length in (1, 3, 10):
 # **The margin is there at inference too.** The layer has no flag for it: whoever counts right answers from its logits counts too few.
 
 # %%
-vectors = [np.asarray(encode(x), "float64") for encode, x in zip(train(20.0, 0.3), test)]
+vectors = [np.asarray(encode(x), "float64") for encode, x in zip(train(50.0, 0.3), test)]
 counted = {
-    margin: (ref.mat_mul_with_margin(*vectors, 20.0, margin)[0].argmax(axis=1) == np.arange(800)).mean() for margin in (0.0, 0.3)
+    margin: (ref.mat_mul_with_margin(*vectors, 50.0, margin)[0].argmax(axis=1) == np.arange(800)).mean() for margin in (0.0, 0.3)
 }
-print(f"P@1 without the margin above 0.9: {bool(counted[0.0] > 0.9)}; with it below 0.2: {bool(counted[0.3] < 0.2)}")
-assert counted[0.0] > 0.9 and counted[0.3] < 0.2
+print(f"P@1 without the margin above 0.8: {bool(counted[0.0] > 0.8)}; with it below 0.2: {bool(counted[0.3] < 0.2)}")
+assert counted[0.0] > 0.8 and counted[0.3] < 0.2
 
 # %% [markdown]
 # **Differs from the paper.** The scale is an argument, and there may be more right vectors than left ones, such as hard negatives. From right to left these do not ask, for no left vector answers.
@@ -339,8 +341,8 @@ _ = check(by_competition, pull, {"phi": (4, 6), "scale": 5.0, "margin": 0.3})
 # ## Summary
 #
 # - A margin multiplies each pair's gradient: by 1 if it is hopeless, by up to $e^{\mathrm{scale} \cdot \mathrm{margin}}$ if it is solved.
-# - It needs a scale, and vectors of length 1; at a scale of 1 it does nothing.
-# - Here it found more translations, and won them by more; the logits keep it at inference.
+# - It needs vectors of length 1 and a scale at which the softmax is content too soon; at a scale of 1 it does nothing.
+# - There it found more translations, and won them by more. The logits keep it at inference.
 #
 # **Further reading.** [Yang et al., 2019](https://arxiv.org/abs/1902.08564): the paper. [Wang et al., 2018](https://arxiv.org/abs/1801.05599): the additive margin, for faces. [Feng et al., 2020](https://arxiv.org/abs/2007.01852):
 # LaBSE, the same loss for 109 languages.
