@@ -195,7 +195,7 @@ plt.show()
 
 # %% [markdown]
 # At a scale of 50 the margin does what it is for: more translations are found, and won by more. A softmax at that scale is content once a training pair wins by a little; the margin asks for more. At 20 it is content later, and the margin adds
-# less. At 1 it never is, and nothing moves.
+# less. At 1 it never is, and nothing moves; on a task as small as ours that finds the most of all, without any margin.
 
 # %%
 precision = {scale: [(run > 0).mean() for run in runs] for scale, runs in found.items()}
