@@ -516,7 +516,7 @@ def test_without_a_covariance_there_is_no_state_and_nothing_to_reset(rng):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_precision_is_summed_and_inverted_in_at_least_float32(rng, policy):
     layer, known, x = made(rng, policy, num_inducing=64, gp_cov_ridge_penalty=0.01)
-    inputs = keras.Input((M,))
+    inputs = keras.Input((M,), dtype=layer.compute_dtype)
     model = keras.Model(inputs, layer(inputs), dtype=policy)  # whose policy would cast what its layers read
     for part in np.split(np.tile(known, (30, 1)).astype("float32"), 10):
         model(ops.cast(part, layer.compute_dtype), training=True)
