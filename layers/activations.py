@@ -25,6 +25,20 @@ def tanh(x):
     return 2 * ops.sigmoid(2 * x) - 1 if keras.backend.standardize_dtype(x.dtype) == "float64" else ops.tanh(x)
 
 
+def sine_and_cosine(x):
+    """sin x and cos x; from a complex exponential where Keras would take float64 to float32 for them, as it does on JAX."""
+    if keras.backend.backend() != "jax" or keras.backend.standardize_dtype(x.dtype) != "float64":
+        return ops.sin(x), ops.cos(x)
+    turned = ops.exp(1j * x)
+    return ops.imag(turned), ops.real(turned)
+
+
+@keras.saving.register_keras_serializable(package="layers")
+def cosine(x):
+    """cos x."""
+    return sine_and_cosine(x)[1]
+
+
 OURS = {"gelu": gelu, "gelu_tanh": gelu_tanh, "tanh": tanh}
 
 

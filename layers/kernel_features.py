@@ -10,6 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from layers.activations import sine_and_cosine
+
 LOWEST = -1e30
 """An exponent that no real one reaches."""
 
@@ -89,14 +91,6 @@ def means(x, mask):
     weights = weights / ops.maximum(ops.sum(weights, axis=2, keepdims=True), 1)
     mean = ops.sum(weights * x, axis=2, keepdims=True)
     return mean, ops.sum(weights * ops.sum(ops.square(x), axis=-1, keepdims=True), axis=2, keepdims=True)
-
-
-def sine_and_cosine(x):
-    """sin x and cos x; from a complex exponential where Keras would take float64 to float32 for them, as it does on JAX."""
-    if keras.backend.backend() != "jax" or keras.backend.standardize_dtype(x.dtype) != "float64":
-        return ops.sin(x), ops.cos(x)
-    turned = ops.exp(1j * x)
-    return ops.imag(turned), ops.real(turned)
 
 
 def normalised(x):
