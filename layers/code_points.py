@@ -1,7 +1,7 @@
 """What BERT makes of each code point, as arrays that a graph can look up.
 
 The entry of a code point c is `entries[256 * pages[c // 256] + c % 256]`, and `8 * c + entry` is its packed form: eight times
-what it becomes, plus a kind. What becomes several code points becomes a number from `SEVERAL` on, which counts rows of `expansions`.
+what it becomes, plus a kind. What becomes several code points becomes a number from `SEVERAL` on, for a row of `expansions`.
 """
 
 from functools import cache
