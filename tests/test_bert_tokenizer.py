@@ -228,7 +228,7 @@ def test_tensorflow_texts_own_tokenizer_agrees_on_plain_english_and_not_beyond(l
     theirs = tensorflow_text.BertTokenizer(str(real_vocabulary()), lower_case=True)
     plain = [text for text in HARD if text.isascii() and text.isprintable() and len(text) < 100]
     assert len(plain) > 50 and as_lists(theirs.tokenize(plain)) == as_lists(layers[True](plain)[0])
-    for text in ("Straße", "10 m²", "¼", "ǆ", "20 ℃", "a\u1680b", "a\u00adb"):
+    for text in ("Straße", "10 m²", "¼", "ǆ", "20 ℃", "a\u1680b"):
         assert as_lists(theirs.tokenize([text])) != as_lists(layers[True]([text])[0]), text
 
 
