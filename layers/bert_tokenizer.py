@@ -17,6 +17,7 @@ class BertTokenizer(keras.layers.Layer):
 
     Computes rules (1) to (6) of `reference/bert_tokenizer.py` as graph operations: it runs in `tf.data`, is saved with a model
     and loads without the vocabulary's file. XLA compiles no strings, so it belongs before a model that is compiled, not in it.
+    Letters newer than the Unicode version that Python's `unicodedata` has, where the layer is made, stay as they are.
 
     Axes: `b` batch; words and pieces, as many as there are.
 
