@@ -109,12 +109,15 @@ def test_worked_example():
     assert [as_lists(part) for part in layer(["Unaffable!", "\0été e\u0301té qu"])] == list(tokens)
 
 
-def test_a_character_that_became_several_belongs_to_each_piece_and_marks_that_traded_places_to_each_other(vocabulary):
-    ids = {"[UNK]": 0, "\u1100": 1, "##\u1161\u11a8": 2, "a": 3, "##\u302f": 4, "##\u302e": 5}
-    tokens = bert_tokenizer(["각", "a\u302f\u302e", "a\u302e\u0e31\u302f"], ids)
-    assert (tokens.starts[0], tokens.limits[0]) == ([[0, 0]], [[3, 3]])
-    assert (tokens.ids[1], tokens.starts[1], tokens.limits[1]) == ([[3, 4, 5]], [[0, 1, 1]], [[1, 7, 7]])
-    assert (tokens.ids[2], tokens.starts[2], tokens.limits[2]) == ([[3, 5, 4]], [[0, 1, 7]], [[1, 4, 10]])
+def test_a_character_that_became_several_belongs_to_each_piece_and_marks_that_traded_places_to_each_other():
+    """U+1715, of combining class 9, goes before U+302E, of 224; but not past U+0E31, of class 0, which is dropped after that."""
+    ids = {"[UNK]": 0, "\u1100": 1, "##\u1161\u11a8": 2, "a": 3, "##\u1715": 4, "##\u302e": 5, "##\u302f": 6}
+    texts = ["각", "a\u302e\u1715", "a\u302e\u0e31\u1715", "a\u302f\u302e", "a\u302e\u0301\1\u1715"]
+    tokens = bert_tokenizer(texts, ids)
+    assert tokens.ids == [[[1, 2]], [[3, 4, 5]], [[3, 5, 4]], [[3, 6, 5]], [[3, 4, 5]]]
+    assert tokens.starts == [[[0, 0]], [[0, 1, 1]], [[0, 1, 7]], [[0, 1, 1]], [[0, 1, 1]]]
+    assert tokens.limits == [[[3, 3]], [[1, 7, 7]], [[1, 4, 10]], [[1, 7, 7]], [[1, 10, 10]]]
+    compare_tokens(BertTokenizer(list(ids), True, True), lambda texts: bert_tokenizer(texts, ids), texts)
 
 
 @given(VOCABULARIES, st.lists(st.text("ab#", min_size=1, max_size=14), max_size=20))
