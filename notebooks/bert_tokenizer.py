@@ -42,8 +42,6 @@ from reference.linear_wordpiece import build_trie, linear_wordpieces
 figures.use_style()
 pieces = real_vocabulary().read_text(encoding="utf-8").splitlines()
 vocabulary = {piece: i for i, piece in enumerate(pieces)}
-hard = (Path(ref.__file__).parents[1] / "tests" / "hard_strings.jsonl").read_text(encoding="utf-8").splitlines()
-hard = [json.loads(line) for line in hard]
 
 # %% [markdown]
 # ## The question
@@ -138,6 +136,8 @@ print(inspect.getsource(ref.wordpieces))
 # To say which bytes a piece came from, every character must carry its own through all rules. A second form does that, and finds the same words.
 
 # %%
+file = Path(ref.__file__).parents[1] / "tests" / "hard_strings.jsonl"
+hard = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 for text in hard:
     carried = ref.split_words_with_bytes(text, True)
     assert ref.split_words(text, True) == ["".join(c.text for c in word) for word in carried]
