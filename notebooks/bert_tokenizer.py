@@ -329,7 +329,7 @@ def greedy(word, known):
 
 
 sizes = {"word": "unaffable", "known": {"un", "##aff", "##able", "##a"}}
-_ = check(lambda word, known: ref.wordpieces(word, dict.fromkeys(known)), greedy, sizes)
+_ = check(lambda word, known: ref.wordpieces(word, dict.fromkeys(known, 0)), greedy, sizes)
 
 # %% [markdown]
 # <details><summary>Hint</summary>For each start, try the ends from the last one down; behind the first piece put ## in front.</details>
