@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from crosscheck.agreement import agreement, compiled_error, gradient_error, largest_error
 from crosscheck.case import COMPILED_TOLERANCE, GRADIENT_TOLERANCE, TOLERANCE, Case, arguments
 from crosscheck.catalogue import PARTS, Chapter, chapters, find_cases
-from crosscheck.ragged import Ragged
+from crosscheck.ragged import Ragged, as_lists
 from crosscheck.tree import leaves, numbers
 from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
@@ -168,7 +168,9 @@ def test_another_letter_and_a_word_that_ends_elsewhere_are_out_of_tolerance(wron
 def test_ragged_arguments_become_ragged_tensors_and_back():
     rows = Ragged([[[1], [2, 3]], [], [[]]], 3)
     tensor = arguments({"rows": rows, "none": None}, "float64")["rows"]
-    assert tensor.to_list() == rows.rows and tensor.shape.rank == 3 and tensor.dtype == "int32"
+    assert (
+        as_lists(tensor) == as_lists(rows) == rows.rows == tensor.to_list() and tensor.shape.rank == 3 and tensor.dtype == "int32"
+    )
     assert largest_error({"x": tensor, "y": tensor[1:2]}, {"x": rows, "y": rows[1:2]}) == 0.0
     assert numbers(Ragged([[], []], 3))["output.row_splits[1]"].tolist() == [0]
 
