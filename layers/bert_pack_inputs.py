@@ -13,8 +13,8 @@ IDS = ("start_of_sequence_id", "end_of_segment_id", "padding_id")
 class BertPackInputs(keras.layers.Layer):
     """Packs one or more segments of token ids into rows of one length, with special tokens between them.
 
-    Computes equations (1) to (6) of `reference/bert_pack_inputs.py`. A row is `[CLS] A [SEP] B [SEP] [PAD] …`. Of segments that are
-    too long together, the ends are cut off.
+    Computes equations (1) to (6) of `reference/bert_pack_inputs.py`. A row is `[CLS] A [SEP] B [SEP] [PAD] …`. The ends of
+    segments that are too long together are cut off.
 
     It is made of TensorFlow's graph operations: it runs in `tf.data`, in eager mode and in functional models, and is saved with
     them; XLA cannot compile it.
