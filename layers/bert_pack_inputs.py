@@ -104,9 +104,9 @@ class BertPackInputs(keras.layers.Layer):
         ids, types = tf.concat(parts, axis=1), tf.concat([tf.ones_like(part) * i for i, part in enumerate(parts)], axis=1)
         shape = (None, self.seq_length)
         return {
-            "input_word_ids": ids.to_tensor(self.padding_id, shape),
-            "input_mask": tf.ones_like(ids).to_tensor(0, shape),
-            "input_type_ids": types.to_tensor(0, shape),
+            "input_word_ids": ids.to_tensor(self.padding_id, shape=shape),
+            "input_mask": tf.ones_like(ids).to_tensor(0, shape=shape),
+            "input_type_ids": types.to_tensor(0, shape=shape),
         }
 
     def flat(self, inputs):
