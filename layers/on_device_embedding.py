@@ -11,15 +11,15 @@ from layers.checks import check_at_least
 class OnDeviceEmbedding(keras.layers.Layer):
     """Turns ids into rows of a table, by a look-up or, where that is slow, by a product with one-hot rows.
 
-    Computes equation (1) of `reference/on_device_embedding.py`, or with `use_one_hot` equation (2); both give the same numbers and
-    the same gradients.
+    Computes equation (1) of `reference/on_device_embedding.py`, or with `use_one_hot` equation (2); both give the same numbers
+    and the same gradients.
 
     An id outside the vocabulary, a negative one too, gives a row of zeros and no gradient: with and without one-hot rows, step by
     step, in a graph, under XLA and on JAX alike. Left to themselves these wrap around, clamp, fill with NaN or stop.
 
-    The product moves a one-hot row of `vocab_size` numbers for each token. A device that multiplies float32 in fewer bits (TF32 on
-    GPUs, bfloat16 on TPUs) rounds the table in it, unless told not to; a look-up never rounds. One NaN or infinity in the table
-    makes every row of the product NaN.
+    The product moves a one-hot row of `vocab_size` numbers for each token. A device that multiplies float32 in fewer bits (TF32
+    on GPUs, bfloat16 on TPUs) rounds the table in it, unless told not to; a look-up never rounds. One NaN or infinity in the
+    table makes every row of the product NaN.
 
     Axes: `b` batch, `t` position, `n` vocabulary, `m` model size.
 
