@@ -6,32 +6,24 @@ from keras import ops
 from layers.activations import get_activation
 from layers.attention import MultiHeadAttention
 from layers.checks import check_at_least, check_rate
-from layers.mobile_bert_layer import MobileBertLayer, check_alike, trigram
-
-ARGUMENTS = (
-    *("hidden_size", "num_attention_heads", "intermediate_size", "hidden_dropout_prob", "attention_probs_dropout_prob"),
-    *("intra_bottleneck_size", "use_bottleneck_attention", "key_query_shared_bottleneck", "num_feedforward_networks"),
-)
+from layers.mobile_bert_layer import MobileBertLayer, check_alike, check_divisible, trigram
 
 
 @keras.saving.register_keras_serializable(package="layers")
 class MobileBertEmbedding(MobileBertLayer):
     """Embeds each token with what stands before and behind it, from a table of narrow rows.
 
-    Computes equation (2) of `reference/mobile_bert.py`, plus dropout: the vectors of the next, this and the previous word, in this
-    order, are mapped to the model size together, and position and type are added.
+    Computes equation (2) of `reference/mobile_bert.py`, plus dropout: the vectors of the next, this and the previous word, in
+    this order, are mapped to the model size together, and position and type are added.
 
     Axes: `b` batch, `t` position, `m` model size.
 
     Args:
-        word_vocab_size: Number of words.
+        word_vocab_size, type_vocab_size, max_sequence_length: How many words, segment types and positions there are.
         word_embed_size: Size of a word's vector.
-        type_vocab_size: Number of segment types.
         output_embed_size: Size of the output, `m`.
-        max_sequence_length: Number of positions that there are.
         dropout_rate: Fraction dropped of the output.
-        normalization_type: "no_norm", γ ⊙ x + β, or "layer_norm".
-        initializer: How tables and projection start. Defaults to a truncated normal with a standard deviation of 0.02.
+        normalization_type, initializer: As for `MobileBertLayer`; the initializer is that of tables and projection.
         bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
             `ProjectingLayer`, for the projection.
 
@@ -107,15 +99,8 @@ class MobileBertEmbedding(MobileBertLayer):
         return self.dropout_layer(self.embedding_norm(x), training=training)
 
     def get_config(self):
-        names = (
-            "word_vocab_size",
-            "word_embed_size",
-            "type_vocab_size",
-            "output_embed_size",
-            "max_sequence_length",
-            "dropout_rate",
-        )
-        return super().get_config() | {name: getattr(self, name) for name in names}
+        sizes = ("word_vocab_size", "word_embed_size", "type_vocab_size", "output_embed_size", "max_sequence_length")
+        return super().get_config() | {name: getattr(self, name) for name in (*sizes, "dropout_rate")}
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -129,17 +114,16 @@ class MobileBertTransformer(MobileBertLayer):
     Args:
         hidden_size: Size of input and output, `m`.
         num_attention_heads: Number of heads, `h`; they share `intra_bottleneck_size` equally.
-        intermediate_size: Size between the two maps of each feed-forward network, `f`.
-        intermediate_act_fn: The activation there, by name or as a callable; "gelu" is the exact one.
-        hidden_dropout_prob: Fraction dropped of what the block adds to its input. Nothing else is dropped inside.
-        attention_probs_dropout_prob: Fraction dropped of the attention weights.
+        intermediate_size, intermediate_act_fn: Size between the two maps of each feed-forward network, `f`, and the activation
+            there, by name or as a callable; "gelu" is the exact one.
+        hidden_dropout_prob, attention_probs_dropout_prob: Fractions dropped of what the block adds to its input and of the
+            attention weights, and of nothing else.
         intra_bottleneck_size: Size of the residual stream inside.
         use_bottleneck_attention: Whether queries, keys and values all come from the bottleneck; the next argument is then idle.
         key_query_shared_bottleneck: Whether queries and keys come from a bottleneck of their own and values from the input, the
             paper's way, or all three from the input.
         num_feedforward_networks: How many there are in all, each with a residual connection and a norm.
-        normalization_type: "no_norm", γ ⊙ x + β, or "layer_norm", for all norms.
-        initializer: How the maps start. Defaults to a truncated normal with a standard deviation of 0.02.
+        normalization_type, initializer: As for `MobileBertLayer`; the initializer is that of all maps.
         bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
             `ProjectingLayer`; for every linear map, those of attention included.
 
@@ -190,11 +174,7 @@ class MobileBertTransformer(MobileBertLayer):
         check_at_least(1, hidden_size=hidden_size, num_attention_heads=num_attention_heads, intermediate_size=intermediate_size)
         check_at_least(1, intra_bottleneck_size=intra_bottleneck_size, num_feedforward_networks=num_feedforward_networks)
         check_rate(hidden_dropout_prob=hidden_dropout_prob, attention_probs_dropout_prob=attention_probs_dropout_prob)
-        if intra_bottleneck_size % num_attention_heads:
-            raise ValueError(
-                "intra_bottleneck_size must be divisible by num_attention_heads. "
-                f"Received: intra_bottleneck_size={intra_bottleneck_size}, num_attention_heads={num_attention_heads}"
-            )
+        check_divisible(intra_bottleneck_size=intra_bottleneck_size, num_attention_heads=num_attention_heads)
         self.hidden_size = hidden_size
         self.num_attention_heads = num_attention_heads
         self.intermediate_size = intermediate_size
@@ -218,9 +198,9 @@ class MobileBertTransformer(MobileBertLayer):
             dropout=self.attention_probs_dropout_prob,
             output_shape=inside,
         )
-        query = (None, None, inside if self.use_bottleneck_attention or self.has_shared_bottleneck else m)
-        value = (None, None, inside if self.use_bottleneck_attention else m)
-        self.attention.build(query, value, query)
+        q_size = inside if self.use_bottleneck_attention or self.has_shared_bottleneck else m
+        v_size = inside if self.use_bottleneck_attention else m
+        self.attention.build((None, None, q_size), (None, None, v_size), (None, None, q_size))
         self.attention_norm = self.make_norm("attention_norm", inside)
         networks = range(self.num_feedforward_networks)
         self.intermediate_dense = [self.make_dense(f"intermediate_{i}", inside, f) for i in networks]
@@ -258,5 +238,12 @@ class MobileBertTransformer(MobileBertLayer):
             raise ValueError(f"input_tensor must be of shape (b, t, {self.hidden_size}). Received: a shape of {tuple(shape)}")
 
     def get_config(self):
+        sizes = ("hidden_size", "num_attention_heads", "intermediate_size", "intra_bottleneck_size", "num_feedforward_networks")
+        others = (
+            "hidden_dropout_prob",
+            "attention_probs_dropout_prob",
+            "use_bottleneck_attention",
+            "key_query_shared_bottleneck",
+        )
         activation = {"intermediate_act_fn": keras.activations.serialize(self.intermediate_act_fn)}
-        return super().get_config() | {name: getattr(self, name) for name in ARGUMENTS} | activation
+        return super().get_config() | {name: getattr(self, name) for name in sizes + others} | activation

@@ -18,7 +18,7 @@ class MobileBertLayer(BlockLayer):
     """A layer whose norms are all of one type, and whose tables and maps all start as `initializer` says.
 
     Args:
-        normalization_type: "no_norm" or "layer_norm", with an epsilon of 1e-12.
+        normalization_type: "no_norm", γ ⊙ x + β, or "layer_norm", with an epsilon of 1e-12.
         initializer: What `ProjectingLayer` calls kernel_initializer. Defaults to a truncated normal of deviation 0.02.
     """
 
@@ -74,3 +74,11 @@ def check_alike(rank, **tensors):
     check_rank(rank, **shapes)
     for axis in range(rank):
         check_same(f"size of axis {axis}", **{name: shape[axis] for name, shape in shapes.items()})
+
+
+def check_divisible(**sizes):
+    """Raise a ValueError unless the first of the two `sizes`, given by their arguments' names, is a multiple of the second."""
+    (name, size), (divisor_name, divisor) = sizes.items()
+    if size % divisor:
+        received = f"{name}={size}, {divisor_name}={divisor}"
+        raise ValueError(f"{name} must be divisible by {divisor_name}. Received: {received}")
