@@ -43,8 +43,8 @@ class BertPackInputs(keras.layers.Layer):
 
     Raises:
         ValueError: for an id that is missing, contradictory or no integer of at least 0, an unknown `truncator`, a `seq_length`
-            without room for the special tokens, no segment, segments that are not integers, have fewer than 2 axes (or an
-            unknown number), or do not all have the same number of axes and of rows.
+            without room for the special tokens, no segment, segments that are not integers, have fewer than 2 axes, or do
+            not all have the same number of axes and of rows.
         tf.errors.InvalidArgumentError: where only the running graph knows the numbers of rows, and they differ.
         ImportError: without TensorFlow.
 
@@ -126,8 +126,8 @@ class BertPackInputs(keras.layers.Layer):
         segments = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         if not segments:
             raise ValueError("inputs must be one segment or more. Received: an empty list")
-        ranks, received = {x.shape.rank if hasattr(x.shape, "rank") else len(x.shape) for x in segments}, describe(segments)
-        if len(ranks) > 1 or None in ranks or min(ranks) < 2:
+        ranks, received = {len(x.shape) for x in segments}, describe(segments)
+        if len(ranks) > 1 or min(ranks) < 2:
             raise ValueError(f"segments must all have the same number of axes, 2 or more. Received: {received}")
         if any(not keras.backend.is_int_dtype(keras.backend.standardize_dtype(x.dtype)) for x in segments):
             raise ValueError(f"segments must be integers. Received: {received}")

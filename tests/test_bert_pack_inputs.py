@@ -312,9 +312,3 @@ def test_numbers_of_rows_that_only_the_graph_knows_are_compared_there():
     for unequal in (ragged([[1], [2]]), ragged([])):
         with pytest.raises(tf.errors.InvalidArgumentError, match="segments must have the same number of rows"):
             graph(ragged([[7]]), unequal)
-
-
-def test_an_unknown_number_of_axes_is_rejected():
-    layer = BertPackInputs(8, **IDS)
-    with pytest.raises(ValueError, match="the same number of axes, 2 or more. Received: int32 of shape <unknown>"):
-        tf.function(lambda x: layer(x)).get_concrete_function(tf.TensorSpec(None, tf.int32))
