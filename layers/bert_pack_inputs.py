@@ -56,8 +56,8 @@ class BertPackInputs(keras.layers.Layer):
     [[101, 7, 8, 102, 9, 102, 0, 0]]
 
     Differs from the Model Garden:
-        A missing id raises at once; there the error is returned instead of raised, and the layer fails when it is called. A
-        `seq_length` without room, other truncators and unequal ranks raise an error that says so. Ids may be given both ways.
+        A missing id raises at once; there the error is returned instead of raised, and the layer fails when it is called. Unequal
+        numbers of axes raise an error that says so; there, making that error is an error. An id may be given both ways.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.

@@ -497,7 +497,7 @@ def test_a_mask_that_does_not_fit_is_rejected(rng):
             lambda layer: layer(np.ones((B, S), int), input_mask=np.ones((1, S))),
         ),
         (r"inputs must be integers.* Received: inputs of dtype float", lambda layer: layer(np.ones((B, S)))),
-        (r"max_length.* 7", lambda layer: layer(np.ones((B, S + 3), int))),
+        (r"inputs must not be longer than max_length=7", lambda layer: layer(np.ones((B, S + 3), int))),
     ],
 )
 def test_ids_that_do_not_fit_are_rejected_by_name(message, call):
