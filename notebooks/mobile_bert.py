@@ -60,9 +60,19 @@ mobile, embedding = built(MobileBertTransformer(), None, 512), built(MobileBertE
 parts = {
     "embedding": ((30522 + 512 + 2 + 2) * 768, embedding.count_params()),
     "attention": (12 * parameters(bert, "self_attention/"), 24 * parameters(mobile, "attention/")),
-    "feed-forward": (12 * parameters(bert, "intermediate/", "output/"), 24 * parameters(mobile, "intermediate_", "output_0/", "output_1/", "output_2/", "output_3/")),
+    "feed-forward": (
+        12 * parameters(bert, "intermediate/", "output/"),
+        24 * parameters(mobile, "intermediate_", "output_0/", "output_1/", "output_2/", "output_3/"),
+    ),
     "bottlenecks": (0, 24 * parameters(mobile, "bottleneck_input/", "kq_shared_bottleneck/", "bottleneck_output/")),
-    "norms": (12 * 4 * 768, 24 * parameters(mobile, *[f"{n}_norm" for n in ("attention", "bottleneck_input", "kq_shared_bottleneck", "output", "bottleneck_output")])),
+    "norms": (
+        12 * 4 * 768,
+        24
+        * parameters(
+            mobile,
+            *[f"{n}_norm" for n in ("attention", "bottleneck_input", "kq_shared_bottleneck", "output", "bottleneck_output")],
+        ),
+    ),
     "pooler": (768 * 768 + 768, 0),
 }
 
@@ -91,7 +101,9 @@ assert parts["embedding"][0] / parts["embedding"][1] > 5 and parts["feed-forward
 # The paper says 25.3 million and does not say what it counts. The heads of pre-training, with a pooler, bring ours to 25.14. A gap of 0.6 % stays; we leave it open rather than guess.
 
 # %%
-heads = (512 * 512 + 512) + (512 * 512 + 512 + 2 * 512) + 30522 + (2 * 512 + 2)  # pooler, masked words, their biases, next sentence
+heads = (
+    (512 * 512 + 512) + (512 * 512 + 512 + 2 * 512) + 30522 + (2 * 512 + 2)
+)  # pooler, masked words, their biases, next sentence
 print(totals[1] + heads, f"gap to the paper's 25.3 million: {1 - (totals[1] + heads) / 25.3e6:.1%}")
 assert totals[1] + heads == 25_139_772 and round(1 - (totals[1] + heads) / 25.3e6, 3) == 0.006
 
@@ -211,11 +223,86 @@ assert np.allclose(no_shared[1], 1 / 5)
 # %% [markdown]
 # Without $w$ every token attends to all alike; without $u$ attention is untouched: the two bottlenecks have nothing to do with each other.
 #
-# **The paper's way to train it** is to copy. A teacher with the same stream between its blocks, but wide inside, learns the task; then each of the student's blocks learns to return what the teacher's returns. Our language: $x_t = 2 x_{t-1} + 3 x_{t-2}$ modulo 11, one word in ten random; the task: a
-# word that is masked. First the teacher, with LayerNorm and GELU.
+# **The paper's way to train it** is to copy. A teacher with the same stream between its blocks, but wide inside, learns the task; then each of the student's blocks learns to return what the teacher's returns. Our language counts, modulo 11, from
+# any number in any steps; the task is a word that is masked, between two that are not. First the teacher, with LayerNorm and GELU.
 
 # %%
-@@EXPERIMENT@@
+n, length, m = 11, 12, 32
+
+
+def sentences(count):
+    """Counting in steps, modulo 11; every third word from the second on is masked. Returns ids and the masked words."""
+    start, step = rng.integers(0, n, (2, count, 1))
+    words = (start + step * np.arange(length)) % n
+    return np.where(np.arange(length) % 3 == 1, n, words), words[:, 1::3]
+
+
+def toy_block(is_teacher):
+    options = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    if is_teacher:
+        options |= {"normalization_type": "layer_norm", "initializer": "glorot_uniform", "num_feedforward_networks": 1}
+        return MobileBertTransformer(m, 4, 128, "gelu", intra_bottleneck_size=64, **options)
+    return MobileBertTransformer(m, 4, 32, "relu", intra_bottleneck_size=8, **options)
+
+
+# %%
+keras.utils.set_random_seed(0)
+ids, start = keras.Input((length,), dtype="int32"), keras.initializers.RandomNormal(stddev=0.3)
+embed = MobileBertEmbedding(n + 1, 16, 1, m, length, "layer_norm", start, dropout_rate=0.0)
+x = embed(ids, keras.ops.zeros_like(ids))
+z, head = toy_block(is_teacher=True)(x), keras.layers.Dense(n)
+teacher, features = keras.Model(ids, head(z[:, 1::3])), keras.Model(ids, [x, z])
+given, hidden = sentences(200 * 64)
+entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+teacher.compile(keras.optimizers.Adam(5e-3), entropy, steps_per_execution=50, jit_compile=False)
+teacher.fit(given, hidden, batch_size=64, shuffle=False, verbose=0)
+
+test, answers = sentences(500)
+x, z = features.predict(given, batch_size=1024, verbose=0)
+test_x, test_z = features(test)
+
+
+def accuracy(z):
+    return float(np.mean(np.argmax(head(z[:, 1::3]), axis=-1) == answers))
+
+
+# %% [markdown]
+# Now the student: a quarter as wide inside as its stream, four networks, NoNorm, ReLU. It sees the teacher's input and the teacher's output, and **no word that was masked**. Its answers are read by the teacher's last layer.
+
+# %%
+keras.utils.set_random_seed(0)
+student = keras.Sequential([keras.Input((length, m)), toy_block(is_teacher=False)])
+student.compile(keras.optimizers.Adam(1e-2), "mse", steps_per_execution=50, jit_compile=False)
+distances, right = [], []
+for epoch in range(13):
+    if epoch:
+        part = slice(6400 * (epoch % 2), 6400 * (epoch % 2 + 1))
+        student.fit(x[part], z[part], batch_size=64, shuffle=False, verbose=0)
+    copied = student(test_x)
+    distances.append(float(np.mean((copied - test_z) ** 2)))
+    right.append(accuracy(copied))
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(8, 3))
+steps = 100 * np.arange(13)
+axes[0].semilogy(steps, distances)
+axes[0].set(xlabel="steps of the student", ylabel="squared distance to the teacher's features")
+axes[1].plot(steps, right, label="student")
+axes[1].axhline(accuracy(test_z), color="black", linestyle="--", marker="none", label="teacher")
+axes[1].axhline(1 / n, color="black", linestyle=":", marker="none", label="guessing")
+axes[1].set(xlabel="steps of the student", ylabel="masked words that are right", ylim=(0, 1.05))
+axes[1].legend()
+plt.show()
+
+# %% [markdown]
+# The distance falls by more than three. It does not go to zero: eight numbers cannot carry all that thirty-two say. But what they do carry is what the answers need. The student, a tenth of the teacher's block, gets nearly all of them right, and never saw one.
+
+# %%
+print("distance falls by more than three:", distances[0] > 3 * distances[-1])
+print(f"right: teacher {accuracy(test_z):.2f}, student before below 0.3, after above 0.9:", right[0] < 0.3, right[-1] > 0.9)
+assert distances[0] > 3 * distances[-1] and right[0] < 0.3 and right[-1] > 0.9 and accuracy(test_z) > 0.99
+assert student.count_params() < features.layers[-1].count_params() / 10
+
 # %% [markdown]
 # ## Does the layer agree?
 
@@ -227,43 +314,35 @@ print("layer and reference agree in", ", ".join(TOLERANCE))
 # %% [markdown]
 # ## Where it breaks
 #
-# **Nothing holds NoNorm's numbers.** LayerNorm measures and divides; NoNorm only multiplies. Here are 24 blocks with weights as other layers draw them, in the two kinds, and the largest number that float16 has.
+# **Nothing holds NoNorm's numbers.** LayerNorm measures and divides; NoNorm only multiplies. How large do the numbers of 24 blocks become, with weights as other layers draw them?
 
 # %%
 sizes = {}
-for kind in ("no_norm", "layer_norm"):
+for kind, dtype in (("no_norm", "float16"), ("no_norm", "bfloat16"), ("layer_norm", "float16")):
     keras.utils.set_random_seed(0)
-    options = {"intra_bottleneck_size": 8, "normalization_type": kind, "initializer": "glorot_uniform"}
-    stack, x = [MobileBertTransformer(32, 4, 32, **options) for _ in range(24)], rng.normal(size=(2, 6, 32))
-    sizes[kind] = []
-    for block in stack:
-        x = block(x)
-        sizes[kind].append(float(np.sqrt(np.mean(np.square(x)))))
+    options = {"intra_bottleneck_size": 8, "normalization_type": kind, "initializer": "glorot_uniform", "dtype": dtype}
+    x = keras.ops.cast(np.random.default_rng(0).normal(size=(2, 6, 32)), dtype)
+    sizes[kind, dtype] = []
+    for _ in range(24):
+        x = MobileBertTransformer(32, 4, 32, **options)(x)
+        sizes[kind, dtype].append(np.abs(np.asarray(keras.ops.cast(x, "float64"))).max())
 
 fig, ax = plt.subplots()
-for kind, values in sizes.items():
-    ax.semilogy(range(1, 25), values, label=kind)
+for (kind, dtype), values in sizes.items():
+    ax.semilogy(range(1, 25), np.where(np.isfinite(values), values, np.nan), label=f"{kind}, {dtype}")
 ax.axhline(65504, color="black", linestyle=":", marker="none", label="largest number of float16")
-ax.set(xlabel="block", ylabel="root mean square of the output")
+ax.set(xlabel="block", ylabel="largest number in the output")
 ax.legend()
 plt.show()
 
 # %% [markdown]
-# With NoNorm every block multiplies what it gets. In float16 the stack ends in infinities, in bfloat16, which reaches as far as float32, it does not. The published weights are trained, and start small; but nothing in the equations keeps them there.
+# With NoNorm the numbers grow from block to block until float16 has none for them, and the line ends. bfloat16 reaches as far as float32. The published weights start smaller and are trained; but nothing in the equations keeps them there.
 
 # %%
-def survives(dtype):
-    keras.utils.set_random_seed(0)
-    x = keras.ops.cast(np.random.default_rng(0).normal(size=(2, 6, 32)), dtype)
-    for _ in range(24):
-        x = MobileBertTransformer(32, 4, 32, intra_bottleneck_size=8, initializer="glorot_uniform", dtype=dtype)(x)
-    return bool(np.isfinite(keras.ops.cast(x, "float32")).all())
-
-
-finite = {dtype: survives(dtype) for dtype in ("float16", "bfloat16")}
-print("finite:", finite)
-assert finite == {"float16": False, "bfloat16": True}
-assert sizes["no_norm"][-1] > 65504 and max(sizes["layer_norm"]) < 2 and (np.diff(np.log(sizes["no_norm"])) > 0).all()
+last = {key: values[-1] for key, values in sizes.items()}
+print({" ".join(key): bool(np.isfinite(value)) for key, value in last.items()})
+assert not np.isfinite(last["no_norm", "float16"]) and 65504 < last["no_norm", "bfloat16"] < np.inf
+assert max(sizes["layer_norm", "float16"]) < 10
 
 # %% [markdown]
 # **Padding is a neighbour.** The vector of [PAD] is not zero, so the last word of a sentence comes out another one when padding stands behind it. The published weights were trained that way. Tell the layer where padding is, and a sentence is the same in every row:
@@ -298,7 +377,11 @@ with multiply_adds() as counted:
     ref.mobile_bert_transformer(rng.normal(size=(1, 5, 12)), weights)
 assert sum(counted) == block_cost(5, 12, 8, 9)
 costs = {"BERT-base": 12 * bert_cost(128), "MobileBERT": 24 * block_cost(128) + 128 * 384 * 512}
-print({name: f"{cost / 1e9:.3f} billion" for name, cost in costs.items()}, "for 128 tokens; ratio", round(costs["BERT-base"] / costs["MobileBERT"], 2))
+print(
+    {name: f"{cost / 1e9:.3f} billion" for name, cost in costs.items()},
+    "for 128 tokens; ratio",
+    round(costs["BERT-base"] / costs["MobileBERT"], 2),
+)
 assert costs == {"BERT-base": 11_173_625_856, "MobileBERT": 2_692_743_168}
 
 # %%
@@ -344,7 +427,9 @@ def folded(gamma, beta, w, b):
     return None  # your turn
 
 
-_ = check(lambda gamma, beta, w, b: (gamma[:, None] * w, b + beta @ w), folded, {"gamma": (5,), "beta": (5,), "w": (5, 3), "b": (3,)})
+_ = check(
+    lambda gamma, beta, w, b: (gamma[:, None] * w, b + beta @ w), folded, {"gamma": (5,), "beta": (5,), "w": (5, 3), "b": (3,)}
+)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Write $(\gamma \odot x + \beta) W + b$ as $x W' + b'$.</details>
