@@ -218,7 +218,7 @@ def test_it_runs_in_a_data_pipeline(rng, rank):
         assert_array_equal(np.concatenate([batch[name] for batch in batches]), getattr(expected, name))
 
 
-def test_it_is_saved_with_a_model_and_with_an_exported_graph(rng, tmp_path):
+def test_it_is_saved_with_a_model(rng, tmp_path):
     inputs = [keras.Input((None, None), dtype="int32", ragged=True), keras.Input((None, None), dtype="int32", ragged=True)]
     tokens = {"vocab_size": 30522, "mask_id": 103} | IDS
     packed = BertPackInputs(9, special_tokens_dict=tokens, truncator="waterfall")(inputs)
@@ -229,6 +229,16 @@ def test_it_is_saved_with_a_model_and_with_an_exported_graph(rng, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     for found, expected in zip(loaded(given), model(given)):
         assert_array_equal(found, expected)
+
+
+def test_its_graph_is_exported_without_the_layer(tmp_path):
+    layer, spec = BertPackInputs(7, **IDS), tf.RaggedTensorSpec([None, None], tf.int32, ragged_rank=1)
+    module = tf.Module()
+    module.pack = tf.function(lambda a, b: layer([a, b]), input_signature=[spec, spec])
+    tf.saved_model.save(module, tmp_path / "exported")
+    found = tf.saved_model.load(tmp_path / "exported").pack(ragged([[7, 8, 9]]), ragged([[9]]))
+    assert found["input_word_ids"].numpy().tolist() == [[CLS, 7, 8, 9, SEP, 9, SEP]]
+    assert found["input_type_ids"].numpy().tolist() == [[0, 0, 0, 0, 0, 1, 1]]
 
 
 @pytest.mark.parametrize("name", IDS)
