@@ -1,8 +1,7 @@
 """Packing of token sequences into the rows that BERT reads (TensorFlow graph operations)."""
 
-import operator
-
 import keras
+import numpy as np
 
 from layers.checks import check_at_least, check_same
 
@@ -163,15 +162,12 @@ def the_id(name, given, in_dict):
     values = [value for value in (given, in_dict) if value is not None]
     if not values:
         raise ValueError(f"{name} must be given, as an argument or in special_tokens_dict. Received: {name}=None")
-    try:
-        numbers = [operator.index(value) for value in values]
-    except TypeError:
-        numbers = [-1]
-    if min(numbers) < 0 or len(set(numbers)) > 1:
+    is_whole = all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values)
+    if not is_whole or min(values) < 0 or len(set(values)) > 1:
         raise ValueError(
             f"{name} must be one integer of at least 0. Received: {name}={given!r}, in special_tokens_dict {in_dict!r}"
         )
-    return numbers[0]
+    return int(values[0])
 
 
 def describe(segments):

@@ -260,7 +260,7 @@ def test_ids_may_come_from_a_dict_from_arguments_or_from_both():
         assert again.get_config() == layer.get_config() and type(again.get_config()["special_tokens_dict"]) in (dict, type(None))
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, "7", 100])
+@pytest.mark.parametrize("value", [-1, 1.5, "7", True, 100])
 def test_an_id_that_is_none_or_two_is_rejected(value):
     message = rf"start_of_sequence_id must be one integer of at least 0. Received: start_of_sequence_id={value!r}, in .* 101"
     with pytest.raises(ValueError, match=message):
