@@ -31,8 +31,8 @@ class BertPackInputs(keras.layers.Layer):
             lose; "waterfall" fills the row from the first segment on, so that the last ones lose.
 
     Call arguments:
-        inputs: One segment, or a list of one or more. A segment is a ragged tensor of integers `(b, (tokens))` or
-            `(b, (words), (pieces))`, the same for all of them. Rows may be empty: an empty segment still has its [SEP]. In a
+        inputs: One segment, or a list of one or more. A segment is a ragged tensor of integers that int32 can hold, `(b, (tokens))`
+            or `(b, (words), (pieces))`, the same for all of them. Rows may be empty: an empty segment still has its [SEP]. In a
             dense tensor every entry is a token; if some are padding, take them out first (`tf.ragged.boolean_mask`).
             More than 2 segments are no error, but their types go on to 2, 3, …: the BERTs that there are know types 0 and 1.
 
@@ -118,7 +118,9 @@ class BertPackInputs(keras.layers.Layer):
         message = "segments must have the same number of rows"  # where `checked` could not see it
         checks = [tf.debugging.assert_equal(x.nrows(), ragged[0].nrows(), message) for x in ragged[1:]]
         with tf.control_dependencies([check for check in checks if check is not None]):
-            return [x.with_values(tf.identity(x.values)) for x in ragged]
+            # All that follows is made from these, so nothing can fail before the checks do.
+            parts = [(tf.identity(x.values), tf.identity(x.row_splits)) for x in ragged]
+        return [tf.RaggedTensor.from_row_splits(values, splits, validate=False) for values, splits in parts]
 
     def checked(self, inputs):
         """The list of segments, if they can be packed."""

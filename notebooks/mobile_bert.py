@@ -264,7 +264,7 @@ axes[1].legend()
 plt.show()
 
 # %% [markdown]
-# The distance falls by more than three. It does not go to zero: eight numbers cannot carry all that thirty-two say. But what they do carry is what the answers need. The student, a tenth of the teacher's block, gets nearly all of them right, and never saw one.
+# The distance falls by a factor of more than three, and most of that at once. A student with a tenth of the teacher's parameters need not copy everything: it gets nearly all words right, and never saw one.
 
 # %%
 print("distance falls by more than three:", distances[0] > 3 * distances[-1])

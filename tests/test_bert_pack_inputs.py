@@ -195,6 +195,7 @@ def test_of_a_dense_tensor_every_entry_is_a_token():
         [CLS, 7, 0, SEP, 0, 0],
         [CLS, 8, 9, SEP, 0, 0],
     ]
+    assert layer(np.array([[[7, 8], [9, 7]]]))["input_word_ids"].numpy().tolist() == [[CLS, 7, 8, 9, 7, SEP]]
     found = layer([tf.constant([[7], [8]]), ragged([[], [9, 9, 9]])])
     assert found["input_word_ids"].numpy().tolist() == [[CLS, 7, SEP, SEP, 0, 0], [CLS, 8, SEP, 9, 9, SEP]]
 
@@ -252,7 +253,8 @@ def test_a_missing_id_is_rejected_when_the_layer_is_made(name):
 
 def test_ids_may_come_from_a_dict_from_arguments_or_from_both():
     tokens = {"vocab_size": 30522, "mask_id": 103, "padding_id": np.int64(0)} | {name: IDS[name] for name in list(IDS)[:2]}
-    for options in ({"special_tokens_dict": tokens}, IDS | {"special_tokens_dict": tokens}, {"special_tokens_dict": IDS}):
+    both = IDS | {"special_tokens_dict": tokens}
+    for options in ({"special_tokens_dict": tokens}, both, {"special_tokens_dict": IDS}, IDS):
         layer = BertPackInputs(8, **options)
         assert {name: getattr(layer, name) for name in IDS} == IDS
         assert all(type(getattr(layer, name)) is int for name in IDS)
