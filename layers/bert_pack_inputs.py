@@ -31,9 +31,10 @@ class BertPackInputs(keras.layers.Layer):
             lose; "waterfall" fills the row from the first segment on, so that the last ones lose.
 
     Call arguments:
-        inputs: One segment, or a list of one or more. A segment is a ragged tensor of integers that int32 can hold, `(b, (tokens))`
-            or `(b, (words), (pieces))`, the same for all of them. Rows may be empty: an empty segment still has its [SEP]. In a
-            dense tensor every entry is a token; if some are padding, take them out first (`tf.ragged.boolean_mask`).
+        inputs: One segment, or a list of one or more. A segment is a ragged tensor of integers that int32 can hold,
+            `(b, (tokens))` or `(b, (words), (pieces))`, the same for all of them. Rows may be empty: an empty segment still has
+            its [SEP]. In a dense tensor every entry is a token; if some are padding, take them out first
+            (`tf.ragged.boolean_mask`).
             More than 2 segments are no error, but their types go on to 2, 3, …: the BERTs that there are know types 0 and 1.
 
     Returns:
