@@ -45,9 +45,9 @@ class SentenceEmbedding(keras.layers.Layer):
     def call(self, inputs, input_mask):
         x = ops.cast(inputs, "float64" if self.compute_dtype == "float64" else "float32")
         present = ops.cast(ops.not_equal(input_mask, 0), x.dtype)
-        mean = ops.einsum("btm,bt->bm", x, present) / ops.maximum(ops.sum(present, axis=1, keepdims=True), 1)
-        squared = ops.sum(ops.square(mean), axis=1, keepdims=True)
-        return ops.cast(mean / ops.sqrt(ops.where(squared == 0, ops.ones_like(squared), squared)), self.compute_dtype)
+        total = ops.einsum("btm,bt->bm", x, present)  # of the same direction as the mean, which is all that is left of it
+        squared = ops.sum(ops.square(total), axis=1, keepdims=True)
+        return ops.cast(total / ops.sqrt(ops.where(squared == 0, ops.ones_like(squared), squared)), self.compute_dtype)
 
     def compute_output_shape(self, inputs_shape, input_mask_shape):
         return (inputs_shape[0], inputs_shape[2])

@@ -197,7 +197,7 @@ def test_a_sentence_embedding_is_the_mean_of_tokens_at_length_one(rng):
     x, mask = np.array([[[3.0, 0.0], [3.0, 8.0], [7.0, 7.0]]]), np.array([[1, 1, 0]])
     assert_allclose(ref.sentence_embedding(x, mask), [[0.6, 0.8]], rtol=1e-12)
     assert_allclose(SentenceEmbedding(dtype="float64")(x, mask), [[0.6, 0.8]], rtol=1e-12)
-    assert_allclose(SentenceEmbedding(dtype="float64")(100 * x, 2 * mask), [[0.6, 0.8]], rtol=1e-12)
+    assert_allclose(SentenceEmbedding(dtype="float64")(100 * x, np.array([[2, 1, 0]])), [[0.6, 0.8]], rtol=1e-12)
 
 
 def test_a_sentence_without_tokens_is_zero_and_has_a_gradient(rng):
