@@ -93,6 +93,10 @@ class OnDeviceEmbedding(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape):
         return (*inputs_shape, self.embedding_width)
 
+    def compute_output_spec(self, inputs):
+        check_integers(inputs)
+        return super().compute_output_spec(inputs)
+
     def get_config(self):
         return super().get_config() | {
             "vocab_size": self.vocab_size,
@@ -104,11 +108,8 @@ class OnDeviceEmbedding(keras.layers.Layer):
 
 
 def wide_enough(ids):
-    """`ids` in a type that can also hold the size of the vocabulary, and negative numbers, and that loses none of them."""
-    kept = ("int32", "int64")
-    wider = {"uint32": "int64", "uint64": "int64"}
-    dtype = keras.backend.standardize_dtype(ids.dtype)
-    return ids if dtype in kept else ops.cast(ids, wider.get(dtype, "int32"))
+    """`ids` in a type that holds the size of the vocabulary too; what is too large for it becomes negative, and stays outside."""
+    return ops.cast(ids, "int64" if keras.backend.standardize_dtype(ids.dtype) in ("int64", "uint64") else "int32")
 
 
 def check_integers(inputs):

@@ -73,6 +73,7 @@ class PositionalEmbedding(keras.layers.Layer):
         return ops.broadcast_to(rows, shape)
 
     def compute_output_shape(self, inputs_shape):
+        check_learned(inputs_shape, self.max_length, self.seq_axis)
         return inputs_shape
 
     def get_config(self):
@@ -144,9 +145,6 @@ class RelativePositionEmbedding(ForAnyBatch):
         scales = (self.min_timescale, self.max_timescale)
         y = sinusoid(length_of(inputs, length), self.hidden_size, *scales, self.convention, dtype)
         return ops.cast(y, self.compute_dtype)
-
-    def compute_output_spec(self, *args, **kwargs):
-        return keras.Operation.compute_output_spec(self, *args, **kwargs)  # traced: the length may be an argument
 
     def get_config(self):
         return super().get_config() | {
@@ -227,9 +225,6 @@ class RelativePositionBias(ForAnyBatch):
         ranges = (self.relative_attention_num_buckets, self.relative_attention_max_distance, self.bidirectional)
         buckets = relative_buckets(t, s, *ranges)
         return ops.transpose(ops.take(self.embeddings, buckets, axis=0), (2, 0, 1))[None]
-
-    def compute_output_shape(self, query_shape, key_shape):
-        return (1, self.num_heads, query_shape[1], key_shape[1])
 
     def get_config(self):
         return super().get_config() | {

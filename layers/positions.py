@@ -16,6 +16,9 @@ class ForAnyBatch(keras.layers.Layer):
     def compute_mask(self, *inputs, **kwargs):
         return None
 
+    def compute_output_spec(self, *args, **kwargs):
+        return keras.Operation.compute_output_spec(self, *args, **kwargs)  # traced: a length may be an argument
+
 
 def length_of(inputs, length):
     """How many positions, from either or both: an integer, or a tensor if that is not known yet.

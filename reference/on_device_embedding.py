@@ -73,4 +73,4 @@ def gradient_by_one_hot(
     ids: Int[Array, "*rows"], slope: Float[Array, "*rows m"], n: int, scale: float = 1.0
 ) -> Float[Array, "n m"]:
     """Equation (3) as one product."""
-    return scale * np.einsum("...n,...m->nm", one_hot(ids, n), slope)
+    return scale * np.einsum("tn,tm->nm", one_hot(ids.reshape(-1), n), slope.reshape(-1, slope.shape[-1]))

@@ -79,7 +79,7 @@ def interleaved(positions: Int[Array, " t"], m: int, least: float = 1.0, most: f
 
 def concatenated(positions: Int[Array, " t"], m: int, least: float = 1.0, most: float = 1e4) -> Float[Array, "t m"]:
     """Equation (3)."""
-    y = sines_then_cosines(positions, frequencies(m // 2, max(m // 2 - 1, 1), least, most))
+    y = sines_then_cosines(positions, frequencies(m // 2, max(m // 2 - 1.0, 1.0), least, most))
     return np.pad(y, [(0, 0), (0, m % 2)])
 
 
