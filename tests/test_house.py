@@ -38,7 +38,7 @@ def test_every_chapter_has_its_file_in_every_room(chapter, room):
 
 def test_every_lesson_belongs_to_a_chapter():
     lessons = {path.stem for path in (ROOT / "notebooks").glob("*.py")}
-    assert lessons - {"index", "bert"} == {chapter.name for chapter in chapters()}
+    assert lessons - {"index"} == {chapter.name for chapter in chapters()}
 
 
 def test_chapters_have_places_of_their_own():
