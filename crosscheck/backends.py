@@ -71,6 +71,13 @@ def on_jax(run, variables):
 BACKENDS = {"tensorflow": on_tensorflow, "jax": on_jax}
 
 
+def ragged_tensor(ragged):
+    """A `Ragged` as the tensor that layers take; only TensorFlow has such."""
+    import tensorflow as tf
+
+    return tf.RaggedTensor.from_nested_row_splits(ragged.flat_values, ragged.nested_row_splits)
+
+
 def compiled_pass(call, layer, x, with_gradient=False):
     """A function without arguments that runs `call(layer, x)`, in a graph made for `x`, and returns when all is computed.
 

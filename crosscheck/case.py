@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
+from crosscheck.backends import ragged_tensor
+from crosscheck.ragged import Ragged
 from crosscheck.sizes import B
-from crosscheck.tree import is_float
+from crosscheck.tree import is_float, is_text
 from crosscheck.weights import draw_weights
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5, "bfloat16": 6e-2, "float16": 1e-2}
@@ -39,7 +41,8 @@ class Case:
 
     name: "chapter/variant".
     layer: Makes the layer; takes `dtype`.
-    inputs: Draws the call arguments from a NumPy generator; floats in float64.
+    inputs: Draws the call arguments from a NumPy generator; floats in float64, text in arrays of Python's `str`, and rows of
+        unequal lengths as `Ragged`.
     weights: NamedTuple class of the reference's weights.
     reference: Takes the weights and the same call arguments; returns what the layer returns.
     call: Calls the layer, where that is not `layer(**inputs)`. Its arrays must be used through their names.
@@ -89,9 +92,12 @@ def rounded(value, dtype):
 
 def arguments(inputs, dtype):
     """The call arguments as tensors, floats in `dtype`; what is no array (a flag, None, a list) as it is."""
-    return {
-        name: keras.ops.convert_to_tensor(value, dtype if is_float(value) else None)
-        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
-        else value
-        for name, value in inputs.items()
-    }
+    return {name: as_tensor(value, dtype) for name, value in inputs.items()}
+
+
+def as_tensor(value, dtype):
+    if isinstance(value, Ragged):
+        return ragged_tensor(value)
+    if isinstance(value, np.ndarray) and (value.dtype.kind in "fiub" or is_text(value)):
+        return keras.ops.convert_to_tensor(value, dtype if is_float(value) else None)
+    return value

@@ -33,12 +33,18 @@ def kernel(feature_transform, call=NOTHING, **arguments):
     return Mechanism("kernel_attention", "KernelAttention", {"feature_transform": feature_transform, **arguments}, call)
 
 
+CAUSAL = {"use_causal_mask": True}
+WINDOW = {"use_causal_windowed": True, "causal_chunk_length": 64}
+
 MECHANISMS = {
     "full": Mechanism("attention", "MultiHeadAttention", is_linear=False),
     "bigbird": Mechanism("bigbird_attention", "BigBirdAttention"),
     "elu": kernel("elu"),
     "exp": kernel("exp"),
     "rfa": kernel("rfa"),
-    "causal-window": kernel("elu", use_causal_windowed=True, causal_chunk_length=64),
-    "token-causal": kernel("elu", call={"use_causal_mask": True}),
+    "causal-window": kernel("elu", **WINDOW),
+    "exp-window": kernel("exp", **WINDOW),
+    "token-causal": kernel("elu", call=CAUSAL),
+    "exp-causal": kernel("exp", call=CAUSAL),
+    "rfa-gate": kernel("rfa", call=CAUSAL, use_gate=True),
 }

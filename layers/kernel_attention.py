@@ -6,7 +6,7 @@ from functools import partial
 import keras
 from keras import ops
 
-from layers import kernel_state, linear_sums
+from layers import exponential_sums, kernel_state, linear_sums
 from layers.attention import MultiHeadAttention
 from layers.kernel_arguments import ARGUMENTS, check_arguments, check_call
 from layers.kernel_features import (
@@ -75,7 +75,7 @@ class KernelAttention(MultiHeadAttention):
 
     Differs from the Model Garden:
         "elu" has no projection and no 1/√d unless asked. "exp" has ‖x‖²/2 in the exponent, and stabilisers that cancel: one for
-        each query, one for each feature of a (batch, head); masked keys have no part in them. "expplus" is scaled once. "rfa",
+        each query, one for each feature of the keys that it sees, none of them masked or later. "expplus" is scaled once. "rfa",
         gate and `use_causal_mask` are new. Weights sum to 1: nothing is added to denominators. `begin_kernel` and `is_short_seq`
         are the softmax, without masked keys. The cache is returned, not changed, and holds the window: a stream equals the whole.
 
@@ -173,10 +173,8 @@ class KernelAttention(MultiHeadAttention):
 
     def by_sums(self, q, k, u, mask, causal, log_gate, cache, training):
         """Equation (3): the heads `(b, h, t, e)` and, if there is a cache, the one after these tokens."""
-        state, old_peak, total = kernel_state.unpacked(cache)
-        phi_q, phi_k, peak = features(self.feature_transform, q, k, self.rows(training), mask, old_peak)
-        if old_peak is not None:
-            state = kernel_state.rescaled(state, old_peak, peak)
+        state, total = kernel_state.unpacked(cache)
+        phi_q, phi_k = features(self.feature_transform, q, k, self.rows(training), mask)
         summed = self.summation(causal, log_gate)
         sums, state = summed(phi_q, phi_k, u, state=state)
         denominator = sums[..., -1:]
@@ -185,7 +183,7 @@ class KernelAttention(MultiHeadAttention):
             weight, total = summed(*ones, u[..., -1:], state=total)
             denominator = ops.maximum(denominator, least_kernel(self.inverse_scale) * weight)
         heads = divided(sums[..., :-1], denominator)
-        return heads, None if cache is None else kernel_state.packed(state, peak, total)
+        return heads, None if cache is None else kernel_state.packed(state, total)
 
     def by_pairs(self, transform, q, k, u, mask, causal, log_gate):
         """Equation (1): the heads `(b, h, t, e)`, with a weight for every pair."""
@@ -195,8 +193,8 @@ class KernelAttention(MultiHeadAttention):
         elif causal:
             structure = causal_structure(rows, columns, q.dtype, log_gate)
         if transform in ELEMENTWISE:
-            phi_q, phi_k, _ = features(transform, q, k, self.rows())
-            pairs = ops.matmul(phi_q, ops.swapaxes(phi_k, 2, 3)) * (1.0 if structure is None else structure)
+            phi_q, phi_k = features(transform, q, k, self.rows())
+            pairs = ops.matmul(phi_q, ops.swapaxes(phi_k, 2, 3)) * (1.0 if structure is None else ops.exp(structure))
         else:
             pairs = pairs_of(exact_exponents(transform, q, k), structure, mask)
         sums = ops.matmul(pairs, u)
@@ -209,10 +207,11 @@ class KernelAttention(MultiHeadAttention):
         return None if self.projection is None else widened(self.projection)
 
     def summation(self, causal, log_gate):
-        """The function of `linear_sums` for the keys that each query sees."""
+        """The function that sums the keys that each query sees."""
+        sums = exponential_sums if self.feature_transform in EXPONENTIAL else linear_sums
         if self.use_causal_windowed:
-            return partial(linear_sums.windowed, **self.window)
-        return partial(linear_sums.causal, log_gate=log_gate) if causal else linear_sums.over_all
+            return partial(sums.windowed, **self.window)
+        return partial(sums.causal, log_gate=log_gate) if causal else sums.over_all
 
     @property
     def window(self):

@@ -45,45 +45,30 @@ def redraw_projection(generator, r, d, dtype):
     return (lengths[:, None] * ops.reshape(q, (-1, d)))[:r]
 
 
-def features(transform, q, k, projection=None, key_mask=None, peak=None):
-    """φ of queries and of keys.
+def features(transform, q, k, projection=None, key_mask=None):
+    """φ of queries and of keys; where φ is an exponential, its exponents, for `layers/exponential_sums.py`.
 
     Args:
         transform: One of `TRANSFORMS`.
         q, k: Scaled queries and keys; for "rfa" normalised, and times the inverse bandwidth.
         projection: Random rows w, `(r, d)`, or None for none.
-        key_mask: Boolean, `(b, 1, s)`, or None for all.
-        peak: Largest exponents of earlier keys, `(b, h, 1, r)`, or None.
+        key_mask: Boolean, `(b, 1, s)`, or None for all. The exponents of a masked key are `LOWEST`.
 
     Returns:
-        `(b, h, t, r)`, `(b, h, s, r)` and, where there are exponents, their peak `(b, h, 1, r)`, else None.
+        `(b, h, t, r)` and `(b, h, s, r)`.
     """
     a, b = (x if projection is None else ops.matmul(x, ops.transpose(projection)) for x in (q, k))
     if transform in ELEMENTWISE:
-        return ELEMENTWISE[transform](a), ELEMENTWISE[transform](b), None
+        return ELEMENTWISE[transform](a), ELEMENTWISE[transform](b)
     if transform == "rfa":
         root = projection.shape[0] ** -0.5
-        return *(root * ops.concatenate(sine_and_cosine(x), axis=-1) for x in (a, b)), None
+        return tuple(root * ops.concatenate(sine_and_cosine(x), axis=-1) for x in (a, b))
     if transform == "expplus":
         spread = spread_of(q, k, key_mask)
         a, b = (ops.sqrt(1 - 4 * spread) * x + spread * ops.sum(ops.square(projection), axis=-1) for x in (a, b))
     if transform != "expmod":
         b = b - ops.sum(ops.square(k), axis=-1, keepdims=True) / 2
-    return stabilised(a, b, key_mask, peak)
-
-
-def stabilised(a, b, key_mask, peak):
-    """e^a and e^b, but for factors that cancel: one per feature, from keys to queries, and one per query.
-
-    With the largest exponent of each feature taken from its keys and given to its queries, the feature that is largest for a
-    query is at least 1 for some key: the sum over keys cannot vanish, however far apart the exponents are.
-    """
-    if key_mask is not None:
-        b = ops.where(key_mask[..., None], b, LOWEST)
-    highest = ops.max(b, axis=2, keepdims=True) if b.shape[2] != 0 else ops.full_like(b[:, :, :1], LOWEST)
-    peak = ops.stop_gradient(highest if peak is None else ops.maximum(highest, peak))
-    a = a + peak
-    return ops.exp(a - ops.stop_gradient(ops.max(a, axis=-1, keepdims=True))), ops.exp(b - peak), peak
+    return a, b if key_mask is None else ops.where(key_mask[..., None], b, LOWEST)
 
 
 def spread_of(q, k, key_mask):

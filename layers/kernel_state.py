@@ -1,7 +1,7 @@
 """What kernel attention keeps of a stream: sums over keys, and what makes them comparable with the keys to come (Keras 3).
 
 A cache is a dict: "kv", Σ φ(k) vᵀ, `(b, h, r, e)`; "k_sum", Σ φ(k), `(b, h, r)`; where features are exponentials "peak", the
-exponents that were taken out of them, `(b, h, r)`; for "rfa" also "total", the weight of all keys beside their kernel, `(b, h)`.
+largest that was taken out of each, `(b, h, r)`; for "rfa" also "total", the weight of all keys beside their kernel, `(b, h)`.
 With a window the sums are kept for each of its earlier chunks, on an axis after `h`.
 """
 
@@ -15,7 +15,7 @@ def shapes(batch_size, heads, features, values, chunks, has_peak, has_total):
     outer = (batch_size, heads) if chunks is None else (batch_size, heads, chunks)
     entries = {"kv": (*outer, features, values), "k_sum": (*outer, features)}
     if has_peak:
-        entries["peak"] = (batch_size, heads, features)
+        entries["peak"] = (*outer, features)
     if has_total:
         entries["total"] = outer
     return entries
@@ -28,27 +28,24 @@ def empty(entries, dtype):
 
 
 def unpacked(cache):
-    """The sums, a column for "k_sum" beside those of "kv"; the peak `(b, h, 1, r)`; the total, as sums of one feature."""
+    """The sums, with a column for "k_sum" beside those of "kv", and with a peak if there is one, as the summaries of
+    `layers/exponential_sums.py`; and the total, as sums of one feature."""
     if cache is None:
-        return None, None, None
+        return None, None
     cache = {name: widened(x) for name, x in cache.items()}
-    sums = ops.concatenate([cache["kv"], cache["k_sum"][..., None]], axis=-1)
-    # In float16 the lowest exponent is −∞, whose difference to itself is no number.
-    peak = ops.maximum(cache["peak"], LOWEST)[:, :, None] if "peak" in cache else None
-    return sums, peak, cache["total"][..., None, None] if "total" in cache else None
+    state = ops.concatenate([cache["kv"], cache["k_sum"][..., None]], axis=-1)
+    if "peak" in cache:
+        # In float16 the lowest exponent is −∞, whose difference to itself is no number.
+        state = state, ops.maximum(cache["peak"], LOWEST)[..., None]
+    return state, cache["total"][..., None, None] if "total" in cache else None
 
 
-def packed(sums, peak, total):
+def packed(state, total):
     """The cache that `unpacked` takes apart."""
+    sums, peak = state if isinstance(state, tuple) else (state, None)
     cache = {"kv": sums[..., :-1], "k_sum": sums[..., -1]}
     if peak is not None:
-        cache["peak"] = peak[:, :, 0]
+        cache["peak"] = peak[..., 0]
     if total is not None:
         cache["total"] = total[..., 0, 0]
     return cache
-
-
-def rescaled(sums, peak, new_peak):
-    """Sums of e^(exponent − peak) as sums of e^(exponent − new peak)."""
-    factor = ops.exp(peak - new_peak)[..., None]  # (b, h, 1, r, 1), the third axis for the chunks of a window
-    return sums * (factor if len(sums.shape) == 5 else factor[:, :, 0])

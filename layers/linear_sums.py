@@ -5,6 +5,7 @@ Axes: `b` batch, `h` head, `t` query position, `s` key position, `r` feature, `e
 Σ_s φ(k_s) u_sᵀ, `(b, h, r, e)`. Each function returns the sums for each query, `(b, h, t, e)`, and the state after the last key.
 """
 
+import numpy as np
 from keras import ops
 
 CHUNK = 128
@@ -32,47 +33,79 @@ def causal(phi_q, phi_k, u, log_gate=None, state=None):
     weights = ops.tril(ops.ones((size, size), u.dtype))
     scores = ops.matmul(phi_q, ops.swapaxes(phi_k, 3, 4))
     if log_gate is None:
-        before, after = running(ops.matmul(ops.swapaxes(phi_k, 3, 4), u), state)
+        sums = running(ops.matmul(ops.swapaxes(phi_k, 3, 4), u), state)
     else:
         total = ops.cumsum(in_chunks(log_gate[..., None], size), axis=3)
         end = total[..., -1:, :]
         weights = weights * ops.exp(ops.where(weights > 0, total - ops.swapaxes(total, 3, 4), 0.0))
-        sums = ops.matmul(ops.swapaxes(phi_k * ops.exp(end - total), 3, 4), u)
-        before, after = decaying(ops.exp(end), sums, state)
+        sums = decaying(ops.exp(end), ops.matmul(ops.swapaxes(phi_k * ops.exp(end - total), 3, 4), u), state)
         phi_q = phi_q * ops.exp(total)
-    result = ops.matmul(scores * weights, u) + ops.matmul(phi_q, before)
-    return joined(result)[:, :, :length], after[:, :, -1]
+    result = ops.matmul(scores * weights, u) + ops.matmul(phi_q, sums[:, :, :-1])
+    return joined(result)[:, :, :length], sums[:, :, -1]
 
 
 def running(sums, state):
-    """The sums of all chunks up to each, without it and with it. Shifted, never subtracted: nothing cancels."""
-    start = ops.zeros_like(sums[:, :, :1]) if state is None else state[:, :, None]
-    after = ops.cumsum(sums, axis=2) + start
-    return ops.concatenate([start, after[:, :, :-1]], axis=2), after
+    """The sums of no chunk, of the first, of the first two, …, of all, each with `state`. Never subtracted: nothing cancels."""
+    start = of_no_chunk(sums) if state is None else state
+    return ops.concatenate([start[:, :, None], ops.cumsum(sums, axis=2) + start[:, :, None]], axis=2)
 
 
 def decaying(kept, sums, state):
-    """S_n = kept_n S_{n−1} + sums_n over the chunks, without and with the last; by doubling where their number is known."""
-    start = ops.zeros_like(sums[:, :, :1]) if state is None else state[:, :, None]
-    after, count = ops.concatenate([start, sums], axis=2), sums.shape[2]
-    kept = ops.concatenate([ops.ones_like(kept[:, :, :1]), kept], axis=2)
-    if count is None:  # a loop, whose gradient XLA could not compile; but it does not compile unknown sizes anyway
-        # In one tensor, since Keras cannot scan several of unknown length: what is kept, in a row above the sums.
-        rows = ops.concatenate([ops.broadcast_to(kept, ops.shape(after[:, :, :, :1])), after], axis=3)
+    """The same with gates: S_n = kept_n S_{n−1} + sums_n over the chunks."""
+    start = of_no_chunk(sums) if state is None else state
 
-        def step(carry, chunk):
-            carry = chunk[:, :, :1, :1] * carry + chunk[:, :, 1:]
-            return carry, carry
+    def step(before, chunk):
+        return before[0] * chunk[0], before[1] * chunk[0] + chunk[1]
 
-        _, after = ops.scan(step, ops.zeros_like(after[:, :, 0]), ops.moveaxis(rows, 2, 0))
-        after = ops.moveaxis(after, 0, 2)
-    else:
-        distance = 1
-        while distance <= count:
-            after = after + kept * shifted(after, distance)
-            kept = kept * shifted(kept, distance)
-            distance *= 2
-    return after[:, :, :-1], after[:, :, 1:]
+    return scanned(step, (of_no_chunk(kept, 1.0), start), (kept, sums))[1]
+
+
+def of_no_chunk(sums, fill=0.0):
+    """What `sums`, `(b, h, chunks, …)`, are before the first chunk, which may not be there."""
+    return ops.full((*ops.shape(sums)[:2], *ops.shape(sums)[3:]), fill, sums.dtype)
+
+
+def scanned(step, first, rows):
+    """[first, step(first, rows[0]), step(step(first, rows[0]), rows[1]), …] of an associative step.
+
+    Args:
+        step: Of two tuples; the earlier comes first.
+        first: Tuple of `(b, h, r or 1, ·)`.
+        rows: Tuple of `(b, h, n, r or 1, ·)`.
+    """
+    if rows[0].shape[2] is None:  # a loop, whose gradient XLA could not compile; but it does not compile unknown sizes anyway
+        return looped(step, first, rows)
+    return scanned_by_pairs(step, tuple(ops.concatenate([x[:, :, None], y], axis=2) for x, y in zip(first, rows)))
+
+
+def scanned_by_pairs(step, rows):
+    """The same where the rows begin with the first: steps of pairs, then the same with half as many rows, then those between."""
+    count = rows[0].shape[2]
+    if count == 1:
+        return rows
+    even, odd = (tuple(x[:, :, start::2] for x in rows) for start in (0, 1))
+    odd = scanned_by_pairs(step, step(tuple(x[:, :, : count // 2] for x in even), odd))
+    later = step(tuple(x[:, :, : (count - 1) // 2] for x in odd), tuple(x[:, :, 1:] for x in even))
+    even = tuple(ops.concatenate([x[:, :, :1], y], axis=2) for x, y in zip(even, later))
+    both = tuple(joined(ops.stack([x[:, :, : count // 2], y], axis=3)) for x, y in zip(even, odd))
+    return both if count % 2 == 0 else tuple(ops.concatenate([x, y[:, :, -1:]], axis=2) for x, y in zip(both, even))
+
+
+def looped(step, first, rows):
+    """The same one after the other, as one tensor, since Keras cannot scan several of unknown length."""
+    height = ops.shape(rows[-1])[3]
+    ends = np.cumsum([x.shape[-1] for x in rows])[:-1].tolist()
+
+    def packed(parts):
+        return ops.concatenate([ops.repeat(x, height, axis=-2) if x.shape[-2] == 1 else x for x in parts], axis=-1)
+
+    def one(carry, row):
+        carry = packed(step(ops.split(carry, ends, axis=-1), ops.split(row, ends, axis=-1)))
+        return carry, carry
+
+    start = packed(first)
+    _, after = ops.scan(one, start, ops.moveaxis(packed(rows), 2, 0))
+    return ops.split(ops.concatenate([start[:, :, None], ops.moveaxis(after, 0, 2)], axis=2), ends, axis=-1)
 
 
 def windowed(phi_q, phi_k, u, size, window, decay=None, left=False, state=None):
@@ -88,35 +121,35 @@ def windowed(phi_q, phi_k, u, size, window, decay=None, left=False, state=None):
     """
     length, decay = ops.shape(u)[2], 1.0 if decay is None else decay
     before = missing(length, size) if left else 0
-    if left:
-        phi_q, phi_k, u = (ops.concatenate([zeros_for(x, size)[:, :, :before], x], axis=2) for x in (phi_q, phi_k, u))
+    phi_q, phi_k, u = (in_chunks(x, size, left=left) for x in (phi_q, phi_k, u))
     reach = size * max(window - 1, -(-64 // size))
-    if state is None and 2 * size * reach < phi_k.shape[3] * u.shape[3]:
-        result = banded(phi_q, phi_k, u, size, window, decay, reach)
+    if state is None and 2 * size * reach < phi_k.shape[4] * u.shape[4]:
+        result = banded(*(joined(x) for x in (phi_q, phi_k, u)), size, window, decay, reach)
     else:
-        phi_q, phi_k, u = (in_chunks(x, size) for x in (phi_q, phi_k, u))
-        sums = ops.matmul(ops.swapaxes(phi_k, 3, 4), u)
-        if state is None:
-            seen = window_sum(sums, window, decay)
-        else:
-            sums = ops.concatenate([state, sums], axis=2)
-            seen = window_sum(sums, window, decay)[:, :, window - 1 :]
-            last = sums[:, :, ops.shape(sums)[2] - (window - 1) :]
-            state = ops.reshape(last, (*ops.shape(sums)[:2], window - 1, *ops.shape(sums)[3:]))  # for tracing: a known size
-        result = joined(ops.matmul(phi_q, seen))
+        sums, first = ops.matmul(ops.swapaxes(phi_k, 3, 4), u), 0
+        if state is not None:
+            sums, first = ops.concatenate([state, sums], axis=2), window - 1
+            state = latest(sums, first)
+        seen = window_sum(sums, window, lambda x, distance: decay**distance * shifted(x, distance), ops.add)
+        result = joined(ops.matmul(phi_q, seen[:, :, first:]))
     return result[:, :, before : before + length], state
 
 
-def window_sum(sums, window, decay):
-    """Σ_{n < window} decayⁿ sums[c − n], by doubling: no sum is taken away again, so nothing cancels."""
+def latest(x, count):
+    """The last `count` on axis 2, a number that is known though the axis is not."""
+    return ops.reshape(x[:, :, ops.shape(x)[2] - count :], (*ops.shape(x)[:2], count, *ops.shape(x)[3:]))
+
+
+def window_sum(sums, window, moved, add):
+    """Σ_{n < window} moved(sums, n), by doubling: no sum is taken away again, so nothing cancels."""
     result, taken, size = None, 0, 1
     while True:
         if window & size:
-            part = decay**taken * shifted(sums, taken)
-            result, taken = part if result is None else result + part, taken + size
+            part = moved(sums, taken)
+            result, taken = part if result is None else add(result, part), taken + size
         if taken == window:
             return result
-        sums, size = sums + decay**size * shifted(sums, size), 2 * size
+        sums, size = add(sums, moved(sums, size)), 2 * size
 
 
 def banded(phi_q, phi_k, u, size, window, decay, reach):
@@ -137,21 +170,21 @@ def window_weights(query_chunk, key_chunk, window, decay, dtype):
     return ops.where(ops.logical_and(behind >= 0, behind < window), weights, 0.0)
 
 
-def shifted(x, distance):
-    """`x` moved on by `distance` along axis 2, with zeros coming in; none is moved by more than there are."""
+def shifted(x, distance, fill=0.0):
+    """`x` moved on by `distance` along axis 2, with `fill` coming in; none is moved by more than there are."""
     if distance == 0:
         return x
-    zeros = ops.zeros_like(x[:, :, :distance])
-    return ops.concatenate([zeros, x[:, :, :-distance]], axis=2)
+    return ops.concatenate([ops.full_like(x[:, :, :distance], fill), x[:, :, :-distance]], axis=2)
 
 
-def in_chunks(x, size):
-    """`(b, h, s, r)` as `(b, h, chunks, size, r)`, the last chunk filled up with zeros."""
-    b, h, s, r = ops.shape(x)
-    fill = missing(s, size)
-    if not isinstance(fill, int) or fill:
-        x = ops.concatenate([x, zeros_for(x, size)[:, :, :fill]], axis=2)
-    return ops.reshape(x, (b, h, (s + fill) // size, size, r))
+def in_chunks(x, size, fill=0.0, left=False):
+    """`(b, h, s, …)` as `(b, h, chunks, size, …)`, the last chunk filled up with `fill`, or with `left` the first."""
+    b, h, s, *rest = ops.shape(x)
+    lacking = missing(s, size)
+    if not isinstance(lacking, int) or lacking:
+        more = ops.full((b, h, size, *rest), fill, x.dtype)[:, :, :lacking]
+        x = ops.concatenate([more, x] if left else [x, more], axis=2)
+    return ops.reshape(x, (b, h, (s + lacking) // size, size, *rest))
 
 
 def missing(length, size):
@@ -159,12 +192,7 @@ def missing(length, size):
     return -length % size
 
 
-def zeros_for(x, size):
-    b, h, _, r = ops.shape(x)
-    return ops.zeros((b, h, size, r), x.dtype)
-
-
 def joined(x):
-    """Undo `in_chunks`, but for what filled up the last chunk."""
-    b, h, count, size, e = ops.shape(x)
-    return ops.reshape(x, (b, h, count * size, e))
+    """Undo `in_chunks`, but for what filled up a chunk."""
+    b, h, count, size, *rest = ops.shape(x)
+    return ops.reshape(x, (b, h, count * size, *rest))

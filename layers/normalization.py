@@ -63,3 +63,18 @@ def mean(x):
 def in_float32_at_least(x):
     """`x`, in float32 if it has less: the square of a number need not fit into float16."""
     return ops.cast(x, "float32") if keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16") else x
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class NoNorm(keras.layers.Layer):
+    """`no_norm` of `reference/normalization.py`: the weights of a layer norm, gamma and beta, and nothing that is measured.
+
+    Since nothing is divided, numbers may grow from block to block; in float16, beyond its largest.
+    """
+
+    def build(self, input_shape):
+        self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=input_shape[-1:], initializer="zeros")
+
+    def call(self, inputs):
+        return self.gamma * inputs + self.beta

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from layers.checks import check_broadcastable
+from layers.checks import check_broadcastable, check_needs, check_shape
 
 
 class Terms(NamedTuple):
@@ -69,21 +69,3 @@ def check_rows(t, s, rows):
             f"relative_position_encoding must have a row for each distance: t + s = {t + s} rows for {s}, …, {1 - t}, "
             f"or s + 1 = {s + 1} rows for {s}, …, 0, which is causal; s = {s} counts the state. Received: {rows} rows"
         )
-
-
-def check_needs(other, present, **arguments):
-    """Raise a ValueError if an argument, given by its name, is there without the argument called `other`."""
-    for name, argument in arguments.items():
-        if argument is not None and not present:
-            raise ValueError(f"{name} needs {other}. Received: {name} with {other}=None")
-
-
-def check_shape(name, tensor, expected):
-    """Raise a ValueError unless the tensor is None or has the shape `expected`; None in either shape is unknown."""
-    if tensor is None:
-        return
-    fits = len(tensor.shape) == len(expected) and all(
-        size is None or wanted is None or size == wanted for size, wanted in zip(tensor.shape, expected)
-    )
-    if not fits:
-        raise ValueError(f"{name} must have the shape {tuple(expected)}. Received: {tuple(tensor.shape)}")

@@ -3,9 +3,8 @@
 import keras
 from keras import ops
 
-from layers.checks import check_at_least
+from layers.checks import check_at_least, check_needs
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
-from layers.relative_positions import check_needs
 from layers.xl_layer import ARGUMENTS, XLLayer, check_stack
 
 RENAMED = {"kernel_initializer": "initializer"}

@@ -4,9 +4,9 @@ import keras
 
 from layers.activations import get_activation
 from layers.blocks import BlockLayer
-from layers.checks import check_at_least, check_rank, check_rate, check_same
+from layers.checks import check_at_least, check_needs, check_rank, check_rate, check_same, check_shape
 from layers.projection import fresh
-from layers.relative_positions import check_needs, check_shape, has_open_sizes
+from layers.relative_positions import has_open_sizes
 
 ARGUMENTS = (
     *("vocab_size", "hidden_size", "num_attention_heads", "head_size", "inner_size", "dropout_rate", "attention_dropout_rate"),

@@ -28,6 +28,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.attention import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
 from reference import attention as ref
@@ -172,7 +173,7 @@ for heads in (1, 2, 8):
     keras.utils.set_random_seed(0)
     model = Copier(heads)
     model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(ids[:-512], answers[:-512], batch_size=64, verbose=0)
+    fit(model, ids[:-512], answers[:-512], batch_size=64)
     logits, scores = model(ids[-512:], return_attention_scores=True)
     accuracy[heads] = np.mean(np.argmax(logits, axis=-1) == answers[-512:])
     maps[heads] = np.mean(scores, axis=0)

@@ -31,6 +31,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.cached_attention import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from crosscheck.weights import weights_of
 from layers.cached_attention import CachedAttention
 from reference import cached_attention as ref
@@ -192,7 +193,7 @@ class Writer(keras.Model):
 keras.utils.set_random_seed(0)
 model = Writer(len(vocabulary), len(words))
 model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-model.fit(np.repeat(rhyme[:, :-1], 120, axis=0), np.repeat(rhyme[:, 1:], 120, axis=0), batch_size=1, verbose=0)
+fit(model, np.repeat(rhyme[:, :-1], 120, axis=0), np.repeat(rhyme[:, 1:], 120, axis=0), batch_size=1)
 learned = np.mean(np.argmax(model(rhyme[:, :-1]), axis=-1) == rhyme[:, 1:])
 print(f"next words that it gets right: {learned:.0%}")
 assert learned > 0.98

@@ -29,6 +29,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.gated_feedforward import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
 from layers.gated_feedforward import GatedFeedforward
@@ -207,7 +208,7 @@ for kind in kinds:
     keras.utils.set_random_seed(0)
     model = LanguageModel(kind)
     model.compile(keras.optimizers.Adam(3e-3), entropy, steps_per_execution=50, jit_compile=False)
-    model.fit(*words, batch_size=64, shuffle=False, verbose=0)
+    fit(model, *words, batch_size=64, shuffle=False)
     losses[kind] = float(entropy(test[1][:, 1:], model(test[0])[:, 1:]))
 
 likely = 1 - noise + noise / n
@@ -254,7 +255,7 @@ for name, target in targets.items():
         keras.utils.set_random_seed(0)
         model = keras.Sequential([network(m, f, *kinds[kind], apply_output_layer_norm=False)])
         model.compile(keras.optimizers.Adam(3e-3), "mse", steps_per_execution=100, jit_compile=False)
-        model.fit(x[:count], (x + target)[:count], batch_size=128, shuffle=False, verbose=0)
+        fit(model, x[:count], (x + target)[:count], batch_size=128, shuffle=False)
         left[name][kind] = np.mean((model(x[count:]) - (x + target)[count:]) ** 2)
 
 # %%

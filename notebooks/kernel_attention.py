@@ -33,6 +33,7 @@ from crosscheck.exercises import check
 from layers.attention import MultiHeadAttention
 from layers.kernel_attention import KernelAttention
 from reference import kernel_attention as ref
+from reference import kernel_exponents as exponents
 from reference import kernel_features as features
 from reference.self_attention_mask import causal_mask
 
@@ -340,12 +341,25 @@ q, k, v = inputs(64, 16, 16.0)
 w = features.draw_projection(rng, 32, 16)
 a, b = features.project(q, w), features.project(k, w) - features.half_square(k)
 common = np.exp(a - a.max(axis=-1, keepdims=True)), np.exp(b - b.max())
-ours = features.stabilised(a, b, np.ones((1, 64), bool))
+ours = exponents.stabilised(a, b, np.ones((1, 64), bool))
 least = [ref.kernel_of(*(phi.astype("float32") for phi in pair)).sum(axis=-1).min() for pair in (common, ours)]
 print(
     "least denominator in float32: common below 1e-15:", bool(least[0] < 1e-15), " per feature at least 1:", bool(least[1] >= 1)
 )
 assert least[0] < 1e-15 and least[1] >= 1
+
+# %% [markdown]
+# A causal query cannot share even that peak: beside a *later* key with larger exponents, its own keys vanish, and the future is seen by what it erases. So nothing may be taken out of a query but what it sees. By halves: all queries of the later half
+# see all keys of the earlier half, with one peak; then the same inside both halves.
+
+# %%
+print(inspect.getsource(exponents.causal_by_halves))
+
+seen = causal_mask(64, 64)
+shared = np.sum(ref.kernel_of(*(phi.astype("float32") for phi in ours))[0, 0] * seen, axis=-1)
+own, _ = exponents.causal_by_halves(*(x[0, :, 0].astype("float32") for x in (a, b)), np.ones((64, 1), "float32"))
+print("causal denominators that are 0 in float32: one peak for all,", (shared == 0).sum(), "of 64; by halves,", (own == 0).sum())
+assert shared[0] == 0 and own.min() >= 1
 
 # %% [markdown]
 # **Denominators below zero.** RFA takes sines and cosines of normalised $q$ and $k$. Their estimates can be negative; then so can a denominator, above all the early ones of a causal row. The exact kernel is at
@@ -472,7 +486,7 @@ _ = check(lambda size, **arrays: of_one_head(ref.recurrent)(**arrays), chunked, 
 #
 # - A kernel that is a product of features lets keys be summed before queries come: linear time, and a causal layer that is a recurrent network with a state of fixed size.
 # - elu + 1 is an attention of its own. Random features estimate the softmax; positive ones where it matters, with small kernels, and none of them for large inputs.
-# - What is taken off exponents must cancel, and what may be negative needs a guard.
+# - What is taken off exponents must cancel and come from keys that the query sees; what may be negative needs a guard.
 #
 # **Further reading.** [Katharopoulos et al., 2020](https://arxiv.org/abs/2006.16236): the recurrent view. [Choromanski et al., 2021](https://arxiv.org/abs/2009.14794): positive, orthogonal features; take the
 # revised version. [Peng et al., 2021](https://arxiv.org/abs/2103.02143): sines, cosines and a gate. [Likhosherstov et al., 2022](https://arxiv.org/abs/2205.15317): FAVOR++, the variance lowered further.

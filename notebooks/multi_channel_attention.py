@@ -28,6 +28,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.multi_channel_attention import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from crosscheck.weights import weights_of
 from layers.multi_channel_attention import MultiChannelAttention, VotingAttention
 from reference import multi_channel_attention as ref
@@ -239,7 +240,7 @@ def trained(initializer):
     mean = keras.ops.einsum("ba,bam->bm", layer(inputs), inputs[:, :, 0])
     model = keras.Model(inputs, mean)
     model.compile(keras.optimizers.Adam(1e-3), "mse")
-    model.fit(x, y, batch_size=64, verbose=0)
+    fit(model, x, y, batch_size=64)
     return layer
 
 

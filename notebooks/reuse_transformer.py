@@ -30,6 +30,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.reuse_transformer import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from crosscheck.weights import weights_of
 from layers.reuse_transformer import ReuseTransformer
 from reference import reuse_transformer as ref
@@ -160,7 +161,7 @@ def train(reuses, ids, answers, **options):
     model = Stack(reuses, ids.shape[-1], ids.shape[1], answers.shape[-1], **options)
     rate = keras.optimizers.schedules.CosineDecay(1e-2, len(ids) // 64)
     model.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(ids[:-512], answers[:-512], batch_size=64, verbose=0)
+    fit(model, ids[:-512], answers[:-512], batch_size=64)
     return model, (model.predict(ids[-512:], verbose=0).argmax(-1) == answers[-512:]).mean((0, 1))
 
 

@@ -28,6 +28,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.rezero_transformer import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from crosscheck.weights import draw_weights, weights_of
 from layers.rezero_transformer import ReZeroTransformer
 from layers.transformer_encoder import TransformerEncoderBlock
@@ -180,7 +181,7 @@ def losses(block, last):
     keras.utils.set_random_seed(0)
     model, note = Reverser(block, last), EveryLoss()
     model.compile(keras.optimizers.Adam(4e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(ids, ids[:, ::-1], batch_size=32, shuffle=False, verbose=0, callbacks=[note])
+    fit(model, ids, ids[:, ::-1], batch_size=32, shuffle=False, callbacks=[note])
     return np.diff(note.sums), model
 
 

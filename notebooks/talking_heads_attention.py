@@ -30,6 +30,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.talking_heads_attention import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from crosscheck.weights import weights_of
 from layers.talking_heads_attention import TalkingHeadsAttention
 from reference import attention as plain
@@ -132,7 +133,7 @@ print("with two identity matrices it is attention")
 
 
 # %%
-def fit(h, talking, d_total=16, n=32, steps=400):
+def divergence_left(h, talking, d_total=16, n=32, steps=400):
     """The divergence per row that is left, in three fits at once."""
     rng, d = np.random.default_rng(0), d_total // h
     wanted = rng.dirichlet([0.1] * n, size=(3, h, n)).astype("float32")
@@ -157,7 +158,7 @@ def fit(h, talking, d_total=16, n=32, steps=400):
 
 # %%
 heads = (1, 2, 4, 8, 16)
-alone, talking = (np.array([fit(h, talks) for h in heads]) for talks in (False, True))
+alone, talking = (np.array([divergence_left(h, talks) for h in heads]) for talks in (False, True))
 fig, ax = plt.subplots()
 for left, name in ((alone, "heads alone"), (talking, "heads that mix their scores")):
     ax.semilogx(heads, left.mean(axis=1), base=2, label=name)
@@ -212,7 +213,7 @@ for name, options in runs.items():
     keras.utils.set_random_seed(0)
     model = models[name] = Fetcher(*options)
     model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(ids[:-512], ids[:-512, order], batch_size=64, verbose=0)
+    fit(model, ids[:-512], ids[:-512, order], batch_size=64)
     accuracy[name] = float(np.mean(np.argmax(model(ids[-512:]), axis=-1) == ids[-512:, order]))
 print({name: round(a, 2) for name, a in accuracy.items()})
 few, others = accuracy.pop("16 heads, alone"), min(accuracy.values())

@@ -28,6 +28,7 @@ from crosscheck.case import TOLERANCE
 from crosscheck.cases.transformer_decoder import CHAPTER
 from crosscheck.counting import multiply_adds
 from crosscheck.exercises import check
+from crosscheck.training import fit
 from crosscheck.weights import draw_weights, weights_of
 from layers.cached_attention import CachedAttention
 from layers.transformer_decoder import TransformerDecoderBlock
@@ -162,7 +163,7 @@ def train(model):
     """Accuracy on new examples, at each position, while the right words so far are given."""
     source, read, target = draw(64 * 300)
     model.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit([source, read], target, batch_size=64, verbose=0)
+    fit(model, [source, read], target, batch_size=64)
     source, read, target = draw(2000)
     return np.mean(np.argmax(model([source, read]), axis=-1) == target, axis=0)
 

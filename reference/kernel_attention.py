@@ -23,6 +23,7 @@ Differs from the paper
       (1) is below what the least kernel for every key gives, it counts as that: no output exceeds e^{2/σ²} times every value.
       RFA's paper leaves this open; its code takes at least 1.
     - (6) is the Model Garden's. Inside a chunk it looks in both directions.
+    - Exponentials are taken as they are. What to take out of large exponents: `reference/kernel_exponents.py`.
     - A scale times log₅₁₂ of the number of keys is the Model Garden's.
 
 Layer: layers/kernel_attention.py    Notebook: notebooks/kernel_attention.ipynb

@@ -23,7 +23,8 @@ Axes
 Differs from the paper
     - RFA's Theorem 1 is at times printed with w ~ N(0, σ²I) for the kernel e^{−‖x−y‖²/2σ²}, which needs N(0, σ⁻²I). Here
       w ~ N(0, I), and x is divided by σ.
-    - The Performer's code adds a small number to φ; (3) does not. Instead `stabilised` keeps sums from vanishing.
+    - The Performer's code adds a small number to φ; (3) does not: what keeps sums from vanishing is
+      `reference/kernel_exponents.py`.
     - FAVOR++ takes μ over all pairs of a (batch, head). At μ = 0 its ρ is 0/0; the limit is 1.
 
 Layer: layers/kernel_features.py    Notebook: notebooks/kernel_attention.ipynb
@@ -113,13 +114,3 @@ def mean_square_of_sums(
     sums = np.sum((x[:, :, None] + y[:, None]) ** 2, axis=-1)
     pairs = (x_mask[:, :, None] & y_mask[:, None])[..., None]
     return (np.sum(sums * pairs, axis=(1, 2)) / np.sum(pairs, axis=(1, 2)))[:, None, :, None]
-
-
-def stabilised(
-    a: Float[Array, "b t h r"], b: Float[Array, "b s h r"], mask: Bool[Array, "b s"]
-) -> tuple[Float[Array, "b t h r"], Float[Array, "b s h r"]]:
-    """e^a and e^b of queries and keys, but for factors that cancel in attention: each feature's largest over the keys goes from
-    them to the queries, then each query's largest goes. A query's largest feature, 1, then meets a key that has 1 there too."""
-    b = np.where(mask[:, :, None, None], b, -np.inf)
-    peak = b.max(axis=1, keepdims=True)
-    return np.exp(a + peak - (a + peak).max(axis=-1, keepdims=True)), np.exp(b - peak)

@@ -34,3 +34,8 @@ def rms_norm(x: Float[Array, "*rows m"], weights: RMSNorm, epsilon: float = 1e-1
 def normalize(x: Float[Array, "*rows m"], weights: LayerNorm | RMSNorm, epsilon: float = 1e-12) -> Float[Array, "*rows m"]:
     """The norm whose weights these are."""
     return (layer_norm if isinstance(weights, LayerNorm) else rms_norm)(x, weights, epsilon)
+
+
+def no_norm(x: Float[Array, "*rows m"], weights: LayerNorm, epsilon: float = 0.0) -> Float[Array, "*rows m"]:
+    """γ ⊙ x + β: what is left of a layer norm without mean and variance (Sun et al., 2020, 2004.02984, section 3.3)."""
+    return weights.gamma * x + weights.beta

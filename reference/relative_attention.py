@@ -38,6 +38,7 @@ from numpy import ndarray as Array
 
 from reference.attention import for_every_head
 from reference.masked_softmax import masked_softmax
+from reference.positional_embedding import frequencies, sines_then_cosines
 from reference.projection import Projection, into_heads, out_of_heads
 
 
@@ -246,5 +247,4 @@ def sinusoid(distances: Int[Array, " l"], m: int) -> Float[Array, "l m"]:
     """
     if m % 2:
         raise ValueError(f"m must be even, half for sines and half for cosines. Received: m={m}")
-    angles = distances[:, None] / 10000 ** (np.arange(0, m, 2) / m)
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+    return sines_then_cosines(distances, frequencies(m // 2, m / 2))

@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 from crosscheck.agreement import agreement, compiled_error, gradient_errors, largest_error
 from crosscheck.case import COMPILED_TOLERANCE, GRADIENT_TOLERANCE, TOLERANCE, arguments
 from crosscheck.catalogue import all_cases, chapters
+from crosscheck.ragged import is_ragged
 from crosscheck.tree import leaves, numbers
 
 
@@ -116,12 +117,12 @@ def test_mixed_precision_is_finite_and_close(case, policy):
 @every_case("alone")
 def test_a_batch_row_alone_equals_the_row_in_its_batch(case):
     layer, inputs = case.make("float64")
-    together = numbers(call(case, layer, inputs))
+    together = leaves(call(case, layer, inputs))
     for row in range(case.batch):
         only = slice(row, row + 1)
         alone = call(case, layer, {n: x[only] if has_batch(x, case.batch) else x for n, x in inputs.items()})
         expected = {where: leaf[only] if has_batch(leaf, case.batch) else leaf for where, leaf in together.items()}
-        assert largest_error(numbers(alone), expected) < TOLERANCE["float64"]
+        assert largest_error(leaves(alone), expected) < TOLERANCE["float64"]
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,7 @@ def symbols_of(case, tensors):
             batch_shape=[None if size in open_sizes else size for size in x.shape],
             dtype=keras.backend.standardize_dtype(x.dtype),
             name=name,
+            ragged=is_ragged(x),
         )
         if keras.ops.is_tensor(x)
         else x
@@ -174,7 +176,7 @@ def tensors_of(inputs):
 
 
 def has_batch(array, batch):
-    return isinstance(array, np.ndarray) and array.ndim > 0 and array.shape[0] == batch
+    return getattr(array, "shape", ())[:1] == (batch,)
 
 
 def assert_same(found, expected):

@@ -11,9 +11,10 @@ from numpy import ndarray as Array
 from numpy.testing import assert_array_equal
 
 from crosscheck.agreement import agreement, compiled_error, gradient_error, largest_error
-from crosscheck.case import COMPILED_TOLERANCE, GRADIENT_TOLERANCE, TOLERANCE, Case
+from crosscheck.case import COMPILED_TOLERANCE, GRADIENT_TOLERANCE, TOLERANCE, Case, arguments
 from crosscheck.catalogue import PARTS, Chapter, chapters, find_cases
-from crosscheck.tree import leaves
+from crosscheck.ragged import Ragged, as_lists
+from crosscheck.tree import leaves, numbers
 from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
 from reference.projection import Projection
@@ -125,6 +126,53 @@ def test_what_the_compiler_changes_is_out_of_tolerance():
         return {"x": rng.normal(size=(2, 3))}
 
     assert compiled_error(Case("chapter/compiled", ChangedByCompiler, x, Nothing, lambda weights, x: x)) > COMPILED_TOLERANCE
+
+
+class Letters(keras.layers.Layer):
+    """Sentences to words to letters, as ragged text, and the number of letters of each word."""
+
+    def call(self, text):
+        import tensorflow as tf
+
+        letters = tf.strings.unicode_split(tf.strings.split(text), "UTF-8")
+        return letters, letters.row_lengths(axis=2)
+
+
+def letters_of(weights, text):
+    words = [[list(word) for word in sentence.split()] for sentence in text]
+    return Ragged(words, 3, "object"), Ragged([list(map(len, sentence)) for sentence in words], 2)
+
+
+def texts(rng):
+    return {"text": np.array(["né ab\0", "", " \n", "xyz"], object)}
+
+
+def test_text_and_ragged_outputs_are_compared():
+    case = Case("chapter/letters", Letters, texts, Nothing, letters_of, batch=4)
+    assert agreement(case) == 0.0
+    whole = numbers(letters_of(Nothing(), **texts(None)))
+    assert whole["output[0].values"].tolist() == ["n", "é", "a", "b", "\0", "x", "y", "z"]
+    assert whole["output[0].row_splits[0]"].tolist() == [0, 2, 2, 2, 3]
+    assert whole["output[0].row_splits[1]"].tolist() == [0, 2, 5, 8] and whole["output[1].values"].tolist() == [2, 3, 3]
+
+
+@pytest.mark.parametrize("wrong", ["né ab", "n éab\0", "ne ab\0"])
+def test_another_letter_and_a_word_that_ends_elsewhere_are_out_of_tolerance(wrong):
+    case = Case("chapter/letters", Letters, texts, Nothing, lambda weights, text: letters_of(weights, [wrong, *text[1:]]))
+    try:
+        assert agreement(case) > TOLERANCE["float64"]
+    except ValueError as error:
+        assert "expected leaves" in str(error)
+
+
+def test_ragged_arguments_become_ragged_tensors_and_back():
+    rows = Ragged([[[1], [2, 3]], [], [[]]], 3)
+    tensor = arguments({"rows": rows, "none": None}, "float64")["rows"]
+    assert (
+        as_lists(tensor) == as_lists(rows) == rows.rows == tensor.to_list() and tensor.shape.rank == 3 and tensor.dtype == "int32"
+    )
+    assert largest_error({"x": tensor, "y": tensor[1:2]}, {"x": rows, "y": rows[1:2]}) == 0.0
+    assert numbers(Ragged([[], []], 3))["output.row_splits[1]"].tolist() == [0]
 
 
 def test_biases_and_scales_are_moved_off_their_constant_start():

@@ -516,7 +516,7 @@ def test_without_a_covariance_there_is_no_state_and_nothing_to_reset(rng):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_precision_is_summed_and_inverted_in_at_least_float32(rng, policy):
     layer, known, x = made(rng, policy, num_inducing=64, gp_cov_ridge_penalty=0.01)
-    inputs = keras.Input((M,))
+    inputs = keras.Input((M,), dtype=layer.compute_dtype)
     model = keras.Model(inputs, layer(inputs), dtype=policy)  # whose policy would cast what its layers read
     for part in np.split(np.tile(known, (30, 1)).astype("float32"), 10):
         model(ops.cast(part, layer.compute_dtype), training=True)
@@ -524,6 +524,7 @@ def test_the_precision_is_summed_and_inverted_in_at_least_float32(rng, policy):
     wide = "float64" if policy == "float64" else "float32"
     assert {v.dtype for v in (layer.precision_matrix, layer.covariance_factor, layer.random_features.kernel)} == {wide}
     assert logits.dtype == covariance.dtype == layer.compute_dtype
+    assert_array_equal(numpy(logits), numpy(layer(ops.cast(x, layer.compute_dtype))[0]))  # as without the model around
     phi = features_of(layer, numpy(ops.cast(np.tile(known, (30, 1)).astype("float32"), layer.compute_dtype)))
     assert_allclose(layer.precision_matrix, 0.01 * np.eye(64) + phi.T @ phi, rtol=1e-3, atol=1e-3)
     asked = features_of(layer, numpy(ops.cast(x, layer.compute_dtype)))

@@ -143,9 +143,12 @@ CHAPTER = Chapter(
         case("expplus-itself", partial(LAYER, "expplus"), itself, of("expplus")),
         case("rfa", partial(LAYER, "rfa", scale=0.5), masked, of("rfa", scale=0.5)),
         case("rfa-bandwidth", partial(LAYER, "rfa", trainable_bandwidth=True), masked, of("rfa")),
+        # So few directions that denominators come out below the least that they can be.
+        case("rfa-guard", partial(LAYER, "rfa", num_random_features=1), masked, of("rfa"), dtypes=("float64", "float32")),
         case("exact", partial(LAYER, "exp", is_short_seq=True), masked, of("exp", exact=True)),
         case("exact-rfa", partial(LAYER, "rfa", is_short_seq=True), masked, of("rfa", exact=True)),
         case("begin", partial(LAYER, "exp", begin_kernel=2), masked, of("exp", begin=2)),
+        case("begin-rfa", partial(LAYER, "rfa", begin_kernel=2, scale=0.5), masked, of("rfa", begin=2, scale=0.5)),
         case("causal", LINEAR, causal, of("elu")),
         case("causal-exp", partial(LAYER, "exp"), causal, of("exp")),
         case("causal-begin", partial(LAYER, "exp", begin_kernel=2), causal, of("exp", begin=2)),

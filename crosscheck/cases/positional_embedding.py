@@ -1,0 +1,93 @@
+"""PositionalEmbedding, RelativePositionEmbedding and RelativePositionBias beside reference/positional_embedding.py."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from crosscheck.case import Case
+from crosscheck.catalogue import Chapter
+from crosscheck.sizes import B, H, M, S, T
+from layers.positional_embedding import PositionalEmbedding, RelativePositionBias, RelativePositionEmbedding
+from reference import positional_embedding as ref
+
+LONG = 700  # three digits to the base 256 are not reached, two are
+
+
+class NoWeights(NamedTuple):
+    """Sines and cosines are computed, not learned."""
+
+
+def tokens(rng, shape=(B, T, M)):
+    return {"inputs": rng.normal(size=shape)}
+
+
+def two_sequences(rng, t, s):
+    return {"query": rng.normal(size=(B, t, M)), "key": rng.normal(size=(B, s, M))}
+
+
+def learned(variant, axis=1, inputs=tokens):
+    return Case(
+        f"positional_embedding/{variant}",
+        partial(PositionalEmbedding, max_length=T + 2, seq_axis=axis),
+        inputs,
+        ref.PositionalEmbeddingWeights,
+        lambda weights, inputs: ref.learned(inputs, weights.embeddings, axis),
+        unknown=(T,),
+    )
+
+
+def sinusoid(variant, m=M + 1, length=T, least=1.0, most=1e4, convention="interleaved"):
+    formula = {"interleaved": ref.interleaved, "concatenated": ref.concatenated}[convention]
+    return Case(
+        f"positional_embedding/{variant}",
+        partial(RelativePositionEmbedding, m, least, most, convention),
+        partial(tokens, shape=(B, length, M)),
+        NoWeights,
+        lambda weights, inputs: formula(np.arange(length), m, least, most),
+        unknown=(length,),
+    )
+
+
+def bias(variant, buckets=8, most=4, both_ways=True, t=T, s=S):
+    return Case(
+        f"positional_embedding/{variant}",
+        partial(RelativePositionBias, H, buckets, most, both_ways),
+        partial(two_sequences, t=t, s=s),
+        ref.RelativePositionBiasWeights,
+        lambda weights, query, key: ref.relative_position_bias(t, s, weights.embeddings, most, both_ways),
+        unknown=(t, s),
+    )
+
+
+CHAPTER = Chapter(
+    number=19,
+    name="positional_embedding",
+    title="Positions",
+    part="Embeddings and heads",
+    sentence="Attention does not see order: a learned row, sines and cosines, or a bias for each distance tell it.",
+    paper="Devlin et al., 2018, §3; Vaswani et al., 2017, §3.5; Raffel et al., 2019, §2.1",
+    link="https://arxiv.org/abs/1706.03762",
+    classes=("PositionalEmbedding", "RelativePositionEmbedding", "RelativePositionBias"),
+    functions=("learned", "interleaved", "concatenated", "rotation", "bucket", "relative_position_bias"),
+    cases=(
+        learned("learned"),
+        learned("learned-image", 2, partial(tokens, shape=(B, S, T, M))),
+        learned("learned-from-the-end", -2, partial(tokens, shape=(B, S, T, M))),
+        learned("learned-time-first", 0, partial(tokens, shape=(T, S, M))),
+        sinusoid("sinusoid"),
+        sinusoid("sinusoid-odd", M),
+        sinusoid("sinusoid-of-two", 2),
+        sinusoid("sinusoid-timescales", least=3.0, most=50.0),
+        sinusoid("sinusoid-long", length=LONG),
+        sinusoid("concatenated", convention="concatenated"),
+        sinusoid("concatenated-odd", M, convention="concatenated"),
+        sinusoid("concatenated-of-two", 2, convention="concatenated"),
+        sinusoid("concatenated-timescales", least=3.0, most=50.0, convention="concatenated"),
+        sinusoid("concatenated-long", length=LONG, convention="concatenated"),
+        bias("bias"),
+        bias("bias-backwards", both_ways=False, most=6),
+        bias("bias-of-t5", 32, 128, t=150, s=140),
+        bias("bias-of-t5-backwards", 32, 128, both_ways=False, t=150, s=140),
+    ),
+)

@@ -1,0 +1,170 @@
+"""The head of a masked language model (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers.activations import get_activation
+from layers.blocks import BlockLayer
+from layers.checks import check_rank, check_same
+from layers.normalization import in_float32_at_least
+
+RENAMED = {"kernel_initializer": "initializer"}
+OUTPUTS = ("logits", "predictions")
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class MaskedLM(BlockLayer):
+    """Says which token of the vocabulary stands at each position that is asked for.
+
+    Computes equations (1) and (2) of `reference/masked_lm.py`, and (3) with `output="predictions"`.
+
+    Axes: `b` batch, `s` position in the sequence, `t` position asked for, `m` model size, `n` vocabulary.
+
+    Args:
+        embedding_table: The table in which the tokens were looked up, which this layer shares: a layer with a weight
+            `embeddings` `(n, m)`, such as `keras.layers.Embedding`, or that weight itself. Give the layer if the model is to be
+            saved (see below). The table may be narrower than the sequences are.
+        activation: Of the map, by name or as a callable. None is none; BERT has "gelu", which here is the exact one.
+        initializer: How the map starts.
+        output: "logits", or "predictions" for log-probabilities. (As an attribute it is called `output_type`.)
+        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
+            `ProjectingLayer`, for the map.
+
+    Call arguments:
+        sequence_data: The encoder's output, `(b, s, m)`.
+        masked_positions: Integers `(b, t)`. A negative one, or one of `s` or more, is outside the sequence: whatever the
+            sequences hold, its logits are 0, its log-probabilities −log n, and no gradient comes from it. Fill up short rows with
+            −1. Where they are filled up with 0, which is the first token, leave them out of the loss.
+
+    Returns:
+        Tensor of shape `(b, t, n)` in the compute dtype.
+
+    Raises:
+        ValueError: for an `embedding_table` that is none, an unknown activation or output, inputs of other ranks or of different
+            batch sizes, positions that are no integers, and sequences without positions or of an unknown or another size than
+            the weights were made for.
+
+    Example:
+
+    >>> embedding = keras.layers.Embedding(100, 8)
+    >>> encoded = embedding(keras.ops.array([[5, 6, 7]]))
+    >>> MaskedLM(embedding, activation="gelu")(encoded, keras.ops.array([[1]])).shape
+    TensorShape([1, 1, 100])
+
+    Saving: `model.save` and `load_model` keep the table shared, if it was given as a layer. `get_config` with a weight is an
+        error, since a configuration cannot say whose weight it is; in a subclassed model, which makes its layers itself, a weight
+        is as good. `keras.models.clone_model` and `from_config(get_config())` copy each layer by itself: the copy has a table of
+        its own.
+
+    Differs from the Model Garden:
+        A position outside the sequence has logits of 0; there it reads another example. Saves and loads; there `get_config`
+        raises. The table may be given as a layer. "gelu" is exact. The norm is computed in at least float32.
+
+    Reference:
+        [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.1.
+    """
+
+    renamed_arguments = RENAMED
+
+    def __init__(self, embedding_table, activation=None, initializer="glorot_uniform", output="logits", **kwargs):
+        super().__init__(kernel_initializer=initializer, **kwargs)
+        if not isinstance(embedding_table, (keras.Layer, keras.Variable)):
+            raise ValueError(
+                "embedding_table must be a layer with a weight `embeddings`, or such a weight. "
+                f"Received: embedding_table of type {type(embedding_table).__name__}"
+            )
+        if output not in OUTPUTS:
+            raise ValueError(f"output must be one of {OUTPUTS}. Received: output={output!r}")
+        if isinstance(embedding_table, keras.Layer) and not embedding_table.built:
+            embedding_table.build((None, None))  # here, so that its weight is named after it alone
+        self.embedding_table = embedding_table
+        check_rank(2, embedding_table=self.table.shape)
+        self.activation = get_activation("activation", activation)
+        self.initializer = self.kernel_initializer
+        self.output_type = output  # Keras calls a layer's symbolic output `output`
+        self.supports_masking = True  # what was padding is for masked_positions to say
+
+    def build(self, sequence_data_shape, masked_positions_shape):
+        self.check_shapes(sequence_data_shape, masked_positions_shape)
+        self.sequence_size = sequence_data_shape[-1]
+        n, m = self.table.shape
+        self.dense = self.make_dense("dense", self.sequence_size, m)
+        self.layer_norm = self.make_norm("layer_norm", m)
+        self.bias = self.add_weight(name="bias", shape=(n,), initializer="zeros")
+
+    def call(self, sequence_data, masked_positions):
+        self.check_shapes(sequence_data.shape, masked_positions.shape, self.sequence_size)
+        positions, inside = within(masked_positions, ops.shape(sequence_data)[1])
+        h = self.layer_norm(self.activation(self.dense(gather(sequence_data, positions))))
+        logits = ops.einsum("btm,nm->btn", h, ops.cast(self.table, self.compute_dtype)) + self.bias
+        logits = ops.where(inside[..., None], logits, ops.zeros_like(logits))
+        if self.output_type == "logits":
+            return logits
+        return ops.cast(ops.log_softmax(in_float32_at_least(logits)), self.compute_dtype)
+
+    @property
+    def table(self):
+        """The shared table, `(n, m)`."""
+        if not isinstance(self.embedding_table, keras.Layer):
+            return self.embedding_table
+        if not hasattr(self.embedding_table, "embeddings"):
+            raise ValueError(
+                "embedding_table must be a layer with a weight `embeddings`, or such a weight. "
+                f"Received: a layer of type {type(self.embedding_table).__name__} without it"
+            )
+        return self.embedding_table.embeddings
+
+    def check_shapes(self, sequence_data, masked_positions, size=None):
+        check_rank(3, sequence_data=sequence_data)
+        check_rank(2, masked_positions=masked_positions)
+        check_same("batch size", sequence_data=sequence_data[0], masked_positions=masked_positions[0])
+        if sequence_data[1] == 0 or sequence_data[-1] is None or sequence_data[-1] != (size or sequence_data[-1]):
+            last = f"of size {size}" if size else "of known size"
+            raise ValueError(
+                f"sequence_data must have at least one position, and its last axis be {last}. "
+                f"Received: sequence_data of shape {tuple(sequence_data)}"
+            )
+
+    def compute_mask(self, *args, **kwargs):
+        return None
+
+    def get_config(self):
+        if not isinstance(self.embedding_table, keras.Layer):
+            raise ValueError(
+                "embedding_table must be a layer for there to be a configuration, which cannot say whose weight a weight is. "
+                f"Received: the weight {self.embedding_table.path!r}"
+            )
+        config = super().get_config() | {
+            "embedding_table": keras.saving.serialize_keras_object(self.embedding_table),
+            "activation": keras.activations.serialize(self.activation),
+            "output": self.output_type,
+        }
+        return {RENAMED.get(name, name): value for name, value in config.items()}
+
+    @classmethod
+    def from_config(cls, config):
+        table = config["embedding_table"]
+        if isinstance(table, dict):
+            config = config | {"embedding_table": keras.saving.deserialize_keras_object(table)}
+        return super().from_config(config)
+
+
+def within(positions, length):
+    """Positions that can be read, and which of them were asked for: the others, outside the sequence, are 0 instead."""
+    dtype = keras.backend.standardize_dtype(positions.dtype)
+    if not dtype.startswith(("int", "uint")):
+        raise ValueError(f"masked_positions must be integers, such as int32. Received: masked_positions of dtype {dtype}")
+    if dtype not in ("int32", "int64"):  # a small type may not hold the length, an unsigned one no difference
+        positions = ops.cast(positions, "int64" if dtype in ("uint32", "uint64") else "int32")
+    inside = ops.logical_and(positions >= 0, positions < ops.cast(length, positions.dtype))
+    return ops.where(inside, positions, ops.zeros_like(positions)), inside
+
+
+def gather(sequences, positions):
+    """`(b, t, m)`: what each of `sequences` `(b, s, m)` has at its `positions` `(b, t)`, none of them outside.
+
+    One look-up in the rows of all sequences: Keras has no gather along a batch but one that needs an index for each number.
+    """
+    b, s, m = ops.shape(sequences)
+    first = ops.arange(b, dtype=positions.dtype) * ops.cast(s, positions.dtype)
+    return ops.take(ops.reshape(sequences, (-1, m)), first[:, None] + positions, axis=0)

@@ -1,0 +1,54 @@
+"""Ranges of distances between a query and a key, narrow where they are near and wide where they are far (Keras 3)."""
+
+import numpy as np
+from keras import ops
+
+
+def relative_buckets(t, s, buckets, most, both_ways):
+    """Equation (6) of `reference/positional_embedding.py` for every query and key: integers `(t, s)`, below `buckets`.
+
+    No logarithm is taken, so none of zero, and none that is rounded to the wrong side: a bucket is the number of ranges that
+    have begun.
+
+    Args:
+        t, s: Integers, or tensors if they are not known yet.
+        buckets, most, both_ways: As for `first_distances`, which says what they must satisfy.
+    """
+    n = ops.arange(s)[None, :] - ops.arange(t)[:, None]
+    if not both_ways:
+        return places(ops.maximum(-n, 0), first_distances(buckets, most))
+    ahead = ops.cast(n > 0, "int32")
+    return ahead * (buckets // 2) + places(ops.abs(n), first_distances(buckets // 2, most))
+
+
+def places(n, firsts):
+    """How many of `firsts` are at most n, for each distance in `n`."""
+    return sum(ops.cast(n >= int(first), "int32") for first in firsts)
+
+
+def first_distances(r, most):
+    """The first distance of each place but the zeroth: 1, 2, …, e = ⌊r/2⌋, then those of ranges that grow by one factor.
+
+    Computed in integers: range k begins with the first n for which (n/e)^{r−e} ≥ (most/e)^k.
+    """
+    e = r // 2
+    firsts = list(range(1, e + 1))
+    for k in range(1, r - e):
+        n = int(e * (most / e) ** (k / (r - e)))  # at most one off, but perhaps on the wrong side of a whole number
+        n = next(n for n in range(max(n - 1, e), most + 1) if n ** (r - e) * e**k >= most**k * e ** (r - e))
+        firsts.append(n)
+    return np.array(firsts)
+
+
+def check_buckets(buckets, most, both_ways):
+    """Raise a ValueError unless there can be such ranges; the names are those of the arguments of `RelativePositionBias`."""
+    least = 4 if both_ways else 2
+    if not isinstance(buckets, int) or isinstance(buckets, bool) or buckets < least or (both_ways and buckets % 2):
+        kind = "an even integer of at least 4, half for each direction" if both_ways else "an integer of at least 2"
+        raise ValueError(f"relative_attention_num_buckets must be {kind}. Received: relative_attention_num_buckets={buckets!r}")
+    exact = buckets // least
+    if not isinstance(most, int) or isinstance(most, bool) or most <= exact:
+        raise ValueError(
+            f"relative_attention_max_distance must be an integer above {exact}, the first distance that may share a bucket. "
+            f"Received: relative_attention_max_distance={most!r}"
+        )

@@ -1,0 +1,213 @@
+"""SentencePiece tokenization as a layer of TensorFlow operations (Keras 3)."""
+
+import keras
+
+try:
+    import tensorflow as tf
+except ImportError:  # where there is none, such as with JAX on a TPU, the other layers still work
+    tf = None
+
+SPECIAL_TOKENS = {"start_of_sequence_id": "[CLS]", "end_of_segment_id": "[SEP]", "padding_id": "<pad>", "mask_id": "[MASK]"}
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class SentencepieceTokenizer(keras.layers.Layer):
+    """Raw text to the ids of a SentencePiece model's pieces.
+
+    Computes equation (2) of `reference/sentencepiece_tokenizer.py`, or the merges of a byte-pair model, by tensorflow-text's
+    operation. It runs in `tf.data` and in a model on TensorFlow; XLA compiles no strings. The model travels in the layer's
+    configuration, so that what was saved loads without its file.
+
+    Axes: `b` batch.
+
+    Args:
+        lower_case: Whether the text is lower-cased first, by TensorFlow's tables, which are those of Unicode 13. Better is a
+            model whose own rules do it (those called `_cf`).
+        model_file_path: A `.model` file, read once, here.
+        model_serialized_proto: The bytes of such a file, or these in hexadecimal, as a configuration holds them. Exactly one of
+            these two arguments is needed; as attributes, the first is then None and the second the bytes.
+        tokenize_with_offsets: Whether to return also where each piece stands in `inputs`, in bytes.
+        nbest_size: 0 or 1 takes the best pieces. Above 1, up to 512, they are drawn from that many best; below 0, from all, and
+            from a byte-pair model by skipping merges. What is drawn is random, and no seed repeats it.
+        alpha: How much the draw prefers the probable, a power of the probability, at least 0; for a byte-pair model the
+            probability of skipping a merge. Of no effect at `nbest_size` 0 or 1.
+        strip_diacritics: Whether combining marks (Mn) are taken off first, and the rest composed again (NFC).
+
+    Call arguments:
+        inputs: Text of shape `(b,)`, in UTF-8; a byte that is none counts as U+FFFD.
+
+    Returns:
+        Ragged int32 ids of shape `(b, pieces)`; with `tokenize_with_offsets` also, ragged int64 of that shape, the byte where
+        each piece starts and the byte before which it ends. A text without pieces is an empty row.
+
+    Raises:
+        ImportError: if tensorflow-text is not installed.
+        ValueError: for both or none of the models, bytes that are no model, a flag that is no bool, an `nbest_size` that is no
+            integer up to 512, an `alpha` below 0, offsets where diacritics are stripped, and inputs that are no text of 1 axis.
+
+    Example:
+
+    >>> from crosscheck.sentencepiece_models import train
+    >>> layer = SentencepieceTokenizer(lower_case=False, model_serialized_proto=train())
+    >>> layer(keras.ops.convert_to_tensor(["the licence", ""])).shape
+    TensorShape([2, None])
+
+    Differs from the Model Garden:
+        It has a configuration, and so is saved and copied by Keras. `lower_case` is lower case; there it is NFKC case folding,
+        which turns ß into ss. With it, offsets are still those of `inputs`; there, of the folded text. What is left of a
+        stripped text is composed, without which Korean syllables are three unknown letters to a model without rules.
+
+    Reference:
+        [Kudo & Richardson, 2018](https://arxiv.org/abs/1808.06226), section 3; [Kudo, 2018](https://arxiv.org/abs/1804.10959),
+        for the drawing.
+    """
+
+    def __init__(
+        self,
+        lower_case,
+        model_file_path=None,
+        model_serialized_proto=None,
+        tokenize_with_offsets=False,
+        nbest_size=0,
+        alpha=1.0,
+        strip_diacritics=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_flags(lower_case=lower_case, tokenize_with_offsets=tokenize_with_offsets, strip_diacritics=strip_diacritics)
+        if not isinstance(nbest_size, int) or isinstance(nbest_size, bool) or nbest_size > 512:
+            raise ValueError(f"nbest_size must be an integer of at most 512. Received: nbest_size={nbest_size!r}")
+        if not isinstance(alpha, (int, float)) or not 0 <= alpha < float("inf"):
+            raise ValueError(f"alpha must be a number of at least 0. Received: alpha={alpha!r}")
+        if tokenize_with_offsets and strip_diacritics:
+            raise ValueError(
+                "tokenize_with_offsets must be False where diacritics are stripped, for bytes are then counted in another text. "
+                "Received: tokenize_with_offsets=True, strip_diacritics=True"
+            )
+        self.lower_case = lower_case
+        self.model_file_path = None
+        self.model_serialized_proto = read_model(model_file_path, model_serialized_proto)
+        self.tokenize_with_offsets = tokenize_with_offsets
+        self.nbest_size = nbest_size
+        self.alpha = alpha
+        self.strip_diacritics = strip_diacritics
+        self.text = import_tensorflow_text()
+        self.tokenizer = self.make_tokenizer()
+
+    def make_tokenizer(self):
+        try:
+            with tf.init_scope():
+                tokenizer = self.text.SentencepieceTokenizer(self.model_serialized_proto, tf.int32, self.nbest_size, self.alpha)
+                self.vocab_size = int(tokenizer.vocab_size())
+        except tf.errors.OpError as error:
+            size = len(self.model_serialized_proto)
+            raise ValueError(f"model_serialized_proto must be a SentencePiece model. Received: {size} bytes") from error
+        return tokenizer
+
+    def call(self, inputs):
+        check_text(inputs)
+        prepared = self.prepare(inputs)
+        if not self.tokenize_with_offsets:
+            return self.tokenizer.tokenize(prepared)
+        ids, starts, limits = self.tokenizer.tokenize_with_offsets(prepared)
+        if self.lower_case:
+            starts, limits = places_before_lower_case(inputs, starts, limits)
+        return ids, starts, limits
+
+    def prepare(self, inputs):
+        if self.strip_diacritics:
+            bare = tf.strings.regex_replace(self.text.normalize_utf8(inputs, "NFD"), r"\p{Mn}", "")
+            inputs = self.text.normalize_utf8(bare, "NFC")
+        return lower(inputs) if self.lower_case else inputs
+
+    def get_special_tokens_dict(self):
+        """{"vocab_size": n, "start_of_sequence_id": of [CLS], "end_of_segment_id": of [SEP], "padding_id": of <pad>,
+        "mask_id": of [MASK]}, without those that the model lacks: what `BertPackInputs` takes."""
+        with tf.init_scope():
+            ids = self.tokenizer.string_to_id(list(SPECIAL_TOKENS.values()))
+            pieces = self.tokenizer.id_to_string(ids)
+        found = zip(SPECIAL_TOKENS, SPECIAL_TOKENS.values(), ids.numpy(), pieces.numpy())
+        return {"vocab_size": self.vocab_size} | {name: int(i) for name, token, i, piece in found if piece == token.encode()}
+
+    def compute_output_spec(self, inputs):
+        check_text(inputs)
+        ids, *places = (keras.KerasTensor((*inputs.shape, None), dtype, ragged=True) for dtype in ("int32", "int64", "int64"))
+        return (ids, *places) if self.tokenize_with_offsets else ids
+
+    def get_config(self):
+        return super().get_config() | {
+            "lower_case": self.lower_case,
+            "model_file_path": None,
+            "model_serialized_proto": self.model_serialized_proto.hex(),
+            "tokenize_with_offsets": self.tokenize_with_offsets,
+            "nbest_size": self.nbest_size,
+            "alpha": self.alpha,
+            "strip_diacritics": self.strip_diacritics,
+        }
+
+
+def lower(text):
+    """In lower case, part by part between zero bytes: TensorFlow's operation drops what follows one."""
+    parts = tf.strings.split(text, "\0")
+    lowered = tf.strings.lower(parts.values, encoding="utf-8") + tf.constant(b"\0")
+    return tf.strings.regex_replace(tf.strings.reduce_join(parts.with_values(lowered), axis=1), r"\x00\z", "")
+
+
+def places_before_lower_case(inputs, starts, limits):
+    """Places in the lower-cased text, which may have other lengths (K is three bytes and k is one), as places in `inputs`.
+
+    What lies within a character in lower case is where the character begins.
+    """
+    characters, begins = tf.strings.unicode_split_with_offsets(inputs, "UTF-8")
+    sizes = characters.with_values(tf.strings.length(lower(characters.values)))
+    end = tf.strings.length(inputs)[:, None]
+    begins, sizes = tf.concat([begins, tf.cast(end, tf.int64)], axis=1), tf.concat([sizes, tf.ones_like(end)], axis=1)
+    sources = tf.repeat(begins.flat_values, sizes.flat_values)
+    firsts = tf.cumsum(tf.cast(tf.reduce_sum(sizes, axis=1), tf.int64), exclusive=True)
+
+    def before(places):
+        row = tf.gather(firsts, places.value_rowids())
+        return places.with_values(tf.gather(sources, row + tf.cast(places.values, tf.int64)))
+
+    return before(starts), before(limits)
+
+
+def read_model(path, proto):
+    if (path is None) == (proto is None):
+        given = "both" if proto is not None else "neither"
+        raise ValueError(f"model_file_path or model_serialized_proto must be given, and not both. Received: {given}")
+    if path is not None:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+    if not isinstance(proto, (bytes, str)):
+        raise ValueError(
+            f"model_serialized_proto must be bytes, or a str of hexadecimal digits. Received: {type(proto).__name__}"
+        )
+    try:
+        return bytes.fromhex(proto) if isinstance(proto, str) else proto
+    except ValueError as error:
+        raise ValueError(f"model_serialized_proto must be hexadecimal if it is a str. Received: {proto[:20]!r}") from error
+
+
+def check_flags(**flags):
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise ValueError(f"{name} must be True or False. Received: {name}={flag!r}")
+
+
+def check_text(inputs):
+    if inputs.dtype != "string" or len(inputs.shape) != 1:
+        raise ValueError(
+            f"inputs must be text of 1 axis. Received: inputs of shape {tuple(inputs.shape)} and dtype {inputs.dtype}"
+        )
+
+
+def import_tensorflow_text():
+    try:
+        import tensorflow_text
+    except ImportError as error:  # also where TensorFlow itself is missing
+        raise ImportError(
+            "SentencepieceTokenizer needs the package tensorflow-text. "
+            "Without it, `encode` of reference/sentencepiece_tokenizer.py computes the same."
+        ) from error
+    return tensorflow_text

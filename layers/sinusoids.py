@@ -1,0 +1,59 @@
+"""Sines and cosines of positions, right to the last digits on every backend."""
+
+import numpy as np
+from keras import ops
+
+CONVENTIONS = ("interleaved", "concatenated")
+BASE = 256
+LARGEST = 2**31  # positions are int32
+
+
+def sinusoid(length, m, least, most, convention, dtype):
+    """Equation (2) or (3) of `reference/positional_embedding.py`, `(length, m)`; arguments as for `RelativePositionEmbedding`."""
+    pairs = m // 2
+    if convention == "interleaved":
+        waves = sines_and_cosines(length, 1 / timescales((m + 1) // 2, m / 2, least, most), dtype)
+        return ops.reshape(ops.stack(waves, axis=-1), (length, m + m % 2))[:, :m]
+    waves = sines_and_cosines(length, 1 / timescales(pairs, max(pairs - 1, 1), least, most), dtype)
+    return ops.pad(ops.concatenate(waves, axis=-1), [(0, 0), (0, m % 2)])
+
+
+def timescales(count, steps, least, most):
+    """`count` timescales that grow from `least` by the same factor each, to reach `most` in `steps` steps."""
+    return least * (most / least) ** (np.arange(count) / steps)
+
+
+def sines_and_cosines(length, omega, dtype):
+    """sin ωt and cos ωt for t = 0, …, length − 1 and every ω, each `(length, frequencies)`.
+
+    There is no angle to round: in float32 ω t would lose a digit whenever t gains one, and Keras on JAX takes a sine in float32,
+    in float64 too. Instead a position is written in digits to the base 256, the sine of a digit's share of it comes from a table
+    in NumPy's float64, and equation (4) of `reference/positional_embedding.py` turns the one by the other.
+
+    Args:
+        length: An integer, or a tensor if it is not known yet.
+        omega: Array of frequencies.
+        dtype: "float64", or "float32".
+    """
+    t = ops.arange(length, dtype="int32")
+    longest = length if isinstance(length, int) else LARGEST
+    sin = cos = None
+    step = 1
+    while step < longest or sin is None:
+        digit = ops.mod(ops.floor_divide(t, step), BASE)
+        angles = np.outer(step * np.arange(BASE), omega)
+        s, c = (ops.take(ops.convert_to_tensor(table, dtype), digit, axis=0) for table in (np.sin(angles), np.cos(angles)))
+        sin, cos = (s, c) if sin is None else (sin * c + cos * s, cos * c - sin * s)
+        step *= BASE
+    return sin, cos
+
+
+def check_sinusoid(least, most, convention):
+    """Raise a ValueError unless there are such timescales and such a convention."""
+    if not 0 < least <= most < float("inf"):
+        raise ValueError(
+            "min_timescale must be above 0 and at most max_timescale, which is finite. "
+            f"Received: min_timescale={least}, max_timescale={most}"
+        )
+    if convention not in CONVENTIONS:
+        raise ValueError(f"convention must be one of {CONVENTIONS}. Received: convention={convention!r}")

@@ -1,0 +1,107 @@
+r"""Masked language modelling: tokens are hidden, and a head says for each of them which token of the vocabulary it was.
+
+Paper
+    Devlin et al. (2018), "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", section 3.1, task 1,
+    and appendix A.1. https://arxiv.org/abs/1810.04805
+
+Equations
+    (1)  h_t = LN(φ(x_{p_t} W + b_W))           p_t: the t-th position that is asked for
+    (2)  logits_t = E h_t + b                   E: the table in which the tokens were looked up
+    (3)  log P(token | t) = log softmax(logits_t)
+    (4)  of every hundred tokens 15 are chosen; of these 80 in 100 become [MASK], 10 a random token, 10 stay
+
+Axes
+    b batch    s position in the sequence    t position asked for    m model    n vocabulary
+
+Differs from the paper
+    - The text says that hidden vectors go into a softmax over the vocabulary; the map, norm and bias of (1) and (2), and the
+      shared table, are in the authors' code.
+    - The model may be wider than the table; W then maps from one to the other.
+    - A position outside the sequence has logits of 0, so that every token is as likely as any other. The paper has no such case.
+
+Layer: layers/masked_lm.py    Notebook: notebooks/masked_lm.ipynb
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray as Array
+
+from reference.activations import gelu
+from reference.normalization import LayerNorm, layer_norm
+from reference.projection import Projection, dense
+
+RATE, MASKED, RANDOM = 0.15, 0.8, 0.1
+
+
+class MaskedLMWeights(NamedTuple):
+    """Named as the layer names them: W and b_W, the norm, b, and the shared table E."""
+
+    dense: Projection
+    layer_norm: LayerNorm
+    bias: Float[Array, " n"]
+    embeddings: Float[Array, "n _"]
+
+
+def predict_one(x: Float[Array, "s m"], position: int, weights: MaskedLMWeights, phi: Callable = gelu) -> Float[Array, " n"]:
+    """Equations (1) and (2) for one position of one sequence: the definition everything else must match."""
+    if not 0 <= position < len(x):
+        return np.zeros_like(weights.bias)
+    h = layer_norm(phi(dense(x[position], weights.dense)), weights.layer_norm)
+    return np.array([row @ h + b for row, b in zip(weights.embeddings, weights.bias)])
+
+
+def masked_lm(
+    x: Float[Array, "b s m"], positions: Int[Array, "b t"], weights: MaskedLMWeights, phi: Callable = gelu, epsilon: float = 1e-12
+) -> tuple[Float[Array, "b t n"], Float[Array, "b t _"]]:
+    """Equations (1) and (2) for the positions that are asked for.
+
+    Args:
+        x: The encoder's output.
+        positions: Of each sequence, as many as of every other. Outside the sequence: negative, or `s` and above.
+        weights: With the table in which the tokens were looked up.
+        phi: The activation φ.
+        epsilon: Of the norm.
+
+    Returns:
+        The logits, 0 for a position outside the sequence, and h, the vectors that are compared with the table.
+    """
+    inside = (positions >= 0) & (positions < x.shape[1])
+    found = np.take_along_axis(x, np.where(inside, positions, 0)[..., np.newaxis], axis=1)
+    h = layer_norm(phi(dense(found, weights.dense)), weights.layer_norm, epsilon)
+    logits = np.einsum("btm,nm->btn", h, weights.embeddings) + weights.bias
+    return np.where(inside[..., np.newaxis], logits, 0), h
+
+
+def log_softmax(logits: Float[Array, "*rows n"]) -> Float[Array, "*rows n"]:
+    """Equation (3), shifted so that no exponent is positive."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def corrupt(
+    ids: Int[Array, "b s"],
+    choice: Float[Array, "b s"],
+    fate: Float[Array, "b s"],
+    random_ids: Int[Array, "b s"],
+    mask_id: int,
+    rate: float = RATE,
+) -> tuple[Int[Array, "b s"], Bool[Array, "b s"]]:
+    """Equation (4).
+
+    Args:
+        ids: Tokens.
+        choice: Uniform in [0, 1): a token below `rate` is chosen.
+        fate: Uniform in [0, 1): what becomes of it.
+        random_ids: What stands there if it becomes a random token.
+        mask_id: The id of [MASK].
+        rate: The fraction that is chosen.
+
+    Returns:
+        The ids that the model reads, and where the loss is taken: at every chosen token, those that stay included.
+    """
+    chosen = choice < rate
+    corrupted = np.where(fate < MASKED, mask_id, np.where(fate < MASKED + RANDOM, random_ids, ids))
+    return np.where(chosen, corrupted, ids), chosen
