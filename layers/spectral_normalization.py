@@ -47,6 +47,9 @@ class SpectralNormalization(keras.layers.Wrapper):
     Returns:
         What `layer` returns.
 
+    On TensorFlow, a model whose training XLA compiles (`jit_compile=True`) must be built before `fit`, for example by a
+    `keras.Input`: XLA cannot make weights that start as functions of other weights, and says so.
+
     Raises:
         ValueError: for a layer without a weight `kernel`, an iteration below 1, a norm_multiplier that is not above 0, an
             image_size that is not one size for each axis or not for a convolution without groups, and an image larger than it.

@@ -521,7 +521,7 @@ rng = np.random.default_rng(0)
 x, y = rng.normal(size=(64, 5)), rng.normal(size=(64, 3))
 start = lambda shape, dtype: keras.ops.cast(np.random.default_rng(0).normal(size=shape), dtype)
 with {scope}:
-    conv = keras.layers.Conv1D(4, 3, activation="relu", activity_regularizer="l2", kernel_initializer=start)
+    conv = keras.layers.Conv1D(4, 3, activation="relu", kernel_initializer=start)
     dense = keras.layers.Dense(3, kernel_regularizer="l2", kernel_initializer=start)
     layers = [SpectralNormalization(conv, image_size=(5,)), SpectralNormalization(dense)]
     parts = [keras.Input((5,)), keras.layers.Reshape((5, 1)), layers[0], keras.layers.Flatten(), layers[1]]
