@@ -1,0 +1,57 @@
+"""How good a classifier's confidence is: whether it comes true, and whether it is lower where nothing was learned.
+
+Papers
+    Guo et al. (2017), "On Calibration of Modern Neural Networks", equations (1) to (3). https://arxiv.org/abs/1706.04599
+    Fawcett (2006), "An Introduction to ROC Analysis", section 7. https://doi.org/10.1016/j.patrec.2005.10.010
+
+Equations, I_k the examples whose confidence is in bin k of K equal ones
+    (1)  accuracy_k = mean of right over I_k,   confidence_k = mean of confidence over I_k
+    (2)  ECE = Σ_k |I_k| / b · |accuracy_k − confidence_k|
+    (3)  AUROC = P(score of one outside > score of one inside) + ½ P(equal)
+
+Axes
+    b example
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray as Array
+
+
+class Reliability(NamedTuple):
+    """One of each for every bin; NaN where it is empty."""
+
+    accuracy: Float[Array, "_"]
+    confidence: Float[Array, "_"]
+    count: Int[Array, "_"]
+
+
+def reliability(confidence: Float[Array, " b"], right: Bool[Array, " b"], bins: int = 10) -> Reliability:
+    """Equation (1). Bin k is (k/K, (k + 1)/K], and the first includes 0."""
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    members = [place == k for k in range(bins)]
+    count = np.array([m.sum() for m in members])
+    means = [(right[m].mean(), confidence[m].mean()) if m.any() else (np.nan, np.nan) for m in members]
+    accuracy, mean_confidence = np.array(means).T
+    return Reliability(accuracy, mean_confidence, count)
+
+
+def expected_calibration_error(confidence: Float[Array, " b"], right: Bool[Array, " b"], bins: int = 10) -> float:
+    """Equation (2)."""
+    accuracy, mean_confidence, count = reliability(confidence, right, bins)
+    return float(np.nansum(count / count.sum() * np.abs(accuracy - mean_confidence)))
+
+
+def auroc_by_pairs(inside: Float[Array, " b"], outside: Float[Array, "_"]) -> float:
+    """Equation (3), by comparing every pair: the definition."""
+    wins = sum(float(o > i) + 0.5 * float(o == i) for o in outside for i in inside)
+    return wins / (len(inside) * len(outside))
+
+
+def auroc(inside: Float[Array, " b"], outside: Float[Array, "_"]) -> float:
+    """Equation (3), by counting for each score how many of the others are below it, and how many at most it."""
+    ordered = np.sort(inside)
+    below = np.searchsorted(ordered, outside, side="left") + np.searchsorted(ordered, outside, side="right")
+    return float(below.mean() / (2 * len(inside)))
