@@ -71,8 +71,10 @@ def head_size(size, num_attention_heads, key_dim=None):
     """`key_dim`, or if that is None, each head's equal share of a model of `size`.
 
     Raises:
-        ValueError: if the heads cannot share `size` equally.
+        ValueError: if `size` is unknown, or the heads cannot share it equally.
     """
+    if size is None:
+        raise ValueError("the last axis of the inputs must be of known size. Received: a last axis of None")
     if key_dim is None and size % num_attention_heads:
         raise ValueError(
             "the last axis of the inputs must be divisible by num_attention_heads, unless the size of a head is given. "

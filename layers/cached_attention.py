@@ -184,10 +184,15 @@ def up_to_itself(q, k, position, fits):
     return causal if fits is True else ops.logical_and(causal, fits)
 
 
-def check_cache(cache, q, k, v):
+def check_parts(cache):
+    """Raise a ValueError unless `cache` has the two parts of one."""
     if not isinstance(cache, dict) or set(cache) != {"key", "value"}:
         received = sorted(cache) if isinstance(cache, dict) else type(cache).__name__
         raise ValueError(f'cache must be a dictionary of "key" and "value". Received: {received}')
+
+
+def check_cache(cache, q, k, v):
+    check_parts(cache)
     check_same("length, with a cache", query=q.shape[1], value=k.shape[1])
     slots = {name: tuple(part.shape)[1:2] for name, part in cache.items()}
     for name, new in (("key", k), ("value", v)):

@@ -20,6 +20,7 @@ class LayerNorm(keras.layers.LayerNormalization):
             raise ValueError(f"center and scale must be True. Received: center={self.center}, scale={self.scale}")
         check_last(self.axis, input_shape)
         super().build(input_shape)
+        self.input_spec = same_size(input_shape)
 
     def call(self, inputs):
         x = in_float32_at_least(inputs)
@@ -43,6 +44,7 @@ class RMSNorm(keras.layers.RMSNormalization):
     def build(self, input_shape):
         check_last(self.axis, input_shape)
         super().build(input_shape)
+        self.input_spec = same_size(input_shape)
 
     def call(self, inputs):
         x = in_float32_at_least(inputs)
@@ -53,6 +55,11 @@ class RMSNorm(keras.layers.RMSNormalization):
 def check_last(axis, shape):
     if axis not in (-1, len(shape) - 1, [-1], [len(shape) - 1]):
         raise ValueError(f"axis must be the last one, -1. Received: axis={axis}")
+
+
+def same_size(shape):
+    """What a norm takes: a last axis of the size that it was built for. An axis of 1 would spread over gamma, unnoticed."""
+    return keras.InputSpec(axes={-1: shape[-1]})
 
 
 def mean(x):
@@ -75,6 +82,7 @@ class NoNorm(keras.layers.Layer):
     def build(self, input_shape):
         self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer="ones")
         self.beta = self.add_weight(name="beta", shape=input_shape[-1:], initializer="zeros")
+        self.input_spec = same_size(input_shape)
 
     def call(self, inputs):
         return self.gamma * inputs + self.beta

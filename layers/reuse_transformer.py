@@ -7,7 +7,7 @@ from layers.checks import check_at_least
 from layers.reuse_attention import ReuseMultiHeadAttention, check_reuse
 from layers.transformer_encoder import TransformerEncoderBlock
 
-FORMS = {1: ("x",), 2: ("x", "attention_mask"), 3: ("x", "attention_mask", "scores")}
+FORMS = {1: ("x",), 2: ("x", "attention_mask"), 3: ("x", "attention_mask", "reuse_attention_scores")}
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -30,9 +30,9 @@ class ReuseTransformer(TransformerEncoderBlock):
         **kwargs: All other arguments of `TransformerEncoderBlock` but `num_kv_heads`.
 
     Call arguments:
-        inputs: `x` `(b, t, m)`, `[x, attention_mask]` or `[x, attention_mask, scores]`: the mask is not zero where attention is
-            allowed, `(b, t, t)` or `(b, h, t, t)`, and may be None before scores; the scores are the weights that the block
-            before returned, `(b, h, t, t)`, and not looked at if no heads are reused.
+        inputs: `x` `(b, t, m)`, `[x, attention_mask]` or `[x, attention_mask, reuse_attention_scores]`: the mask is not zero
+            where attention is allowed, `(b, t, t)` or `(b, h, t, t)`, and may be None before scores; the scores are the weights
+            that the block before returned, `(b, h, t, t)`, and not looked at if no heads are reused.
         output_range: How many positions, from the first, to compute, in place of the constructor's.
         training: Whether to drop.
 

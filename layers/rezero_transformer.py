@@ -15,7 +15,8 @@ class ReZeroTransformer(BlockLayer):
     """Attention and a feed-forward network, each multiplied by a weight that starts at zero and added to its input.
 
     Computes equation (2) of `reference/rezero_transformer.py`, plus dropout. A new block is the identity; while it is, its α is
-    the only weight with a gradient.
+    the only weight with a gradient. An optimizer's weight decay would pull α back there:
+    `optimizer.exclude_from_weight_decay(var_names=["rezero_alpha"])`.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `f` feed-forward size.
 
@@ -121,7 +122,9 @@ class ReZeroTransformer(BlockLayer):
         return self.rezero_alpha, self.rezero_alpha if self.share_rezero else self.rezero_alpha_ffn
 
     def reset_rezero(self):
-        """Set every α to zero again, as it was at the start."""
+        """Set every α to zero again, as it was at the start. The block must be built."""
+        if not self.built:
+            raise ValueError("reset_rezero needs an alpha to reset: call or build the block first.")
         for alpha in self.alphas:
             alpha.assign(0.0)
 

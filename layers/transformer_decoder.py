@@ -6,7 +6,7 @@ from keras import ops
 from layers.activations import get_activation
 from layers.attention import MultiHeadAttention
 from layers.blocks import BlockLayer, head_size, split_inputs
-from layers.cached_attention import CachedAttention
+from layers.cached_attention import CachedAttention, check_parts
 from layers.checks import check_at_least, check_broadcastable, check_rank, check_rate, check_same
 from layers.multi_channel_attention import MultiChannelAttention
 
@@ -118,7 +118,7 @@ class TransformerDecoderBlock(BlockLayer):
         self.cross_attention_cls = layer_class("cross_attention_cls", cross_attention_cls)
 
     def build(self, inputs_shape):
-        x_shape, memory_shape, *_ = split_inputs(inputs_shape, FORMS)
+        x_shape, memory_shape, *_ = parts_of(inputs_shape)
         m = x_shape[-1]
         cross = MultiChannelAttention if self.multi_channel_cross_attention else MultiHeadAttention
         options = {"key_dim": head_size(m, self.num_attention_heads), "dropout": self.attention_dropout_rate}
@@ -135,8 +135,9 @@ class TransformerDecoderBlock(BlockLayer):
         self.make_feed_forward(m, self.intermediate_size, self.intermediate_activation, *rates)
 
     def call(self, inputs, cache=None, decode_loop_step=None, training=None):
-        x, memory, cross_mask, self_mask, w = split_inputs(inputs, FORMS)
+        x, memory, cross_mask, self_mask, w = parts_of(inputs)
         self.check_inputs(x, memory, cross_mask, w)
+        self.check_self_mask(x, self_mask, cache, decode_loop_step)
         if cache is None:
             self_mask = self.causal(x, self_mask)  # with a cache, attention is causal
 
@@ -166,8 +167,6 @@ class TransformerDecoderBlock(BlockLayer):
         mask = ops.expand_dims(place[None, :] <= place[:, None], 0)
         if self_mask is None:
             return mask
-        (b, t, _), heads = x.shape, (self.num_attention_heads,) * (len(self_mask.shape) == 4)
-        check_broadcastable("self_mask", self_mask.shape, (b, *heads, t, t))
         return ops.logical_and(ops.cast(self_mask, "bool"), mask)
 
     def init_cache(self, batch, length):
@@ -183,10 +182,26 @@ class TransformerDecoderBlock(BlockLayer):
         if (w is None) == self.multi_channel_cross_attention:
             flag = f"multi_channel_cross_attention={self.multi_channel_cross_attention}"
             raise ValueError(f"input_doc_probs must be given with channels, and only then. Received: {type(w).__name__}, {flag}")
+        b, *a, s, _ = memory.shape
+        if w is not None:
+            check_broadcastable("input_doc_probs", w.shape, (b, self.num_attention_heads, x.shape[1], *a))
+            check_same("number of channels", input_doc_probs=w.shape[-1], memory=a[0])
         if cross_mask is not None:
-            b, *a, s, _ = memory.shape
             heads = (self.num_attention_heads,) * (len(cross_mask.shape) == 4 and not a)
             check_broadcastable("cross_mask", cross_mask.shape, (b, *a, *heads, x.shape[1], s))
+
+    def check_self_mask(self, x, self_mask, cache, decode_loop_step):
+        if self_mask is None:
+            return
+        b, t, _ = x.shape
+        keys = t
+        if cache is not None:
+            check_parts(cache)
+            slots, *_ = *cache["key"].shape[1:2], None
+            appended = None if None in (slots, t) else slots + t
+            keys = appended if decode_loop_step is None else slots
+        heads = (self.num_attention_heads,) * (len(self_mask.shape) == 4)
+        check_broadcastable("self_mask", self_mask.shape, (b, *heads, t, keys))
 
     def get_config(self):
         names = ("num_attention_heads", "intermediate_size", "dropout_rate", "attention_dropout_rate")
@@ -201,6 +216,15 @@ class TransformerDecoderBlock(BlockLayer):
                 "attention_initializer": keras.initializers.serialize(self.attention_initializer),
             }
         )
+
+
+def parts_of(inputs):
+    """The five parts of `inputs`, or of their shapes; None for each that is not given, which x and memory must be."""
+    parts = split_inputs(inputs, FORMS)
+    for name, part in zip(NAMES[:2], parts):
+        if part is None:
+            raise ValueError(f"{name} must be a tensor. Received: None")
+    return parts
 
 
 def layer_class(name, kind):

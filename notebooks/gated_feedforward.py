@@ -229,7 +229,7 @@ ax.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# The four that answer with the square lead in both, by far. The rest does **not** agree: GLU, which beats ReLU in the paper, stays behind it here, and the order among the four leaders changes with the seed. A rank correlation says
+# The four that answer with the square lead in both, by far. The rest does **not** agree: GLU, which beats ReLU in the paper, stays behind it here, and the four leaders are too close together to be put in order. A rank correlation says
 # little more than that: with the same four ahead it is at least 0.52, however the two halves are shuffled.
 
 # %%
@@ -238,7 +238,8 @@ leaders, others = sorted(losses, key=losses.get)[:4], sorted(losses, key=losses.
 print("rank correlation with the paper above 0.5:", bool(rho > 0.5), " leaders:", sorted(leaders))
 assert losses["GLU"] > losses["ReLU"] and round(spearmanr(range(8), [3, 2, 1, 0, 7, 6, 5, 4]).statistic, 2) == 0.52
 assert rho > 0.5 and set(leaders) == {"Bilinear", "GEGLU", "SwiGLU", "ReGLU"} == set(sorted(paper, key=paper.get)[:4])
-assert losses[others[0]] - losses[leaders[-1]] > 0.005 and min(losses.values()) > floor
+assert losses[leaders[-1]] - losses[leaders[0]] < 0.05 < losses[others[0]] - losses[leaders[-1]]
+assert min(losses.values()) > floor
 
 # %% [markdown]
 # **Does a gate always help?** We let networks of equal size learn two functions: a product of two linear maps, and another ReLU network.

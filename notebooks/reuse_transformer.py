@@ -179,7 +179,7 @@ print({name: round(float(accuracy), 1) for name, accuracy in sorting.items()})
 
 # %%
 sizes = [model.count_params() for model in (full, reusing)]
-assert sizes[0] - sizes[1] == 2 * 4 * 2 * (32 + 1) * 8
+assert sizes[0] - sizes[1] == 2 * 4 * 2 * (32 + 1) * 8 and 0.11 < 1 - sizes[1] / sizes[0] < 0.13
 assert reusing_accuracy[0] >= full_accuracy[0] - 0.02 and min(sorting.values()) > 0.95
 print(f"{sizes[0]} parameters, and {sizes[1]} with reuse")
 
@@ -213,11 +213,13 @@ fig.legend(loc="outside right center", frameon=False)
 plt.show()
 
 # %% [markdown]
-# The blind stack takes one step and no more; a third remains to it only because short loops lead back to where it has been. The reusing stack takes all three, with a single set of weights: learned once, they serve every block. The full stack has to learn the same weights three times, and does no better in the same
-# training.
+# The blind stack takes one step and no more; a third remains to it only because short loops lead back to where it has been (after two steps for 2 of 10 tokens, after three for 3; of the rest it guesses a tenth). The reusing stack
+# takes all three, with a single set of weights: learned once, they serve every block. The full stack has to learn the same weights three times, and does no better in the same training: in the figure it has not even learned
+# the second step.
 
 # %%
-assert accuracy["all in 2 of 3"].min() > 0.9 and accuracy["blind"][0] > 0.9 and accuracy["blind"][1:].max() < 0.5
+assert accuracy["all in 2 of 3"].min() > 0.9 and accuracy["blind"][0] > 0.9
+assert (np.abs(accuracy["blind"][1:] - [0.2 + 0.8 / 10, 0.3 + 0.7 / 10]) < 0.1).all()
 assert (accuracy["all in 2 of 3"] >= accuracy["none"] - 0.02).all()
 
 # %% [markdown]

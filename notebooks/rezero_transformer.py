@@ -59,7 +59,7 @@ def through(kind, layers):
     for w in layers:
         normed, slope = norm(x) if kind == "pre-norm" else (x, np.eye(64))
         f, gate = np.maximum(w @ normed, 0), w * (w @ normed > 0)[:, None]
-        alpha = {"layers alone": 1, "ReZero": 0}.get(kind, 1)
+        alpha = 0 if kind == "ReZero" else 1
         x, step = (f if kind == "layers alone" else x + alpha * f), alpha * gate @ slope
         jacobian = (step if kind == "layers alone" else np.eye(64) + step) @ jacobian
     return np.linalg.svd(jacobian, compute_uv=False)
@@ -82,7 +82,7 @@ plt.show()
 
 # %%
 assert np.median(values["layers alone"]) < 1e-10 and values["residual"].max() > 1e10
-assert 10 < values["pre-norm"].max() < 1e3 and values["pre-norm"].min() < 0.1
+assert 10 < values["pre-norm"].max() < 1e3 and 1e-4 < values["pre-norm"].min() < 0.1
 assert np.array_equal(values["ReZero"], np.ones(64))
 print("ReZero: every singular value is 1")
 
@@ -146,7 +146,7 @@ print("position by position and all at once agree; with alpha = 0 the input come
 # %% [markdown]
 # ## What it does
 #
-# **Does a deep transformer start faster?** The paper's claim is that 12 layers learn enwik8 in 56 % fewer steps, with no norm and no warm-up. Our small version: read twelve symbols and write them in reverse, through 12 blocks of
+# **Does a deep transformer start faster?** The paper's claim is that 12 layers converge 56 % faster on enwik8, with no norm and no warm-up. Our small version: read twelve symbols and write them in reverse, through 12 blocks of
 # width 32, all with the same optimiser. A guess costs $\ln 12 = 2.48$.
 
 # %%
@@ -212,7 +212,8 @@ first = np.flatnonzero(curves["ReZero"] < 1)[0]
 # %%
 print("ReZero is below 1 before step 90; at that step the others are above 1.5 and 2.3")
 assert first < 90 and curves["ReZero"][-5:].mean() < 0.5
-assert curves["pre-norm"][first] > 1.5 and curves["post-norm"][-10:].mean() > 2.3
+assert curves["pre-norm"][first] > 1.5 and curves["pre-norm"][-5:].mean() < 2.3
+assert curves["post-norm"][-10:].mean() > 2.3
 
 # %% [markdown]
 # **What becomes of the α?** Each block chose how much it adds.
@@ -229,8 +230,8 @@ plt.show()
 # All have left zero, and none has gone far: a tenth or so of what a plain residual layer adds was enough. The sign is free, since $F$ can learn to turn around.
 
 # %%
-print("every alpha is away from 0 and below 1/2 in size")
-assert 1e-4 < min(np.abs(alphas)) and max(np.abs(alphas)) < 0.5
+print("every alpha is away from 0 and below 0.3 in size; some are negative")
+assert 1e-4 < min(np.abs(alphas)) and max(np.abs(alphas)) < 0.3 and min(alphas) < 0 < max(alphas)
 
 # %% [markdown]
 # ## Does the layer agree?
@@ -364,7 +365,7 @@ _ = check(by_columns, singular_values, {"alphas": (5,), "ws": (5, 4, 4)})
 #
 # - α = 0 makes a stack of any depth the identity: every singular value of its Jacobian is 1.
 # - At the first step α alone has a gradient; once it has moved, everything has.
-# - Twelve blocks then learn at once what pre-norm learns later and post-norm, without a warm-up, not at all.
+# - Twelve blocks then learn in a hundred steps what pre-norm has only begun to learn, and post-norm, without a warm-up, has not.
 #
 # **Further reading.** [Bachlechner et al., 2020](https://arxiv.org/abs/2003.04887): the paper. [Zhang et al., 2019](https://arxiv.org/abs/1901.09321): Fixup, which starts without norms by scaling the weights instead.
 # [De and Smith, 2020](https://arxiv.org/abs/2002.10444): how batch norm, too, starts deep residual networks near the identity.

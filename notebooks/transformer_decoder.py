@@ -206,7 +206,7 @@ plt.show()
 
 # %%
 print({name: round(float(accuracy.mean()), 1) for name, accuracy in given.items()})
-assert abs(given["reads the source"].mean() - best) < 0.03 and abs(given["does not"].mean() - 1 / n) < 0.03
+assert np.abs(given["reads the source"] - best).max() < 0.05 and np.abs(given["does not"] - 1 / n).max() < 0.05
 assert looks[::-1].diagonal().min() > 0.9 and not np.triu(decoded.self_scores[:, 0], 1).any()
 
 # %% [markdown]
@@ -303,7 +303,7 @@ with multiply_adds() as counted:
 own = 4 * T * m**2 + m * T * (T + 1)
 across = 2 * T * m**2 + 2 * T * S * m**2 + 2 * m * T * S
 print("self-attention:", own, " cross-attention:", across, " feed-forward:", 2 * T * m * f)
-assert sum(counted) == own + across + 2 * T * m * f
+assert sum(counted) == own + across + 2 * T * m * f and across > own + 2 * T * m * f
 
 # %% [markdown]
 # Cross-attention costs most, for one term: the memory is projected anew for each word, though it never changes. In a loop that is compiled as a whole it can be moved out; the second exercise does so by hand.
@@ -326,6 +326,8 @@ plt.show()
 assert (parts["cross-attention"] > 8 * parts["cross-attention, memory projected once"])[-4:].all()
 
 # %% [markdown]
+# Projected once, the memory makes cross-attention cost less than an eighth of that, from $T = 256$ words on.
+#
 # ## Exercises
 #
 # **1** (easy, 10 minutes). How many parameters has a block with $h\,d = m$, biases, a feed-forward size $f$, and a memory of size $s$?

@@ -12,6 +12,7 @@ Axes
     b batch    t query position    s key position    h head    m model    f feed-forward
 
 Differs from the paper
+    - The activation of FFN is an argument, GELU if not given.
     - Attention and the feed-forward network may each have an α of their own.
     - There may be norms behind both sums, as in a post-norm block. The paper's point is that none is needed.
     - Keys and values may come from another sequence than the queries.

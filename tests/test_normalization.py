@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from crosscheck.sizes import M, T
-from layers.normalization import LayerNorm, RMSNorm
+from layers.normalization import LayerNorm, NoNorm, RMSNorm
 from reference import normalization as ref
 
 DTYPES = ("float64", "float32", "mixed_bfloat16", "mixed_float16", "float16", "bfloat16")
@@ -55,6 +55,16 @@ def test_a_row_of_zeros_is_zeros_and_large_numbers_do_not_overflow(kind, dtype):
     norm, large = built(kind, dtype), np.tile([30_000.0, -30_000.0], 6)[:M]
     rows = keras.ops.cast(norm(keras.ops.cast(np.stack([np.zeros(M), large]), norm.compute_dtype)), "float64")
     assert not np.any(rows[0]) and np.isfinite(rows).all() and 0.8 < np.abs(rows[1]).max() < 1.2
+
+
+@pytest.mark.parametrize("size", [1, M + 1])
+@pytest.mark.parametrize("kind", [LayerNorm, RMSNorm, NoNorm])
+def test_another_size_than_it_was_built_for_is_rejected_and_not_spread(kind, size):
+    norm = kind()
+    norm.build((None, None, M))
+    assert norm(np.ones((2, T, M))).shape == (2, T, M)
+    with pytest.raises(ValueError, match=rf"expected axis -1 of input shape to have value {M}, .*shape \(2, {T}, {size}\)"):
+        norm(np.ones((2, T, size)))
 
 
 @pytest.mark.parametrize("axis", [-1, 2, [-1], [2]])

@@ -308,7 +308,11 @@ def test_arguments_that_make_no_sense_are_rejected_by_name(message, options):
             [(2, 3, 12), (2, 3, 5), (2, 6, 3, 3)],
             {},
         ),
-        (r"inputs must be a tensor or \[x, attention_mask\] or \[x, attention_mask, scores\]", [(2, 3, 12)] * 4, {}),
+        (
+            r"inputs must be a tensor or \[x, attention_mask\] or \[x, attention_mask, reuse_attention_scores\]",
+            [(2, 3, 12)] * 4,
+            {},
+        ),
         (r"output_range must be at most the length, 3", [(2, 3, 12), (2, 3, 3), (2, 6, 3, 3)], {"output_range": 4}),
     ],
 )
@@ -316,6 +320,14 @@ def test_inputs_that_do_not_fit_are_rejected_by_name(message, inputs, call):
     inputs = [np.ones(shape) for shape in inputs]
     with pytest.raises(ValueError, match=message):
         ReuseTransformer(H, F, "relu", reuse_attention=K)(inputs if len(inputs) > 1 else inputs[0], **call)
+
+
+@both_norms
+@pytest.mark.parametrize("size", [1, M + 1])
+def test_another_width_than_it_was_built_for_is_rejected_and_not_spread(rng, norm_first, size):
+    block, (_, mask, scores) = make(rng, K, norm_first=norm_first)
+    with pytest.raises(ValueError, match=rf"expected axis -1 of input shape to have value {M}"):
+        block([rng.normal(size=(B, T, size)), mask, scores])
 
 
 def test_every_way_to_call_it_is_a_case():

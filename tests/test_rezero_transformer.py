@@ -172,6 +172,32 @@ def test_reset_makes_it_the_identity_again(rng, share_rezero):
     assert_array_equal(block(x), x)
 
 
+def test_a_reset_needs_a_built_block():
+    with pytest.raises(ValueError, match="reset_rezero needs an alpha to reset: call or build the block first"):
+        ReZeroTransformer(H, F).reset_rezero()
+
+
+def test_alpha_can_be_spared_weight_decay_as_the_docstring_says(rng):
+    for spared in (False, True):
+        block, _ = block_and_input(rng, share_rezero=False)
+        before, optimizer = [float(alpha) for alpha in block.alphas], keras.optimizers.AdamW(0.1, weight_decay=0.5)
+        if spared:
+            optimizer.exclude_from_weight_decay(var_names=["rezero_alpha"])
+        optimizer.build(block.trainable_variables)
+        optimizer.apply([keras.ops.zeros_like(v) for v in block.trainable_variables])
+        assert ([float(alpha) for alpha in block.alphas] == before) == spared
+
+
+def test_masks_may_be_none_and_keys_may_come_from_elsewhere(rng):
+    block, x = block_and_input(rng)
+    y, count = rng.normal(size=(B, 5, M)), 2
+    mask = rng.random((B, T, 5)) < 0.6
+    assert_array_equal(block([x, None]), block(x))
+    assert_array_equal(block([x, None, None]), block(x))
+    assert_array_equal(block([x, y, None]), block([x, y, np.ones((B, T, 5))]))
+    assert_allclose(block([x, y, mask], output_range=count), block([x, y, mask])[:, :count], rtol=1e-12)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_output_range_is_the_whole_output_cut_off(rng, count):
     block, x = block_and_input(rng)
@@ -249,6 +275,7 @@ def test_arguments_that_make_no_sense_are_rejected_by_name(message, options):
         (r"divisible by num_attention_heads.* Received: a last axis of 11, num_attention_heads=4", (2, 3, 11), {}),
         (r"inputs must be a tensor or \[x, attention_mask\] or .* Received: a list of 4", [(2, 3, 8)] * 4, {}),
         (r"query must have 3 axes .* \(3, 8\)", (3, 8), {}),
+        (r"attention_mask must .* \(2, 4, 3, 5\). Received: \(2, 1, 3, 3\)", [(2, 3, 8), (2, 5, 7), (2, 3, 3)], {}),
         (r"attention_mask must have a shape .* \(2, 4, 3, 3\). Received: \(2, 1, 3, 5\)", [(2, 3, 8), (2, 3, 5)], {}),
         (r"output_range must be at most the length, 3. Received: output_range=4", (2, 3, 8), {"output_range": 4}),
         (r"output_range must be an integer of at least 1. Received: output_range=0", (2, 3, 8), {"output_range": 0}),

@@ -3,6 +3,8 @@
 Layer against reference: tests/test_conformance.py.
 """
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -350,7 +352,10 @@ WRONG_CACHE = {"key": np.ones((B, 1, H, M)), "value": np.ones((B, 1, H, D))}
         ("x and memory must have the same batch size. .*x with 2, memory with 3", {"memory": np.ones((3, S, MEMORY))}, False, {}),
         ("input_doc_probs must be given with channels, and only then. Received: NoneType", {}, True, {}),
         ("input_doc_probs must be given .*, multi_channel_cross_attention=False", {"probs": PROBS}, False, {}),
-        (r"context_attention_weights .*\(2, 4, 6, 6\)", {"probs": np.ones((B, H, LENGTH, 5))}, True, {}),
+        (r"input_doc_probs must .*\(2, 4, 6, 6\). Received: \(2, 4, 6, 5\)", {"probs": np.ones((B, H, LENGTH, 5))}, True, {}),
+        ("input_doc_probs and memory must have the same number of channels", {"probs": np.ones((B, H, LENGTH, 1))}, True, {}),
+        ("x must be a tensor. Received: None", {"x": None}, False, {}),
+        ("memory must be a tensor. Received: None", {"memory": None}, False, {}),
         (r"cross_mask must .* \(2, 6, 5\). Received: \(2, 5, 6\)", {"cross_mask": np.ones((B, S, LENGTH))}, False, {}),
         (r"cross_mask must .* \(2, 4, 6, 5\). Received: \(2, 3, 6, 5\)", {"cross_mask": np.ones((B, 3, LENGTH, S))}, False, {}),
         (r"cross_mask .* \(2, 6, 6, 5\)", {"cross_mask": np.ones((B, LENGTH, S)), "probs": PROBS}, True, {}),
@@ -367,7 +372,30 @@ def test_what_does_not_fit_is_rejected_by_name(rng, message, parts, channels, ca
         block(list(parts.values()), **call)
 
 
+@pytest.mark.parametrize(("slots", "step", "keys"), [(SLOTS, 0, SLOTS), (4, None, 4 + LENGTH)])
+def test_a_mask_that_does_not_fit_the_keys_of_the_cache_is_rejected_by_name(rng, slots, step, keys):
+    block, (x, memory) = made(rng), x_and_memory(rng)
+    cache, call = block.init_cache(B, slots), {"decode_loop_step": step}
+    block([x, memory, None, np.ones((B, 1, keys))], cache=cache, **call)
+    for shape, expected in (((B, 1, keys + 1), (B, LENGTH, keys)), ((B, 3, 1, keys), (B, H, LENGTH, keys))):
+        message = re.escape(f"self_mask must have a shape that broadcasts to {expected}. Received: {shape}")
+        with pytest.raises(ValueError, match=message):
+            block([x, memory, None, np.ones(shape)], cache=cache, **call)
+    with pytest.raises(ValueError, match='cache must be a dictionary of "key" and "value"'):
+        block([x, memory, None, np.ones((B, 1, keys))], cache={"key": cache["key"]}, **call)
+
+
+@both_norms
+@pytest.mark.parametrize("size", [1, M + 1])
+def test_another_width_than_it_was_built_for_is_rejected_and_not_spread(rng, norm_first, size):
+    block, (_, memory) = made(rng, norm_first=norm_first), x_and_memory(rng)
+    with pytest.raises(ValueError, match=rf"expected axis -1 of input shape to have value {M}"):
+        block([rng.normal(size=(B, LENGTH, size)), memory])
+
+
 def test_a_decoder_needs_a_memory(rng):
+    with pytest.raises(ValueError, match="memory must be a tensor. Received: None"):
+        TransformerDecoderBlock(H, F, "relu")([rng.normal(size=(B, T, M)), None])
     with pytest.raises(ValueError, match=r"inputs must be \[x, memory\] or .* Received: a tensor"):
         made(rng)(rng.normal(size=(B, T, M)))
 
@@ -375,6 +403,8 @@ def test_a_decoder_needs_a_memory(rng):
 def test_heads_that_do_not_divide_the_model_are_rejected():
     with pytest.raises(ValueError, match="divisible by num_attention_heads.*Received: a last axis of 10, num_attention_heads=4"):
         TransformerDecoderBlock(H, F, "relu").build([(B, T, 10), (B, S, 10)])
+    with pytest.raises(ValueError, match="the last axis of the inputs must be of known size. Received: a last axis of None"):
+        TransformerDecoderBlock(H, F, "relu").build([(B, T, None), (B, S, 10)])
 
 
 def test_a_cache_needs_a_built_block():
