@@ -340,3 +340,8 @@ def test_a_token_that_int32_cannot_hold_is_an_error_not_another_token(dtype, val
     assert run(ragged([[7, 2**31 - 1]], dtype=dtype))["input_word_ids"].numpy().tolist() == [[CLS, 7, 2**31 - 1, SEP, 0, 0, 0, 0]]
     with pytest.raises(tf.errors.InvalidArgumentError, match="inputs must be ids that int32 can hold"):
         run(ragged([[7, value]], dtype=dtype))
+
+
+def test_a_special_id_that_int32_cannot_hold_is_rejected():
+    with pytest.raises(ValueError, match="padding_id must be one integer .* int32 can hold. Received: padding_id=2147483648"):
+        BertPackInputs(8, **IDS | {"padding_id": 2**31})
