@@ -3,8 +3,9 @@
 import keras
 
 from layers.activations import get_activation
-from layers.blocks import BlockLayer, head_size
-from layers.checks import check_at_least, check_rank, check_rate, check_same
+from layers.blocks import BlockLayer
+from layers.checks import check_at_least, check_divisible, check_length, check_rank, check_rate, check_same
+from layers.ids import check_integers
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.positional_embedding import PositionalEmbedding
 from layers.projection import fresh
@@ -93,7 +94,7 @@ class BertEncoder(BlockLayer):
         check_at_least(1, num_attention_heads=num_attention_heads, type_vocab_size=type_vocab_size)
         check_at_least(1, max_sequence_length=max_sequence_length)
         check_rate(output_dropout=output_dropout, attention_dropout=attention_dropout)
-        head_size(hidden_size, num_attention_heads)
+        check_divisible(hidden_size=hidden_size, num_attention_heads=num_attention_heads)
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -146,8 +147,9 @@ class BertEncoder(BlockLayer):
         )
 
     def call(self, inputs, training=None):
-        self.shape_of({name: x.shape for name, x in inputs.items()})
+        self.shape_of({name: x.shape for name, x in inputs.items()} if isinstance(inputs, dict) else inputs)
         tokens, mask, segments = (inputs[name] for name in INPUTS)
+        check_integers(input_word_ids=tokens, input_type_ids=segments)
         z, blocks, attention = self.embed_inputs(tokens, segments, training), [], []
         allowed = self.mask_layer(z, mask)
         for block in self.transformer_blocks:
@@ -175,8 +177,7 @@ class BertEncoder(BlockLayer):
         for axis, what in ((0, "batch size"), (1, "length")):
             check_same(what, **{name: shape[axis] for name, shape in shapes.items()})
         b, t = shapes["input_word_ids"]
-        if t is not None and t > self.max_sequence_length:
-            raise ValueError(f"inputs must have at most max_sequence_length={self.max_sequence_length} tokens. Received: {t}")
+        check_length("inputs", t, max_sequence_length=self.max_sequence_length)
         return b, t
 
     def get_config(self):

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from layers.checks import check_at_least, check_same
+from layers.checks import check_at_least, check_rank_at_least, check_same
+from layers.ids import check_integers
 
 IDS = ("start_of_sequence_id", "end_of_segment_id", "padding_id")
 
@@ -31,7 +32,7 @@ class BertPackInputs(keras.layers.Layer):
             lose; "waterfall" fills the row from the first segment on, so that the last ones lose.
 
     Call arguments:
-        inputs: One segment, or a list of one or more. A segment is a ragged tensor of integers that int32 can hold,
+        inputs: One segment, or a list of one or more. A segment is a ragged tensor of integers, which int32 must be able to hold,
             `(b, (tokens))` or `(b, (words), (pieces))`, the same for all of them. Rows may be empty: an empty segment still has
             its [SEP]. In a dense tensor every entry is a token; if some are padding, take them out first
             (`tf.ragged.boolean_mask`).
@@ -42,10 +43,11 @@ class BertPackInputs(keras.layers.Layer):
         padding; "input_type_ids", the number of the segment, and 0 at [CLS] and at padding.
 
     Raises:
-        ValueError: for an id that is missing, contradictory or no integer of at least 0, an unknown `truncator`, a `seq_length`
-            without room for the special tokens, no segment, segments that are not integers, have fewer than 2 axes, or do
-            not all have the same number of axes and of rows.
-        tf.errors.InvalidArgumentError: where only the running graph knows the numbers of rows, and they differ.
+        ValueError: for an id that is missing, contradictory or no integer from 0 to 2³¹ − 1, an unknown `truncator`, a
+            `seq_length` without room for the special tokens, no segment, segments that are not integers, have fewer than 2 axes,
+            or do not all have the same number of axes and of rows.
+        tf.errors.InvalidArgumentError: where only the running graph knows the numbers of rows, and they differ; and for a token
+            that int32 cannot hold.
         ImportError: without TensorFlow.
 
     Example:
@@ -115,8 +117,8 @@ class BertPackInputs(keras.layers.Layer):
 
         segments = self.checked(inputs)
         ragged = [tf.RaggedTensor.from_tensor(x) if isinstance(x, tf.Tensor) else x for x in segments]
-        ragged = [tf.cast(x if len(x.shape) == 2 else x.merge_dims(1, -1), "int32") for x in ragged]
-        message = "segments must have the same number of rows"  # where `checked` could not see it
+        ragged = [in_int32(x if len(x.shape) == 2 else x.merge_dims(1, -1)) for x in ragged]
+        message = "all of inputs must have the same number of rows"  # where `checked` could not see it
         checks = [tf.debugging.assert_equal(x.nrows(), ragged[0].nrows(), message) for x in ragged[1:]]
         with tf.control_dependencies([check for check in checks if check is not None]):
             # All that follows is made from these, so nothing can fail before the checks do.
@@ -128,12 +130,11 @@ class BertPackInputs(keras.layers.Layer):
         segments = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         if not segments:
             raise ValueError("inputs must be one segment or more. Received: an empty list")
-        ranks, received = {len(x.shape) for x in segments}, describe(segments)
-        if len(ranks) > 1 or min(ranks) < 2:
-            raise ValueError(f"segments must all have the same number of axes, 2 or more. Received: {received}")
-        if any(not keras.backend.is_int_dtype(keras.backend.standardize_dtype(x.dtype)) for x in segments):
-            raise ValueError(f"segments must be integers. Received: {received}")
-        check_same("number of rows", **{f"inputs[{i}]": x.shape[0] for i, x in enumerate(segments)})
+        named = {f"inputs[{i}]": x for i, x in enumerate(segments)}
+        check_integers(**named)
+        check_rank_at_least(2, **{name: x.shape for name, x in named.items()})
+        check_same("number of axes", **{name: len(x.shape) for name, x in named.items()})
+        check_same("number of rows", **{name: x.shape[0] for name, x in named.items()})
         self.room_for_tokens(len(segments))
         return segments
 
@@ -166,15 +167,25 @@ def the_id(name, given, in_dict):
     if not values:
         raise ValueError(f"{name} must be given, as an argument or in special_tokens_dict. Received: {name}=None")
     is_whole = all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values)
-    if not is_whole or min(values) < 0 or len(set(values)) > 1:
-        raise ValueError(
-            f"{name} must be one integer of at least 0. Received: {name}={given!r}, in special_tokens_dict {in_dict!r}"
-        )
+    if not is_whole or min(values) < 0 or max(values) > np.iinfo("int32").max or len(set(values)) > 1:
+        received = f"{name}={given!r}, in special_tokens_dict {in_dict!r}"
+        raise ValueError(f"{name} must be one integer of at least 0 that int32 can hold. Received: {received}")
     return int(values[0])
 
 
-def describe(segments):
-    return ", ".join(f"{keras.backend.standardize_dtype(x.dtype)} of shape {x.shape}" for x in segments)
+def in_int32(x):
+    """A ragged tensor as int32, in which no id has become another one."""
+    import tensorflow as tf
+
+    cast = tf.cast(x, "int32")
+    if x.dtype not in (tf.int64, tf.uint32, tf.uint64):
+        return cast
+    kept = tf.reduce_all(tf.cast(cast.flat_values, x.dtype) == x.flat_values)
+    if x.dtype != tf.int64:  # a negative one is what was too large
+        kept = tf.logical_and(kept, tf.reduce_all(cast.flat_values >= 0))
+    check = tf.debugging.assert_equal(kept, True, "inputs must be ids that int32 can hold")
+    with tf.control_dependencies([] if check is None else [check]):
+        return cast.with_flat_values(tf.identity(cast.flat_values))
 
 
 def first(tokens, counts):

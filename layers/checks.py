@@ -10,6 +10,14 @@ def check_at_least(least, **sizes):
             raise ValueError(f"{name} must be an integer of at least {least}. Received: {name}={size!r}")
 
 
+def check_divisible(**sizes):
+    """Raise a ValueError unless the first of the two `sizes`, given by their arguments' names, is a multiple of the second."""
+    (name, size), (divisor_name, divisor) = sizes.items()
+    if size % divisor:
+        received = f"{name}={size}, {divisor_name}={divisor}"
+        raise ValueError(f"{name} must be divisible by {divisor_name}. Received: {received}")
+
+
 def check_rate(**rates):
     """Raise a ValueError unless each of `rates`, given by its argument's name, is a fraction in [0, 1)."""
     for name, rate in rates.items():
@@ -17,11 +25,25 @@ def check_rate(**rates):
             raise ValueError(f"{name} must be at least 0 and below 1. Received: {name}={rate!r}")
 
 
+def check_length(name, length, **most):
+    """Raise a ValueError if the argument `name` has more tokens than `most`, given by its argument's name; None is unknown."""
+    [(limit, size)] = most.items()
+    if length is not None and length > size:
+        raise ValueError(f"{name} must have at most {limit}={size} tokens. Received: {length}")
+
+
 def check_rank(rank, **shapes):
     """Raise a ValueError unless each of `shapes`, given by its argument's name, has `rank` axes."""
     for name, shape in shapes.items():
         if len(shape) != rank:
             raise ValueError(f"{name} must have {rank} axes. Received: {name} of shape {tuple(shape)}")
+
+
+def check_rank_at_least(rank, **shapes):
+    """Raise a ValueError unless each of `shapes`, given by its argument's name, has `rank` axes or more."""
+    for name, shape in shapes.items():
+        if len(shape) < rank:
+            raise ValueError(f"{name} must have at least {rank} axes. Received: {name} of shape {tuple(shape)}")
 
 
 def check_same(what, **sizes):

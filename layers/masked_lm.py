@@ -6,6 +6,7 @@ from keras import ops
 from layers.activations import get_activation
 from layers.blocks import BlockLayer
 from layers.checks import check_rank, check_same
+from layers.ids import check_integers, within
 from layers.normalization import in_float32_at_least
 
 RENAMED = {"kernel_initializer": "initializer"}
@@ -93,6 +94,7 @@ class MaskedLM(BlockLayer):
         self.bias = self.add_weight(name="bias", shape=(n,), initializer="zeros")
 
     def call(self, sequence_data, masked_positions):
+        check_integers(masked_positions=masked_positions)
         self.check_shapes(sequence_data.shape, masked_positions.shape, self.sequence_size)
         positions, inside = within(masked_positions, ops.shape(sequence_data)[1])
         h = self.layer_norm(self.activation(self.dense(gather(sequence_data, positions))))
@@ -147,17 +149,6 @@ class MaskedLM(BlockLayer):
         if isinstance(table, dict):
             config = config | {"embedding_table": keras.saving.deserialize_keras_object(table)}
         return super().from_config(config)
-
-
-def within(positions, length):
-    """Positions that can be read, and which of them were asked for: the others, outside the sequence, are 0 instead."""
-    dtype = keras.backend.standardize_dtype(positions.dtype)
-    if not dtype.startswith(("int", "uint")):
-        raise ValueError(f"masked_positions must be integers, such as int32. Received: masked_positions of dtype {dtype}")
-    if dtype not in ("int32", "int64"):  # a small type may not hold the length, an unsigned one no difference
-        positions = ops.cast(positions, "int64" if dtype in ("uint32", "uint64") else "int32")
-    inside = ops.logical_and(positions >= 0, positions < ops.cast(length, positions.dtype))
-    return ops.where(inside, positions, ops.zeros_like(positions)), inside
 
 
 def gather(sequences, positions):

@@ -5,8 +5,9 @@ from keras import ops
 
 from layers.activations import get_activation
 from layers.attention import MultiHeadAttention
-from layers.checks import check_at_least, check_rate
-from layers.mobile_bert_layer import MobileBertLayer, check_alike, check_divisible, trigram
+from layers.checks import check_at_least, check_divisible, check_length, check_rate
+from layers.ids import check_integers
+from layers.mobile_bert_layer import MobileBertLayer, check_alike, trigram
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -89,6 +90,8 @@ class MobileBertEmbedding(MobileBertLayer):
 
     def call(self, input_ids, token_type_ids=None, input_mask=None, training=None):
         check_alike(2, input_ids=input_ids, token_type_ids=token_type_ids, input_mask=input_mask)
+        check_integers(input_ids=input_ids, token_type_ids=token_type_ids)
+        check_length("input_ids", input_ids.shape[1], max_sequence_length=self.max_sequence_length)
         e = self.word_embedding(input_ids)
         if input_mask is not None:
             e = ops.where(ops.cast(input_mask, "bool")[..., None], e, ops.zeros_like(e))
@@ -238,12 +241,12 @@ class MobileBertTransformer(MobileBertLayer):
             raise ValueError(f"input_tensor must be of shape (b, t, {self.hidden_size}). Received: a shape of {tuple(shape)}")
 
     def get_config(self):
-        sizes = ("hidden_size", "num_attention_heads", "intermediate_size", "intra_bottleneck_size", "num_feedforward_networks")
-        others = (
+        names = ("hidden_size", "num_attention_heads", "intermediate_size", "intra_bottleneck_size", "num_feedforward_networks")
+        names += (
             "hidden_dropout_prob",
             "attention_probs_dropout_prob",
             "use_bottleneck_attention",
             "key_query_shared_bottleneck",
         )
         activation = {"intermediate_act_fn": keras.activations.serialize(self.intermediate_act_fn)}
-        return super().get_config() | {name: getattr(self, name) for name in sizes + others} | activation
+        return super().get_config() | {name: getattr(self, name) for name in names} | activation

@@ -74,11 +74,3 @@ def check_alike(rank, **tensors):
     check_rank(rank, **shapes)
     for axis in range(rank):
         check_same(f"size of axis {axis}", **{name: shape[axis] for name, shape in shapes.items()})
-
-
-def check_divisible(**sizes):
-    """Raise a ValueError unless the first of the two `sizes`, given by their arguments' names, is a multiple of the second."""
-    (name, size), (divisor_name, divisor) = sizes.items()
-    if size % divisor:
-        received = f"{name}={size}, {divisor_name}={divisor}"
-        raise ValueError(f"{name} must be divisible by {divisor_name}. Received: {received}")

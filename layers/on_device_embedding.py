@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from layers.checks import check_at_least
+from layers.ids import check_integers, wide_enough, within
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -74,15 +75,14 @@ class OnDeviceEmbedding(keras.layers.Layer):
         )
 
     def call(self, inputs):
-        check_integers(inputs)
+        check_integers(inputs=inputs)
         rows = self.multiply(inputs) if self.use_one_hot else self.look_up(inputs)
         return rows if self.scale_factor is None else self.scale_factor * rows
 
     def look_up(self, ids):
-        """Equation (1). A gather outside the table is another thing on every backend, so none is asked for."""
-        ids = wide_enough(ids)
-        known = ops.logical_and(ids >= 0, ids < self.vocab_size)
-        rows = ops.cast(ops.take(self.embeddings, ops.where(known, ids, ops.zeros_like(ids)), axis=0), self.compute_dtype)
+        """Equation (1)."""
+        ids, known = within(ids, self.vocab_size)
+        rows = ops.cast(ops.take(self.embeddings, ids, axis=0), self.compute_dtype)
         return ops.where(known[..., None], rows, ops.zeros_like(rows))
 
     def multiply(self, ids):
@@ -94,7 +94,7 @@ class OnDeviceEmbedding(keras.layers.Layer):
         return (*inputs_shape, self.embedding_width)
 
     def compute_output_spec(self, inputs):
-        check_integers(inputs)
+        check_integers(inputs=inputs)
         return super().compute_output_spec(inputs)
 
     def get_config(self):
@@ -105,17 +105,6 @@ class OnDeviceEmbedding(keras.layers.Layer):
             "use_one_hot": self.use_one_hot,
             "scale_factor": self.scale_factor,
         }
-
-
-def wide_enough(ids):
-    """`ids` in a type that holds the size of the vocabulary too; what is too large for it becomes negative, and stays outside."""
-    return ops.cast(ids, "int64" if keras.backend.standardize_dtype(ids.dtype) in ("int64", "uint64") else "int32")
-
-
-def check_integers(inputs):
-    dtype = keras.backend.standardize_dtype(inputs.dtype)
-    if not dtype.startswith(("int", "uint")):
-        raise ValueError(f"inputs must be integers, such as int32. Received: inputs of dtype {dtype}")
 
 
 def check_scale(scale_factor):

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from layers.checks import check_at_least
-from layers.positions import ForAnyBatch, check_at_least_two_axes, check_learned, length_of
+from layers.checks import check_at_least, check_rank_at_least
+from layers.positions import ForAnyBatch, check_learned, length_of
 from layers.relative_buckets import check_buckets, relative_buckets
 from layers.sinusoids import check_sinusoid, sinusoid
 
@@ -220,7 +220,7 @@ class RelativePositionBias(ForAnyBatch):
         self.embeddings = self.add_weight(shape=shape, initializer=self.embeddings_initializer, name="embeddings")
 
     def call(self, query, key):
-        check_at_least_two_axes(query=query, key=key)
+        check_rank_at_least(2, query=query.shape, key=key.shape)
         t, s = ops.shape(query)[1], ops.shape(key)[1]
         ranges = (self.relative_attention_num_buckets, self.relative_attention_max_distance, self.bidirectional)
         buckets = relative_buckets(t, s, *ranges)

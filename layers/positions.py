@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from layers.checks import check_at_least
+from layers.checks import check_at_least, check_rank_at_least
 
 
 class ForAnyBatch(keras.layers.Layer):
@@ -32,17 +32,10 @@ def length_of(inputs, length):
         if length is None:
             raise ValueError("inputs or length must be given. Received: None for both")
         return length
-    check_at_least_two_axes(inputs=inputs)
+    check_rank_at_least(2, inputs=inputs.shape)
     if length is not None and length != inputs.shape[1]:
         raise ValueError(f"inputs must have the length {length}. Received: inputs of shape {tuple(inputs.shape)}")
     return ops.shape(inputs)[1]
-
-
-def check_at_least_two_axes(**tensors):
-    """Raise a ValueError unless each of `tensors`, given by its argument's name, has a batch axis and positions."""
-    for name, tensor in tensors.items():
-        if len(tensor.shape) < 2:
-            raise ValueError(f"{name} must have at least 2 axes. Received: {name} of shape {tuple(tensor.shape)}")
 
 
 def check_learned(shape, max_length, seq_axis, width=None):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from layers.checks import check_rank, check_same
+from layers.checks import check_rank, check_rank_at_least, check_same
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -60,8 +60,7 @@ class SelfAttentionMask(keras.layers.Layer):
                     f"to_mask must be given, or inputs be [inputs, to_mask]. Received: inputs of shape {inputs_shape}"
                 )
             inputs_shape, to_mask_shape = inputs_shape
-        if len(inputs_shape) < 2:
-            raise ValueError(f"inputs must have at least 2 axes. Received: inputs of shape {tuple(inputs_shape)}")
+        check_rank_at_least(2, inputs=inputs_shape)
         check_rank(2, to_mask=to_mask_shape)
         check_same("batch size", inputs=inputs_shape[0], to_mask=to_mask_shape[0])
         return inputs_shape, to_mask_shape

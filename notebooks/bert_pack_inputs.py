@@ -69,6 +69,7 @@ plt.show()
 sizes = np.array([[len(row) for row in rows] for rows in pairs]).T
 print("tokens of each pair:", sizes.tolist())
 kept = {name: cut(sizes, 45) for name, cut in cuts.items()}
+assert (sizes.sum(axis=1) > 45).mean() > 0.5
 assert np.array_equal(kept["round robin"].sum(axis=1), kept["waterfall"].sum(axis=1))
 assert (kept["waterfall"][:, 1] == 0).sum() == 3 and kept["round robin"].min() >= 9
 

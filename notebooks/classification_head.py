@@ -289,6 +289,8 @@ try:
     ClassificationHead(8, 2, cls_token_idx=5)(np.ones((2, 5, 8)))
 except ValueError as error:
     print(error)
+else:
+    raise AssertionError("position 5 of 5 was found")
 
 # %% [markdown]
 # **Differs from the paper.** The paper's $C$ has no pooler and its $W$ no bias; its code has both. **From the Model Garden:** with `inner_dim=0` features may have three axes, and the token is taken from them as with a pooler.

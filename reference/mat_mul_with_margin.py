@@ -9,6 +9,8 @@ Equations
     (2)  logits_ij = scale (φ(x_i, y_j) − margin [i = j])
     (3)  L(x, y) = −1/N Σ_i log softmax(logits_i)_i
     (4)  both directions: L(x, y) + L(y, x)
+    (5)  what the margin multiplies the gradient of a row of (3) by: (A + 1) / (A + e^{−scale·margin}),
+         A = Σ_{j≠i} exp(scale (φ_ij − φ_ii)) being the row's competition
 
 Axes
     b left vectors    c right vectors, the classes of (3); the first b belong to the left ones, in order    m model
@@ -70,9 +72,9 @@ def losses(logits: Float[Array, "b c"]) -> Float[Array, " b"]:
 
 
 def pull_ratio(competition: float, scale: float, margin: float) -> float:
-    r"""How many times as hard a row of (3) pulls with the margin as without.
+    r"""Equation (5): how many times as hard a row of (3) pulls with the margin as without.
 
-    Let A = Σ_{j≠i} exp(scale (φ_ij − φ_ii)) be the row's competition. Its loss is log(1 + A e^{scale·margin}); it pulls with
+    With A, the row's `competition`, its loss is log(1 + A e^{scale·margin}); it pulls with
     −∂L/∂φ_ii = scale (1 − p_i) = scale · A / (A + e^{−scale·margin}), and pushes as much against the other pairs, in shares that
     do not depend on the margin. So all that a margin does to a row's gradient is to multiply it by this number.
     """

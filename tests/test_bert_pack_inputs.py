@@ -262,9 +262,11 @@ def test_ids_may_come_from_a_dict_from_arguments_or_from_both():
         assert again.get_config() == layer.get_config() and type(again.get_config()["special_tokens_dict"]) in (dict, type(None))
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, "7", True, 100])
+@pytest.mark.parametrize("value", [-1, 1.5, "7", True, 100, 2**31])
 def test_an_id_that_is_none_or_two_is_rejected(value):
-    message = rf"start_of_sequence_id must be one integer of at least 0. Received: start_of_sequence_id={value!r}, in .* 101"
+    message = (
+        rf"start_of_sequence_id must be one integer of at least 0 that .* Received: start_of_sequence_id={value!r}, in .* 101"
+    )
     with pytest.raises(ValueError, match=message):
         BertPackInputs(8, special_tokens_dict=IDS, start_of_sequence_id=value)
 
@@ -298,13 +300,14 @@ def test_a_row_too_short_for_the_special_tokens_is_rejected(count):
     ("message", "inputs"),
     [
         ("inputs must be one segment or more. Received: an empty list", lambda: []),
-        (r"the same number of axes, 2 or more. Received: int32 of shape \(1,\)", lambda: tf.constant([1])),
+        (r"inputs\[0\] must have at least 2 axes. Received: inputs\[0\] of shape \(1,\)", lambda: tf.constant([1])),
         (
-            r"the same number of axes.* Received: int32 of shape \(1, None\), int32 of shape \(1, None, None\)",
+            r"the same number of axes. Received: inputs\[0\] with 2, inputs\[1\] with 3",
             lambda: [ragged([[1]]), ragged([[[1]]], 3)],
         ),
-        (r"segments must be integers. Received: float32 of shape \(1, None\)", lambda: ragged([[1.0]], dtype="float32")),
-        (r"segments must be integers. Received: string of shape \(1, None\)", lambda: ragged([["a"]], dtype="string")),
+        (r"inputs\[0\] must be integers.* Received: .* dtype float32", lambda: ragged([[1.0]], dtype="float32")),
+        (r"inputs\[1\] must be integers.* Received: .* dtype string", lambda: [ragged([[1]]), ragged([["a"]], dtype="string")]),
+        (r"inputs\[0\] must be integers.* Received: .* dtype bool", lambda: ragged([[True]], dtype="bool")),
         (
             r"must have the same number of rows. Received: inputs\[0\] with 1, .*with 2",
             lambda: [ragged([[1]]), ragged([[1], [2]])],
@@ -322,5 +325,23 @@ def test_numbers_of_rows_that_only_the_graph_knows_are_compared_there():
     graph = tf.function(lambda a, b: layer([a, b]), input_signature=[spec, spec])
     assert graph(ragged([[7]]), ragged([[8]]))["input_word_ids"].numpy().tolist() == [[CLS, 7, SEP, 8, SEP, 0, 0, 0]]
     for unequal in (ragged([[1], [2]]), ragged([])):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="segments must have the same number of rows"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="all of inputs must have the same number of rows"):
             graph(ragged([[7]]), unequal)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("int64", 2**31), ("int64", 2**32 + 3), ("int64", -(2**31) - 1), ("uint32", 2**32 - 1), ("uint64", 2**64 - 1)],
+)
+def test_a_token_that_int32_cannot_hold_is_an_error_not_another_token(dtype, value, compiled):
+    layer = BertPackInputs(8, **IDS)
+    run = tf.function(layer) if compiled else layer
+    assert run(ragged([[7, 2**31 - 1]], dtype=dtype))["input_word_ids"].numpy().tolist() == [[CLS, 7, 2**31 - 1, SEP, 0, 0, 0, 0]]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="inputs must be ids that int32 can hold"):
+        run(ragged([[7, value]], dtype=dtype))
+
+
+def test_a_special_id_that_int32_cannot_hold_is_rejected():
+    with pytest.raises(ValueError, match="padding_id must be one integer .* int32 can hold. Received: padding_id=2147483648"):
+        BertPackInputs(8, **IDS | {"padding_id": 2**31})

@@ -496,8 +496,12 @@ def test_a_mask_that_does_not_fit_is_rejected(rng):
             r"same size of axis 0. Received: input_ids with 2, input_mask with 1",
             lambda layer: layer(np.ones((B, S), int), input_mask=np.ones((1, S))),
         ),
-        (r"inputs must be integers.* Received: inputs of dtype float", lambda layer: layer(np.ones((B, S)))),
-        (r"inputs must not be longer than max_length=7", lambda layer: layer(np.ones((B, S + 3), int))),
+        (r"input_ids must be integers.* Received: input_ids of dtype float", lambda layer: layer(np.ones((B, S)))),
+        (
+            r"token_type_ids must be integers.* Received: token_type_ids of dtype float",
+            lambda layer: layer(np.ones((B, S), int), np.ones((B, S))),
+        ),
+        (r"input_ids must have at most max_sequence_length=7 tokens. Received: 8", lambda layer: layer(np.ones((B, S + 3), int))),
     ],
 )
 def test_ids_that_do_not_fit_are_rejected_by_name(message, call):

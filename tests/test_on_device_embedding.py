@@ -168,6 +168,14 @@ def test_under_mixed_precision_the_table_stays_in_float32_and_so_does_its_gradie
     assert_array_equal(slope[0], np.full(M, 301))  # which bfloat16 does not have
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_under_mixed_precision_a_look_up_casts_its_rows_and_not_the_table(rng, policy):
+    layer = made(rng, dtype=policy)
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((B, T), "int32")).graph
+    floats = [op.inputs[0].shape for op in graph.get_operations() if op.type == "Cast" and op.inputs[0].dtype.is_floating]
+    assert floats == [(B, T, M)]
+
+
 @both_paths
 @pytest.mark.parametrize("shape", [(), (T,), (B, T), (B, T, 4), (0, T)])
 def test_ids_may_have_any_shape(rng, use_one_hot, shape):
