@@ -88,7 +88,6 @@ def fit():
     training, prediction = model_with(layer)
     training.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=True)
     x = rng.normal(size=(23, M))
-    layer(x)  # step by step: whatever two weights share after it, JAX could not give away twice in training
     training.fit(x, x[:, :C], batch_size=5, epochs=2, verbose=0, callbacks=[ResetCovarianceCallback()])
     after_training = len(counted)
     prediction.compile(jit_compile=True)
