@@ -4,15 +4,16 @@ from collections import Counter
 
 import keras
 
-from layers.checks import check_at_least, check_rank
+from layers.checks import check_at_least, check_flags
 from layers.code_points import code_points
+from layers.text import TextLayer, check_strings, import_tensorflow_text
 
 UNKNOWN = "[UNK]"
 SPECIAL = {"start_of_sequence_id": "[CLS]", "end_of_segment_id": "[SEP]", "padding_id": "[PAD]", "mask_id": "[MASK]"}
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class BertTokenizer(keras.layers.Layer):
+class BertTokenizer(TextLayer):
     """Splits strings into words, and words into the pieces of a vocabulary, as BERT does.
 
     Computes rules (1) to (6) of `reference/bert_tokenizer.py` as graph operations: it runs in `tf.data`, is saved with a model
@@ -37,8 +38,8 @@ class BertTokenizer(keras.layers.Layer):
     Raises:
         ImportError: without tensorflow-text.
         FileNotFoundError: if there is no `vocab_file`.
-        ValueError: for a vocabulary without [UNK], with a piece twice or an empty one, a max_input_chars_per_word below 1, and
-            inputs that are not strings or have other than one axis.
+        ValueError: for a vocabulary without [UNK], with a piece twice or an empty one, a flag that is no bool, a
+            max_input_chars_per_word below 1, and inputs that are not strings or have other than one axis.
 
     Example:
 
@@ -59,6 +60,7 @@ class BertTokenizer(keras.layers.Layer):
 
     def __init__(self, vocab_file, lower_case, tokenize_with_offsets=False, max_input_chars_per_word=200, **kwargs):
         super().__init__(**kwargs)
+        check_flags(lower_case=lower_case, tokenize_with_offsets=tokenize_with_offsets)
         check_at_least(1, max_input_chars_per_word=max_input_chars_per_word)
         self.vocab_file = vocab_file
         self.lower_case = lower_case
@@ -66,9 +68,7 @@ class BertTokenizer(keras.layers.Layer):
         self.max_input_chars_per_word = max_input_chars_per_word
         self.vocabulary = read_vocabulary(vocab_file)
         self.finder = make_finder(self.vocabulary, 4 * max_input_chars_per_word)
-        self.code_points = code_points(bool(lower_case))
-        self.supports_jit = False
-        self.built = True
+        self.code_points = code_points(lower_case)
 
     @property
     def vocab_size(self):
@@ -80,20 +80,10 @@ class BertTokenizer(keras.layers.Layer):
         found = {name: self.vocabulary.index(piece) for name, piece in SPECIAL.items() if piece in self.vocabulary}
         return found | {"vocab_size": self.vocab_size}
 
-    def __call__(self, inputs, *args, **kwargs):
-        """Takes lists of strings too; on another backend than TensorFlow, whose arrays hold none, `call` is all there is."""
-        if isinstance(inputs, keras.KerasTensor):
-            return super().__call__(inputs, *args, **kwargs)
-        import tensorflow as tf
-
-        inputs = tf.convert_to_tensor(inputs)
-        on_tensorflow = keras.backend.backend() == "tensorflow"
-        return super().__call__(inputs, *args, **kwargs) if on_tensorflow else self.call(inputs)
-
     def call(self, inputs):
         from layers.bert_graph import by_text, bytes_of_pieces, spell, split_words
 
-        check_inputs(inputs)
+        check_strings(inputs)
         words = split_words(inputs, self.code_points, self.lower_case)
         spelt, is_long = spell(words.letters, self.max_input_chars_per_word, UNKNOWN)
         if not self.tokenize_with_offsets:
@@ -103,7 +93,7 @@ class BertTokenizer(keras.layers.Layer):
         return by_text(ids, words), *(by_text(ids.with_values(of_pieces), words) for of_pieces in offsets)
 
     def compute_output_spec(self, inputs):
-        check_inputs(inputs)
+        check_strings(inputs)
         dtypes = ("int32", "int64", "int64") if self.tokenize_with_offsets else ("int32",)
         specs = tuple(keras.KerasTensor((inputs.shape[0], None, None), dtype, ragged=True) for dtype in dtypes)
         return specs if self.tokenize_with_offsets else specs[0]
@@ -133,19 +123,7 @@ def read_vocabulary(vocab_file):
 
 def make_finder(vocabulary, longest):
     """tensorflow-text's linear-time search for pieces, in words that are split and normalised already."""
-    try:
-        import tensorflow_text as text
-    except ImportError as error:
-        needed = (
-            "BertTokenizer needs the package tensorflow-text. reference.bert_tokenizer.bert_tokenizer gives the same ids without"
-        )
-        raise ImportError(needed) from error
+    text = import_tensorflow_text("BertTokenizer", "reference.bert_tokenizer.bert_tokenizer")
     return text.FastWordpieceTokenizer(
         list(vocabulary), max_bytes_per_word=longest, token_out_type="int32", unknown_token=UNKNOWN, no_pretokenization=True
     )
-
-
-def check_inputs(inputs):
-    check_rank(1, inputs=inputs.shape)
-    if inputs.dtype != "string":
-        raise ValueError(f"inputs must be strings. Received: inputs of dtype {keras.backend.standardize_dtype(inputs.dtype)}")

@@ -18,6 +18,13 @@ def check_divisible(**sizes):
         raise ValueError(f"{name} must be divisible by {divisor_name}. Received: {received}")
 
 
+def check_flags(**flags):
+    """Raise a ValueError unless each of `flags`, given by its argument's name, is a bool."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise ValueError(f"{name} must be True or False. Received: {name}={flag!r}")
+
+
 def check_rate(**rates):
     """Raise a ValueError unless each of `rates`, given by its argument's name, is a fraction in [0, 1)."""
     for name, rate in rates.items():

@@ -2,6 +2,9 @@
 
 import keras
 
+from layers.checks import check_flags
+from layers.text import TextLayer, check_strings, import_tensorflow_text
+
 try:
     import tensorflow as tf
 except ImportError:  # where there is none, such as with JAX on a TPU, the other layers still work
@@ -11,7 +14,7 @@ SPECIAL_TOKENS = {"start_of_sequence_id": "[CLS]", "end_of_segment_id": "[SEP]",
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class SentencepieceTokenizer(keras.layers.Layer):
+class SentencepieceTokenizer(TextLayer):
     """Raw text to the ids of a SentencePiece model's pieces.
 
     Computes equation (2) of `reference/sentencepiece_tokenizer.py`, or the merges of a byte-pair model, by tensorflow-text's
@@ -34,7 +37,7 @@ class SentencepieceTokenizer(keras.layers.Layer):
         strip_diacritics: Whether combining marks (Mn) are taken off first, and the rest composed again (NFC).
 
     Call arguments:
-        inputs: Text of shape `(b,)`, in UTF-8; a byte that is none counts as U+FFFD.
+        inputs: Strings in UTF-8, of shape `(b,)`: a tensor, an array or a list. A byte that is no UTF-8 counts as U+FFFD.
 
     Returns:
         Ragged int32 ids of shape `(b, pieces)`; with `tokenize_with_offsets` also, ragged int64 of that shape, the byte where
@@ -43,13 +46,13 @@ class SentencepieceTokenizer(keras.layers.Layer):
     Raises:
         ImportError: if tensorflow-text is not installed.
         ValueError: for both or none of the models, bytes that are no model, a flag that is no bool, an `nbest_size` that is no
-            integer up to 512, an `alpha` below 0, offsets where diacritics are stripped, and inputs that are no text of 1 axis.
+            integer up to 512, an `alpha` below 0, offsets where diacritics are stripped, and inputs other than strings of 1 axis.
 
     Example:
 
     >>> from crosscheck.sentencepiece_models import train
     >>> layer = SentencepieceTokenizer(lower_case=False, model_serialized_proto=train())
-    >>> layer(keras.ops.convert_to_tensor(["the licence", ""])).shape
+    >>> layer(["the licence", ""]).shape
     TensorShape([2, None])
 
     Differs from the Model Garden:
@@ -91,7 +94,7 @@ class SentencepieceTokenizer(keras.layers.Layer):
         self.nbest_size = nbest_size
         self.alpha = alpha
         self.strip_diacritics = strip_diacritics
-        self.text = import_tensorflow_text()
+        self.text = import_tensorflow_text("SentencepieceTokenizer", "reference.sentencepiece_tokenizer.encode")
         self.tokenizer = self.make_tokenizer()
 
     def make_tokenizer(self):
@@ -105,7 +108,7 @@ class SentencepieceTokenizer(keras.layers.Layer):
         return tokenizer
 
     def call(self, inputs):
-        check_text(inputs)
+        check_strings(inputs)
         prepared = self.prepare(inputs)
         if not self.tokenize_with_offsets:
             return self.tokenizer.tokenize(prepared)
@@ -130,7 +133,7 @@ class SentencepieceTokenizer(keras.layers.Layer):
         return {"vocab_size": self.vocab_size} | {name: int(i) for name, token, i, piece in found if piece == token.encode()}
 
     def compute_output_spec(self, inputs):
-        check_text(inputs)
+        check_strings(inputs)
         ids, *places = (keras.KerasTensor((*inputs.shape, None), dtype, ragged=True) for dtype in ("int32", "int64", "int64"))
         return (ids, *places) if self.tokenize_with_offsets else ids
 
@@ -187,27 +190,3 @@ def read_model(path, proto):
         return bytes.fromhex(proto) if isinstance(proto, str) else proto
     except ValueError as error:
         raise ValueError(f"model_serialized_proto must be hexadecimal if it is a str. Received: {proto[:20]!r}") from error
-
-
-def check_flags(**flags):
-    for name, flag in flags.items():
-        if not isinstance(flag, bool):
-            raise ValueError(f"{name} must be True or False. Received: {name}={flag!r}")
-
-
-def check_text(inputs):
-    if inputs.dtype != "string" or len(inputs.shape) != 1:
-        raise ValueError(
-            f"inputs must be text of 1 axis. Received: inputs of shape {tuple(inputs.shape)} and dtype {inputs.dtype}"
-        )
-
-
-def import_tensorflow_text():
-    try:
-        import tensorflow_text
-    except ImportError as error:  # also where TensorFlow itself is missing
-        raise ImportError(
-            "SentencepieceTokenizer needs the package tensorflow-text. "
-            "Without it, `encode` of reference/sentencepiece_tokenizer.py computes the same."
-        ) from error
-    return tensorflow_text

@@ -60,7 +60,8 @@ def spelt(ids):
 sentence = "The new Straße is 10 m² larger."
 print("ours:  ", spelt(ours([sentence])[0]))
 print("theirs:", spelt(theirs.tokenize([sentence])))
-assert "m²" in spelt(ours([sentence])[0]).split() and "m2" in spelt(theirs.tokenize([sentence])).split()
+assert {"##raße", "m²"} < set(spelt(ours([sentence])[0]).split())
+assert {"##ras", "##se", "m2"} < set(spelt(theirs.tokenize([sentence])).split())
 
 # %% [markdown]
 # BERT saw ß and m² when it learnt. Served this way, it reads ss and m2: other rows of its embedding table, as if somebody else had written. How much of Unicode is like that? We put every code point below U+3000 between an `a` and a `b`.
@@ -216,7 +217,7 @@ assert (looked / n)[long].mean() > 2 * (steps / n)[long].mean()
 # %% [markdown]
 # ## Does the layer agree?
 #
-# Ids are equal or they are not, so the figure has little to show; the counts below have more. Every code point of the basic plane and of the emoji blocks stands between an `a` and a `b`, and the hard strings hold accents, ideographs, emoji, control
+# Ids are equal or they are not, so the figure has little to show; the counts below have more. Every assigned code point of the basic plane and of the emoji blocks stands between an `a` and a `b`, and the hard strings hold accents, ideographs, emoji, control
 # characters, right-to-left scripts, marks out of order, long words and code. Ids, and bytes, are the same.
 
 # %%
@@ -225,9 +226,10 @@ assert all(error == 0 <= TOLERANCE[dtype] for by_dtype in errors.values() for dt
 
 # %%
 assigned = [chr(c) for c in (*range(0x10000), *range(0x1F000, 0x1FB00)) if category(chr(c)) not in ("Cn", "Cs")]
-for what, texts in (("a?b", [f"a{c}b" for c in assigned]), ("hard strings", hard)):
+for what, texts, least in (("a?b", [f"a{c}b" for c in assigned], 64_000), ("hard strings", hard, 400)):
     strings, count = compare_tokens(ours, lambda texts: ref.bert_tokenizer(texts, vocabulary), texts)
-    print(f"{what}: {strings:,} strings, {count:,} tokens agree")
+    assert strings > least and count > 2 * least  # how many exactly depends on the Unicode version that Python knows
+    print(f"{what}: more than {least:,} strings and {2 * least:,} tokens agree")
 
 # %% [markdown]
 # ## Where it breaks
@@ -250,13 +252,22 @@ assert text.encode()[starts[1][0] : limits[1][0]].decode() == "é"
 assert {text.encode()[a:b].decode() for a, b in zip(starts[2], limits[2])} == {"각"}
 
 # %% [markdown]
-# **A vocabulary without [UNK]** is refused; the Model Garden's layer gives −1, which an embedding table reads as it likes. **A word of more than 200 letters** is unknown.
-#
+# **A vocabulary without [UNK]** is refused; the Model Garden's layer gives −1, which an embedding table reads as it likes. **A word of more than 200 letters** is unknown, though *a* and *##a* would spell it.
+
+# %%
+try:
+    BertTokenizer(["un", "##able"], lower_case=True)
+except ValueError as error:
+    print(error)
+letters = BertTokenizer(["[UNK]", "a", "##a"], lower_case=True)
+assert as_lists(letters(["a" * 200, "a" * 201])) == [[[1] + 199 * [2]], [[0]]]
+
+# %% [markdown]
 # **Differs from the paper.** BERT's code returns strings, ours the bytes too; Song et al. put both roots into one trie, we keep two.
 #
 # ## What it costs
 #
-# The rules for 1,114,112 code points would be a table of 4.5 MB. In pages of 256, of which those that are alike are kept once, it is 33 times smaller, and is saved with nothing: it comes from Python's own `unicodedata`.
+# The rules for 1,114,112 code points would be a table of 4.5 MB. In pages of 256, of which those that are alike are kept once, it is some thirty times smaller, and is saved with nothing: it comes from Python's own `unicodedata`.
 
 # %%
 table = code_points(True).table

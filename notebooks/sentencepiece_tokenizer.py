@@ -220,6 +220,7 @@ assert max(weights, key=weights.get) in draws[20]
 # %%
 errors = figures.agreement_plot(CHAPTER)
 assert all(error == 0 for by_dtype in errors.values() for error in by_dtype.values())
+assert (len(SMALL), len(CHAPTER.cases) - len(SMALL)) == (10, 5)
 print("layer and reference agree exactly in", ", ".join(TOLERANCE))
 
 # %% [markdown]
@@ -247,6 +248,7 @@ for text in ("[MASK]", "[CLS]"):
     print([model.pieces[i] for i in layer(tf.constant([text])).to_list()[0]])
 special = layer.get_special_tokens_dict()
 print(special)
+assert SentencepieceTokenizer(False, model_serialized_proto=train()).get_special_tokens_dict() == {"vocab_size": 400}
 assert special["start_of_sequence_id"] == 4 not in layer(tf.constant(["[CLS]"])).to_list()[0]
 
 # %% [markdown]
@@ -261,6 +263,7 @@ for name in ("unigram", "bytes"):
     encoded = ref.encode([text], model)
     print(name.ljust(8), len(encoded.ids[0]), "ids,", repr(ref.decode(encoded.ids[0], model)))
 assert "⛄" not in ref.decode(ref.encode([text], read(small("unigram"))).ids[0], read(small("unigram")))
+assert ref.encode([text], read(small("unigram"))).ids[0].count(0) == 1
 assert ref.decode(encoded.ids[0], model) == text
 
 # %% [markdown]

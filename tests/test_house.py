@@ -20,7 +20,7 @@ ALLOWED = {
     "reference": {"reference", "numpy", "jaxtyping"},
     "layers": {"layers", "keras", "numpy"},
 }
-TEXT_LAYERS = {"bert_tokenizer", "bert_graph", "sentencepiece_tokenizer", "bert_pack_inputs"}
+TEXT_LAYERS = {"bert_tokenizer", "bert_graph", "sentencepiece_tokenizer", "bert_pack_inputs", "text"}
 STANDARD = {"collections", "dataclasses", "functools", "heapq", "itertools", "math", "typing", "unicodedata", "string", "re"}
 
 every_chapter = pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)

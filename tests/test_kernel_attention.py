@@ -343,11 +343,32 @@ def test_a_cache_keeps_float32_and_is_not_changed(rng, policy, transform):
     start = {name: np.array(value) for name, value in cache.items()}
     _, after = layer(x, x, attention_mask=np.zeros((B, 2), bool), cache=cache)
     _, after = layer(x, x, cache=after)
-    assert {keras.backend.standardize_dtype(value.dtype) for value in after.values()} == {"float32"}
+    assert {keras.backend.standardize_dtype(value.dtype) for state in (cache, after) for value in state.values()} == {"float32"}
     assert all(np.isfinite(value).all() for value in after.values())
     assert {name: value.shape for name, value in after.items()} == {name: value.shape for name, value in cache.items()}
     for name, value in cache.items():
         assert_array_equal(value, start[name])
+
+
+@pytest.mark.parametrize("transform", ["exp", "expmod"])
+def test_a_masked_key_takes_nothing_out_of_the_exponents_of_keys_whose_kernel_is_tiny(rng, transform):
+    """A key of zeros, which is what masked ones become, has an exponent of 0; those of keys that are large are far below it."""
+    layer = made("float64", feature_transform=transform)
+    query, value = rng.normal(size=(B, 2, M)), 1000 * rng.normal(size=(B, 4, M))
+    masked = layer(query, value, attention_mask=np.array([[True, True, True, False]] * B))
+    assert_allclose(masked, layer(query, value[:, :3]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("policy", ["float32", "float16"])
+def test_a_cache_that_was_stored_in_float16_is_taken(rng, policy):
+    window = {"use_causal_windowed": True, "causal_chunk_length": 2, "causal_window_length": 5}
+    layer = made(policy, feature_transform="exp", **window)
+    x, cache = rng.normal(size=(B, 2, M)), layer.init_cache(B)
+    stored = {name: keras.ops.cast(value, "float16") for name, value in cache.items()}  # its lowest exponents are minus infinity
+    masked = {"attention_mask": np.array([[False, False]] + [[True, False]] * (B - 1))}
+    (expected, _), (found, after) = (layer(x, x, cache=state, **masked) for state in (cache, stored))
+    assert_array_equal(found, expected)
+    assert all(np.isfinite(value).all() for value in after.values())
 
 
 def test_a_streams_state_has_the_same_size_whatever_went_before():

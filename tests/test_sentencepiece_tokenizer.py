@@ -1,5 +1,6 @@
 """The definition, cuts worked by hand, traps, the sentencepiece package. Layer against reference: tests/test_conformance.py."""
 
+import os
 import random
 import subprocess
 import sys
@@ -367,15 +368,46 @@ def test_arguments_that_make_no_sense_are_rejected_by_name(message, options):
         SentencepieceTokenizer(**{"lower_case": False, "model_serialized_proto": small("unigram")} | options)
 
 
-@pytest.mark.parametrize("inputs", [tf.constant("a"), tf.constant([["a"]]), tf.constant([1, 2])])
-def test_inputs_that_are_no_row_of_texts_are_rejected(inputs):
-    with pytest.raises(ValueError, match="inputs must be text of 1 axis. Received: inputs of shape"):
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("a", r"inputs must have 1 axes. Received: inputs of shape \(\)"),
+        ([["a"]], r"inputs must have 1 axes. Received: inputs of shape \(1, 1\)"),
+        ([1, 2], "inputs must be strings. Received: inputs of dtype int32"),
+    ],
+)
+def test_inputs_that_are_no_row_of_texts_are_rejected(inputs, message):
+    with pytest.raises(ValueError, match=message):
         layer_of("unigram")(inputs)
+
+
+def test_a_list_and_an_array_of_strings_are_taken_as_a_tensor_is():
+    layer, texts = layer_of("unigram"), ["the licence", ""]
+    for inputs in (texts, np.array(texts, object), tf.constant(texts)):
+        assert layer(inputs).to_list() == [package("unigram").encode(text) for text in texts]
+
+
+def test_a_model_with_it_is_not_compiled_by_xla_where_keras_chooses():
+    assert not layer_of("unigram").supports_jit
+
+
+def test_on_jax_it_is_a_function_on_tensorflows_tensors():
+    program = (
+        "import keras, tensorflow as tf; from layers.sentencepiece_tokenizer import SentencepieceTokenizer;"
+        "from crosscheck.sentencepiece_models import small;"
+        "assert keras.backend.backend() == 'jax';"
+        "layer = SentencepieceTokenizer(False, model_serialized_proto=small('unigram'));"
+        "data = tf.data.Dataset.from_tensor_slices(['the licence', 'a']).batch(2).map(layer);"
+        "print(layer(['the licence', 'a']).to_list() == next(iter(data)).to_list())"
+    )
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert ran.stdout.strip() == "True", ran.stderr[-2000:]
 
 
 def test_without_tensorflow_text_the_error_names_it_and_the_reference(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_text", None)
-    with pytest.raises(ImportError, match="needs the package tensorflow-text.*reference/sentencepiece_tokenizer.py"):
+    with pytest.raises(ImportError, match="needs the package tensorflow-text.*reference.sentencepiece_tokenizer.encode"):
         layer_of("unigram")
 
 
