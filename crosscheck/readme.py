@@ -1,6 +1,7 @@
 """The README's table, measured: `python -m crosscheck.readme [CHAPTER ...]` prints its rows."""
 
 import math
+import re
 import sys
 
 from crosscheck.agreement import agreement
@@ -9,11 +10,15 @@ from crosscheck.catalogue import chapters
 
 def row(chapter):
     """One line of the table; the last column says how large the chapter's float64 errors are."""
+    return f"{beginning(chapter)} {power_above(max(agreement(case) for case in chapter.cases))} |"
+
+
+def beginning(chapter):
+    """The row up to its last column, for which nothing has to be measured."""
     classes = ", ".join(f"`{name}`" for name in chapter.classes)
     name = chapter.name
     rooms = f"[NumPy](reference/{name}.py) | [{classes}](layers/{name}.py) | [lesson](notebooks/{name}.ipynb)"
-    error = max(agreement(case) for case in chapter.cases)
-    return f"| {chapter.number} | {chapter.title} | [{chapter.paper}]({chapter.link}) | {rooms} | {power_above(error)} |"
+    return f"| {chapter.number} | {chapter.title} | [{chapter.paper}]({chapter.link}) | {rooms} |"
 
 
 def power_above(error):
@@ -21,6 +26,14 @@ def power_above(error):
     if error == 0:
         return "exact"
     return "10⁻" + str(-math.ceil(math.log10(4 * error))).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def claims(text):
+    """{chapter: largest float64 error}, as the rows in `text` claim."""
+    rows = re.findall(r"^\| \d+ \|.*\(reference/(\w+)\.py\).*\| (?:10⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)|exact) \|$", text, re.MULTILINE)
+    return {
+        name: 10.0 ** -int(power.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789"))) if power else 0.0 for name, power in rows
+    }
 
 
 if __name__ == "__main__":

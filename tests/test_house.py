@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from crosscheck.agreement import agreement
 from crosscheck.catalogue import chapters
-from crosscheck.readme import row
+from crosscheck.readme import beginning, claims
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -47,17 +46,12 @@ def test_chapters_have_places_of_their_own():
 
 
 @every_chapter
-def test_readme_has_the_chapters_row_and_its_agreement_holds(chapter):
-    start, claimed = re.fullmatch(r"(.*\| )(?:10⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)|exact) \|", find_row(chapter)).groups()
-    assert row(chapter).startswith(start)
-    limit = 10.0 ** -int(claimed.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789"))) if claimed else 0.0
-    assert all(agreement(case) <= limit for case in chapter.cases)
-
-
-def find_row(chapter):
-    rows = [line for line in README.splitlines() if line.startswith(f"| {chapter.number} |")]
-    assert rows, f"README lacks the row that `python -m crosscheck.readme {chapter.name}` prints"
-    return rows[0]
+def test_readme_has_the_chapters_row(chapter):
+    """Whether what its last column claims holds is asked of every case, in test_conformance.py."""
+    assert any(line.startswith(beginning(chapter)) for line in README.splitlines()), (
+        f"README lacks the row that `python -m crosscheck.readme {chapter.name}` prints"
+    )
+    assert chapter.name in claims(README)
 
 
 @pytest.mark.parametrize("path", [path for path in CODE if path.parts[-2] in ALLOWED], ids=name_of)
