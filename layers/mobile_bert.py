@@ -242,11 +242,7 @@ class MobileBertTransformer(MobileBertLayer):
 
     def get_config(self):
         names = ("hidden_size", "num_attention_heads", "intermediate_size", "intra_bottleneck_size", "num_feedforward_networks")
-        names += (
-            "hidden_dropout_prob",
-            "attention_probs_dropout_prob",
-            "use_bottleneck_attention",
-            "key_query_shared_bottleneck",
-        )
+        names += ("hidden_dropout_prob", "attention_probs_dropout_prob")
+        names += ("use_bottleneck_attention", "key_query_shared_bottleneck")
         activation = {"intermediate_act_fn": keras.activations.serialize(self.intermediate_act_fn)}
         return super().get_config() | {name: getattr(self, name) for name in names} | activation
