@@ -417,6 +417,15 @@ def test_without_anything_to_estimate_the_exact_kernel_is_the_same(rng, transfor
     assert_allclose(made(feature_transform=transform, like=layer)(x, x), layer(x, x), rtol=1e-11)
 
 
+def test_gates_count_the_same_in_pairs_and_in_sums(rng):
+    mask = np.array([[1, 0, 1, 1, 0, 1], [1, 1, 1, 0, 1, 1]], bool)
+    summed, paired = (made(feature_transform="elu", use_gate=True, is_short_seq=exact) for exact in (False, True))
+    paired.set_weights(summed.get_weights())
+    x = rng.normal(size=(B, 6, M))
+    one, other = (layer(x, x, attention_mask=mask, use_causal_mask=True) for layer in (summed, paired))
+    assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(("transform", "scale"), [("exp", None), ("expplus", None), ("expmod", None), ("rfa", 0.5)])
 def test_more_features_come_closer_to_the_exact_kernel(rng, transform, scale):
     """Sixteen times the features, a quarter of the error."""
