@@ -7,6 +7,8 @@ import sys
 from crosscheck.agreement import agreement
 from crosscheck.catalogue import chapters
 
+DIGITS, RAISED = "0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"
+
 
 def row(chapter):
     """One line of the table; the last column says how large the chapter's float64 errors are."""
@@ -25,15 +27,13 @@ def power_above(error):
     """The power of ten above `error`, with room for another machine's rounding, as text."""
     if error == 0:
         return "exact"
-    return "10⁻" + str(-math.ceil(math.log10(4 * error))).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return "10⁻" + str(-math.ceil(math.log10(4 * error))).translate(str.maketrans(DIGITS, RAISED))
 
 
 def claims(text):
     """{chapter: largest float64 error}, as the rows in `text` claim."""
     rows = re.findall(r"^\| \d+ \|.*\(reference/(\w+)\.py\).*\| (?:10⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)|exact) \|$", text, re.MULTILINE)
-    return {
-        name: 10.0 ** -int(power.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789"))) if power else 0.0 for name, power in rows
-    }
+    return {name: 10.0 ** -int(power.translate(str.maketrans(RAISED, DIGITS))) if power else 0.0 for name, power in rows}
 
 
 if __name__ == "__main__":
