@@ -4,7 +4,7 @@ import keras
 
 from layers.checks import check_at_least
 from layers.normalization import LayerNorm, RMSNorm
-from layers.projection import ProjectingLayer, fresh
+from layers.projection import LinearMap, ProjectingLayer, fresh
 
 
 class BlockLayer(ProjectingLayer):
@@ -38,9 +38,10 @@ class BlockLayer(ProjectingLayer):
 
     def make_dense(self, name, input_size, output_size):
         """A built linear map along the last axis, for inputs of any rank."""
-        options = self.projection_options() | {"use_bias": self.use_bias, "dtype": self.dtype_policy}
-        dense = keras.layers.Dense(output_size, name=name, **options)
-        dense.build((None, None, input_size))
+        options = self.projection_options() | {"bias_axes": "f" if self.use_bias else None, "dtype": self.dtype_policy}
+        dense = LinearMap("...m,mf->...f", output_size, name=name, **options)
+        dense.build((None, input_size))
+        dense.input_spec = keras.InputSpec(min_ndim=2, axes={-1: input_size})
         return dense
 
     def make_feed_forward(self, size, inner_size, activation, inner_dropout, output_dropout):

@@ -1,5 +1,7 @@
 """Layers with linear maps into and out of heads, and the seven arguments that such maps share."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -73,17 +75,19 @@ class ProjectingLayer(keras.layers.Layer):
 
 
 class LinearMap(keras.layers.EinsumDense):
-    """An EinsumDense that adds a bias whose last axis is 1, such as `(h, 1)`, to the axes it belongs to.
+    """An EinsumDense that is one product of two matrices: the inputs' last axes are summed over, the kernel's others follow.
 
-    On TensorFlow `ops.add` takes what is a vector but for axes of size 1 for a bias along axis 1, if that happens to be as long:
-    with heads of size 1, as many positions as heads would get the biases of the heads.
+    The einsum would be a product for each example, whose gradients for the kernel are added up afterwards.
     """
 
     def call(self, inputs, training=None):
-        if self.bias is None or len(self.bias.shape) == 1 or self.bias.shape[-1] > 1:
-            return super().call(inputs, training=training)
-        x = ops.einsum(self.equation, inputs, self.kernel)
-        return self.activation(ops.subtract(x, ops.negative(self.bias)))
+        kernel_axes, output_axes = self.equation.split(",")[1].split("->")
+        summed = len(set(kernel_axes) - set(output_axes))
+        size, sizes = math.prod(self.kernel.shape[:summed]), self.kernel.shape[summed:]
+        x = ops.matmul(ops.reshape(inputs, (-1, size)), ops.reshape(self.kernel, (size, -1)))
+        if self.bias is not None:
+            x = ops.add(x, ops.reshape(self.bias, (-1,)))
+        return self.activation(ops.reshape(x, (*ops.shape(inputs)[:-summed], *sizes)))
 
 
 def fresh(initializer):

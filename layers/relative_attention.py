@@ -72,8 +72,8 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
         self.encoding_dense = None
         if encoding_shape := relative_position_encoding_shape:
             check_rank(3, relative_position_encoding=encoding_shape)
-            sizes = (self.num_heads, self.key_dim, None)
-            self.encoding_dense = self.make_projection("encoding", "blm,mhd->bhdl", sizes, None, encoding_shape)
+            sizes = (None, self.num_heads, self.key_dim)
+            self.encoding_dense = self.make_projection("encoding", "blm,mhd->blhd", sizes, None, encoding_shape)
 
     def call(
         self,
@@ -121,7 +121,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
         examples = 1 if encoding.shape[0] == 1 else batch
         check_shape("relative_position_encoding", encoding, (examples, None, self.encoding_dense.kernel.shape[0]))
         check_rows(t, s, encoding.shape[1])
-        return self.encoding_dense(encoding)
+        return ops.transpose(self.encoding_dense(encoding), (0, 2, 3, 1))
 
     def attend(self, q, k, v, mask, training, terms):
         """Equations (1) and (2): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from layers.checks import check_broadcastable, check_needs, check_shape
+from layers.slices import section
 
 
 class Terms(NamedTuple):
@@ -26,9 +27,8 @@ def relative_shift(x, s):
     l − 1. Where there is no such row stands a number of another query: `has_encoding` says where.
     """
     b, h, t, rows = ops.shape(x)
-    x = ops.reshape(x, (b, h, t * rows))
-    x = ops.reshape(x[:, :, t:], (b, h, t, rows - 1))
-    return ops.reshape(x[..., :s], (b, h, t, s))  # changes nothing, unless an open size turns out too small: then it raises
+    x = section(ops.reshape(x, (b, h, t * rows)), t, t * rows, axis=2)
+    return section(ops.reshape(x, (b, h, t, rows - 1)), 0, s, axis=3)
 
 
 def has_encoding(t, s, rows):
