@@ -8,6 +8,7 @@ from rich.text import Text
 
 from crosscheck import compare
 from crosscheck.bench import LENGTHS
+from crosscheck.growth import UNITS
 from crosscheck.growth_probe import PASSES
 
 COLUMNS = ("graph", "XLA", "floor", "ratio", "MB")
@@ -50,7 +51,7 @@ def report(mechanisms, growths, backend, budget, references=()):
 
 
 def passes_of(result):
-    """A mechanism's passes, each with the ratio of its fastest program to its fastest floor; None if it has none."""
+    """The passes of a mechanism, each with a ratio of medians: its faster program to its faster floor; None for no floor."""
     return {
         what: measured
         | {"ratio": min(measured["layer"].values()) / min(measured["floor"].values()) if measured["floor"] else None}
@@ -59,13 +60,13 @@ def passes_of(result):
 
 
 def grown(name, growths):
-    """{"ms": [of each length, the factor], "MB": the same} of a mechanism; None for what was not measured."""
+    """{unit: {length: value, …, "factor": …}} of a mechanism; None for what was not measured."""
     short, long = (growths[probe] for probe in growths if probe.mechanism == name)
-    return {unit: grown_from(short.get(unit), long.get(unit)) for unit in ("ms", "MB")}
+    return {unit: with_factor(short.get(unit), long.get(unit)) for unit in UNITS}
 
 
-def grown_from(short, long):
-    return [short, long, long / short if short and long else None]
+def with_factor(short, long):
+    return {LENGTHS[0]: short, LENGTHS[1]: long, "factor": long / short if short and long else None}
 
 
 def ratios(results, what):
@@ -138,4 +139,4 @@ def row(name, cells, style=""):
 
 
 def grown_cells(values):
-    return [shown(value, digits) for unit in ("ms", "MB") for value, digits in zip(values[unit], (0, 0, 2))]
+    return [shown(value, 2 if what == "factor" else 0) for unit in UNITS for what, value in values[unit].items()]

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from rich.console import Console
 
-from crosscheck import bench, bench_page, bench_report
+from crosscheck import bench, bench_page, bench_report, growth
 from crosscheck.backends import compiled_step
 from crosscheck.bench import LENGTHS, TWINS, Mechanism, growing, main, parse
 from crosscheck.bench_cases import CASES
@@ -68,6 +68,18 @@ def test_a_process_that_stops_is_an_error_with_its_last_line():
     assert in_process("crosscheck.bench_probe", "Nothing", 0) == {"error": "KeyError: 'Nothing'"}
 
 
+def test_the_budget_reaches_the_processes(monkeypatch):
+    asked = []
+    for module in (bench, growth):
+        monkeypatch.setattr(module, "in_process", lambda *arguments, **environment: asked.append(arguments))
+    bench.measure(Mechanism("MaskedLM"), 0.5)
+    bench.measure(Probe("elu", "gradient", 2048), 0.25)
+    assert asked == [
+        ("crosscheck.bench_probe", "MaskedLM", 0.5),
+        ("crosscheck.growth_probe", "elu", "gradient", 2048, 0.25),
+    ]
+
+
 def test_growth_is_measured_where_it_should_be_linear():
     assert growing(["Transformer"]) == []
     assert growing(["Transformer", "KernelAttention_exp"]) == [Probe("exp", "gradient", length) for length in LENGTHS]
@@ -101,7 +113,7 @@ def passed(layer, floor, megabytes=12.3):
     return {"layer": layer, "floor": floor, "MB": megabytes, "rounds": 5}
 
 
-def results(scale=1.0):
+def results():
     """What processes would print: a mechanism of ratios 2 and 8, one without a floor, and one that stopped."""
     first = passed({"graph": 6.0, "xla": 4.0}, {"graph": 2.0, "xla": 3.0}), passed({"graph": 8.0, "xla": 80.0}, {"xla": 1.0})
     none = passed({"graph": 1.0, "xla": 0.5}, {})
@@ -128,7 +140,8 @@ def test_a_ratio_is_the_faster_program_to_the_faster_floor():
     report = reported()
     assert [report["mechanisms"]["Transformer"][what]["ratio"] for what in PASSES] == [2.0, 8.0]
     assert report["mechanisms"]["MaskedSoftmax"]["forward"]["ratio"] is None
-    assert report["growth"] == {"elu": {"ms": [20.48, 40.96, 2.0], "MB": [3.0, 3.0, 1.0]}}
+    grown = {"ms": {2048: 20.48, 4096: 40.96, "factor": 2.0}, "MB": {2048: 3.0, 4096: 3.0, "factor": 1.0}}
+    assert report["growth"] == {"elu": grown}
 
 
 def test_table_has_every_number_and_ends_with_the_geometric_means():
@@ -147,7 +160,7 @@ def test_a_report_of_nothing_with_a_floor_says_so():
         mechanisms={"MaskedLM": {"error": "Killed"}}, growths={Probe("elu", "gradient", n): {"error": "x"} for n in LENGTHS}
     )
     assert shown(report)[-1] == "nothing that was measured on tensorflow has a floor"
-    assert report["growth"]["elu"]["ms"] == [None, None, None] and len(report["stopped"]) == 3
+    assert set(report["growth"]["elu"]["ms"].values()) == {None} and len(report["stopped"]) == 3
 
 
 def test_page_has_tables_and_a_picture_of_what_has_a_floor():
