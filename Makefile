@@ -12,13 +12,16 @@ endif
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help compare test lab notebooks lint format clean
+.PHONY: help compare bench test lab notebooks lint format clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 compare: $(READY) $(WEIGHTS) ## compare every layer with its reference; the page is build/compare.html
 	$(RUN) -m crosscheck --html build/compare.html
+
+bench: $(READY) ## time every layer beside its matrix products alone; the page is build/bench.html
+	$(RUN) -m crosscheck.bench --html build/bench.html
 
 test: lint $(WEIGHTS) ## run every test and every lesson
 	$(RUN) -m pytest

@@ -30,8 +30,20 @@ exit status:
 
 
 class Parser(argparse.ArgumentParser):
+    """Says in a line what is wrong, and knows which backend is asked for."""
+
     def error(self, message):
         self.exit(2, f"crosscheck: {message}\n")
+
+    def add_backend(self):
+        self.add_argument("--backend", choices=BACKENDS, help="what Keras runs on (default: KERAS_BACKEND, or tensorflow)")
+
+    def parse(self, argv):
+        options = self.parse_intermixed_args(argv)
+        options.backend = options.backend or os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+        if options.backend not in BACKENDS:
+            self.error(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: {options.backend}")
+        return options
 
 
 def parse(argv):
@@ -45,15 +57,11 @@ def parse(argv):
         metavar="DTYPE",
         help=f"{one_of}; may be repeated (default: every one that a case has)",
     )
-    parser.add_argument("--backend", choices=BACKENDS, help="what Keras runs on (default: KERAS_BACKEND, or tensorflow)")
+    parser.add_backend()
     parser.add_argument("--seed", type=natural, default=0, help="seed of weights and inputs (default: 0)")
     parser.add_argument("--json", type=writable, metavar="FILE", help="write the results as JSON")
     parser.add_argument("--html", type=writable, metavar="FILE", help="write them as a page")
-    options = parser.parse_intermixed_args(argv)
-    options.backend = options.backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
-    if options.backend not in BACKENDS:
-        parser.error(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: {options.backend}")
-    return options
+    return parser.parse(argv)
 
 
 def natural(text):

@@ -119,3 +119,61 @@ def pass_on_jax(call, layer, x, with_gradient):
 
 
 PASSES = {"tensorflow": pass_on_tensorflow, "jax": pass_on_jax}
+
+
+def compiled_step(run, variables, inputs, with_gradient=False, xla=False):
+    """A function without arguments that calls `run(*inputs)` in a program made for `inputs`, and returns when all is computed.
+
+    Args:
+        run: Takes tensors and returns them, nested as one likes.
+        variables: All that belong to the layers that `run` calls.
+        inputs: Arrays.
+        with_gradient: Whether the sum of squares of all floats that `run` returns, and its gradient for those of the variables
+            that are trained, is what is computed.
+        xla: Whether XLA compiles it; on JAX it always does.
+    """
+    inputs = [ops.convert_to_tensor(x) for x in inputs]
+    return STEPS[keras.backend.backend()](
+        lambda *inputs: list(leaves(run(*inputs)).values()), variables, inputs, with_gradient, xla
+    )
+
+
+def sum_of_squares(tensors):
+    floats = [x for x in tensors if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))]
+    return sum((ops.sum(ops.square(x)) for x in floats), ops.zeros(()))
+
+
+def step_on_tensorflow(run, variables, inputs, with_gradient, xla):
+    import tensorflow as tf
+
+    trained = [variable.value for variable in variables if variable.trainable]
+
+    def gradient(*inputs):
+        with tf.GradientTape() as tape:
+            loss = sum_of_squares(run(*inputs))
+        slopes = tape.gradient(loss, trained) if trained else []
+        return loss, [tf.convert_to_tensor(slope) for slope in slopes if slope is not None]
+
+    program = tf.function(gradient if with_gradient else run, jit_compile=xla).get_concrete_function(*inputs)
+    return lambda: program(*inputs)
+
+
+def step_on_jax(run, variables, inputs, with_gradient, xla):
+    import jax
+
+    trained = [variable for variable in variables if variable.trainable]
+    fixed = [variable for variable in variables if not variable.trainable]
+
+    def forward(trained_values, fixed_values, inputs):
+        with keras.StatelessScope(state_mapping=[*zip(trained, trained_values), *zip(fixed, fixed_values)]):
+            return run(*inputs)
+
+    def gradient(*arguments):
+        return jax.value_and_grad(lambda *arguments: sum_of_squares(forward(*arguments)))(*arguments)
+
+    values = [[variable.value for variable in side] for side in (trained, fixed)]
+    program = jax.jit(gradient if with_gradient else forward).lower(*values, inputs).compile()
+    return lambda: jax.block_until_ready(program(*values, inputs))
+
+
+STEPS = {"tensorflow": step_on_tensorflow, "jax": step_on_jax}

@@ -79,12 +79,17 @@ def report(results, seed):
     return {
         "backend": backend(),
         "seed": seed,
-        "versions": {"keras": keras.__version__, backend(): import_module(backend()).__version__, "numpy": np.__version__},
+        "versions": versions(backend()),
         "tolerances": LIMITS,
         "agree": all(result["verdict"] in ("agrees", "not measured") for result in results),
         "summary": summary(results),
         "results": results,
     }
+
+
+def versions(name):
+    """Of Keras, of the backend called `name`, and of NumPy."""
+    return {"keras": keras.__version__, name: import_module(name).__version__, "numpy": np.__version__}
 
 
 def summary(results):

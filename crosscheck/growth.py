@@ -2,17 +2,15 @@
 
 import argparse
 import difflib
-import json
-import os
-import subprocess
 import sys
 from typing import NamedTuple
 
 import numpy as np
 
-from crosscheck.__main__ import BACKENDS, Parser, WithoutStderr, prepare, refuse, writable
-from crosscheck.growth_probe import PASSES
+from crosscheck.__main__ import Parser, WithoutStderr, prepare, refuse, writable
+from crosscheck.growth_probe import PASSES, SECONDS
 from crosscheck.long_sequences import HEADS, KEY_DIM, MECHANISMS
+from crosscheck.processes import in_process
 
 SHORTEST, LONGEST = 1024, 8192
 UNITS = {"ms": "time", "MB": "memory"}
@@ -55,13 +53,10 @@ def parse(argv):
     parser = Parser("crosscheck.growth", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism (default: all)")
     parser.add_argument("--longest", type=doubled, default=LONGEST, metavar="T", help=f"last length (default: {LONGEST})")
-    parser.add_argument("--backend", choices=BACKENDS, help="what Keras runs on (default: KERAS_BACKEND, or tensorflow)")
+    parser.add_backend()
     parser.add_argument("--plot", type=writable, metavar="FILE", help="the picture (default: build/growth.png)")
     parser.add_argument("--html", type=writable, metavar="FILE", help="write table and picture as a page")
-    options = parser.parse_intermixed_args(argv)
-    options.backend = options.backend or os.environ.get("KERAS_BACKEND") or BACKENDS[0]
-    if options.backend not in BACKENDS:
-        parser.error(f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}. Received: {options.backend}")
+    options = parser.parse(argv)
     options.plot = options.plot or writable("build/growth.png")
     return options
 
@@ -74,17 +69,17 @@ def doubled(text):
     return length
 
 
-def find(names):
-    """The mechanisms that `names` ask for, in the order of `MECHANISMS`; all of them for no names.
+def find(names, mechanisms=MECHANISMS):
+    """Those of the `mechanisms` that `names` ask for, in their order; all of them for no names.
 
     Raises:
         KeyError: for a name that is none, with the nearest names.
     """
     for name in names:
-        if name not in MECHANISMS:
-            nearest = difflib.get_close_matches(name, MECHANISMS, cutoff=0.4) or MECHANISMS
+        if name not in mechanisms:
+            nearest = difflib.get_close_matches(name, mechanisms, cutoff=0.4) or mechanisms
             raise KeyError(f"no mechanism is called {name!r}. The nearest: {', '.join(nearest)}")
-    return [name for name in MECHANISMS if not names or name in names]
+    return [name for name in mechanisms if not names or name in names]
 
 
 def lengths_to(longest):
@@ -92,16 +87,10 @@ def lengths_to(longest):
     return [SHORTEST * 2**step for step in range((longest // SHORTEST).bit_length())]
 
 
-def measure(probe):
+def measure(probe, seconds=SECONDS):
     """{"ms": …, "MB": …} of a fresh process; {"error": its last line} if it stopped."""
-    program = [sys.executable, "-m", "crosscheck.growth_probe", probe.mechanism, probe.what, str(probe.length)]
     # One operation after the other: what runs beside what would change the peak from one time to the next.
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTEROP_THREADS": "1"}
-    ran = subprocess.run(program, capture_output=True, text=True, env=os.environ | quiet)
-    if ran.returncode:
-        said = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
-        return {"error": said[-1][:200]}
-    return json.loads(ran.stdout.splitlines()[-1])
+    return in_process("crosscheck.growth_probe", probe.mechanism, probe.what, probe.length, seconds, TF_NUM_INTEROP_THREADS="1")
 
 
 def exponent(lengths, values):

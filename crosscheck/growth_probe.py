@@ -1,4 +1,4 @@
-"""One measurement of time and memory, in a process of its own: `python -m crosscheck.growth_probe NAME PASS LENGTH`.
+"""One measurement of time and memory, in a process of its own: `python -m crosscheck.growth_probe NAME PASS LENGTH SECONDS`.
 
 The process prints {"ms": …, "MB": …}. It has to be a fresh one, because what an earlier measurement freed is still the
 process's, and would be used again unseen.
@@ -12,18 +12,18 @@ from importlib import import_module
 from pathlib import Path
 
 PASSES = ("forward", "gradient")
-SECONDS, LEAST_RUNS = 3, 3  # of repetition, of which the fastest counts
+SECONDS, LEAST_RUNS = 3.0, 3  # of repetition, of which the fastest counts
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def measure(name, what, length):
+def measure(name, what, length, seconds=SECONDS):
     """Milliseconds of the fastest call, and the megabytes by which the first one exceeded what was there before it."""
     run = prepared(name, what, length)
     before = forget_peak()
     run()
     megabytes = (peak() - before) / 2**20
-    times, end = [], time.perf_counter() + SECONDS
+    times, end = [], time.perf_counter() + seconds
     while len(times) < LEAST_RUNS or time.perf_counter() < end:
         start = time.perf_counter()
         run()
@@ -70,4 +70,5 @@ def field(name):
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
+    name, what, length, *seconds = sys.argv[1:]
+    print(json.dumps(measure(name, what, int(length), *map(float, seconds))))

@@ -7,10 +7,9 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.text import Text
 
-from crosscheck import figures
+from crosscheck import figures, picture_page
 from crosscheck.growth import LIMIT, UNITS, exponent, series
 from crosscheck.growth_probe import PASSES
-from crosscheck.page import STYLE
 
 COLUMN, NAMES = 11, 18
 
@@ -88,21 +87,7 @@ def as_html(results, lengths, found, backend):
         + f"<td>{shown(slope, 2)}</td></tr>\n"
         for mechanism, what, unit, values, slope in rows(results, lengths)
     )
-    verdict = "".join(f"<p class=bad>✗ {escape(line)}</p>" for line in found)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Growth with the length</title>
-<style>{STYLE} svg {{ max-width: 100%; height: auto; background: #fff; }}</style>
-</head>
-<body>
-<h1>How time and memory grow with the length</h1>
-{verdict}<p class="verdict {"bad" if found else "good"}">{escape(summary(found, backend))}</p>
-{picture.getvalue()[picture.getvalue().index("<svg") :]}
-<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>
-{body}</tbody></table></div>
-</body>
-</html>
-"""
+    problems = "".join(f"<p class=bad>✗ {escape(line)}</p>" for line in found)
+    verdict = picture_page.verdict(summary(found, backend), is_good=not found)
+    table = picture_page.table(head, body)
+    return picture_page.page("How time and memory grow with the length", problems + verdict, picture.getvalue(), table)

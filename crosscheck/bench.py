@@ -1,0 +1,114 @@
+"""`python -m crosscheck.bench`: how long each mechanism takes, and how long its matrix products alone."""
+
+import argparse
+import math
+import sys
+from typing import NamedTuple
+
+from crosscheck import growth
+from crosscheck.__main__ import Parser, WithoutStderr, prepare, refuse, writable
+from crosscheck.long_sequences import MECHANISMS
+from crosscheck.processes import in_process
+
+SECONDS = 1.5
+LENGTHS = (2048, 4096)
+TWINS = {
+    "BigBirdAttention": "bigbird",
+    "KernelAttention_elu": "elu",
+    "KernelAttention_exp": "exp",
+    "KernelAttention_causal_window": "causal-window",
+}
+"""What a mechanism is called in `crosscheck/long_sequences.py`."""
+
+DESCRIPTION = f"""\
+Time every mechanism in float32, forward and with the gradient for its weights, as a graph and compiled by XLA; beside it, in
+turn, its floor: the matrix products that it cannot avoid, alone. The ratio of the two says how much the rest costs, whatever
+the machine. Then: how what should be linear grows from {LENGTHS[0]:,} to {LENGTHS[1]:,} tokens."""
+
+EXAMPLES = """\
+examples:
+  python -m crosscheck.bench                                      everything; some minutes
+  python -m crosscheck.bench MultiHeadAttention Transformer       two mechanisms
+  python -m crosscheck.bench MaskedLM --budget 10                 for longer
+  python -m crosscheck.bench --html build/bench.html              everything, and a page of it
+
+exit status:
+  0  everything was measured, however long it took
+  1  a measurement stopped with an error
+  2  a name or an option is not known, or a file cannot be written"""
+
+
+class Mechanism(NamedTuple):
+    """One of `CASES` of `crosscheck/bench_cases.py`."""
+
+    name: str
+
+
+def parse(argv):
+    parser = Parser("crosscheck.bench", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism, mostly its layer's name (default: all)")
+    parser.add_backend()
+    budget = f"seconds of repetition for each pass of a mechanism (default: {SECONDS})"
+    parser.add_argument("--budget", type=duration, default=SECONDS, metavar="SECONDS", help=budget)
+    parser.add_argument("--json", type=writable, metavar="FILE", help="write what was measured as JSON")
+    parser.add_argument("--html", type=writable, metavar="FILE", help="write tables and picture as a page")
+    return parser.parse(argv)
+
+
+def duration(text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, 0 or more. Received: {text}")
+    return seconds
+
+
+def growing(names):
+    """What to measure of growth: those of the mechanisms asked for that should be linear; for no names, all that should."""
+    linear = [name for name, mechanism in MECHANISMS.items() if mechanism.is_linear]
+    wanted = [TWINS[name] for name in TWINS if name in names] if names else linear
+    return [growth.Probe(name, "gradient", length) for name in wanted for length in LENGTHS]
+
+
+def measure(task, seconds):
+    """What was measured of a `Mechanism`, or of growth, in a process of its own; {"error": …} if it stopped."""
+    if isinstance(task, Mechanism):
+        return in_process("crosscheck.bench_probe", task.name, seconds)
+    return growth.measure(task, seconds)
+
+
+def main(argv=None):
+    """Returns the exit status."""
+    options = parse(argv)
+    prepare(options.backend)
+    with WithoutStderr():
+        from crosscheck import bench_cases, bench_page, bench_report, table
+
+    try:
+        names = growth.find(options.names, bench_cases.CASES)
+    except KeyError as error:
+        return refuse(error.args[0])
+    tasks = [*map(Mechanism, names), *growing(options.names)]
+    measured = dict(zip(tasks, table.with_progress(tasks, lambda task: measure(task, options.budget))))
+    report = bench_report.report(
+        mechanisms={task.name: result for task, result in measured.items() if isinstance(task, Mechanism)},
+        growths={task: result for task, result in measured.items() if not isinstance(task, Mechanism)},
+        backend=options.backend,
+        budget=options.budget,
+    )
+    bench_report.show(report)
+    for file, text in ((options.json, bench_report.as_json), (options.html, bench_page.as_html)):
+        if file:
+            file.write_text(text(report), encoding="utf-8")
+            print(f"Written: {file}")
+    return 1 if report["stopped"] else 0
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✗
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,128 @@
+"""The mechanisms that `python -m crosscheck.bench` measures: their names, and how each is made in given sizes."""
+
+import keras
+
+from crosscheck import bench_attention, bench_blocks
+from crosscheck.bench_case import Case, below, normal, tokens, visible
+from crosscheck.bench_floor import BOTH, LEFT, NEITHER, RIGHT, Product, linear
+from layers.classification_head import ClassificationHead
+from layers.gaussian_process import RandomFeatureGaussianProcess
+from layers.gaussian_process_head import GaussianProcessClassificationHead
+from layers.masked_lm import MaskedLM
+from layers.masked_softmax import MaskedSoftmax
+from layers.on_device_embedding import OnDeviceEmbedding
+from layers.positional_embedding import PositionalEmbedding, RelativePositionBias, RelativePositionEmbedding
+from layers.self_attention_mask import SelfAttentionMask
+from layers.spectral_normalization import SpectralNormalization
+
+NO_PRODUCTS = []
+
+
+def gaussian_process(size):
+    """Features of inputs and their covariance have no weights that are trained: only the logits' map has."""
+    rows, m, r = size.vectors, size.m, size.r
+    layer = RandomFeatureGaussianProcess(units=2 * size.c, num_inducing=r)
+    layer(normal(1, m))  # inverts the precision once for all later calls
+    features, logits = linear(rows, m, r, NEITHER), linear(rows, r, 2 * size.c, RIGHT)
+    covariance = [Product(1, r, r, rows, NEITHER), linear(rows, r, rows, NEITHER)]
+    return Case(layer, (normal(rows, m),), [features, logits, *covariance])
+
+
+def bounded(rows, m, new_size):
+    """A linear map of inputs, and its kernel's product with a vector, for the norm."""
+    return [linear(rows, m, new_size, RIGHT), linear(1, m, new_size, RIGHT)]
+
+
+def gaussian_process_head(size):
+    """A bounded pooler, then features, logits, and of the covariance the diagonal, which weighs the logits."""
+    rows, m, r = size.vectors, size.m, size.r
+    layer = GaussianProcessClassificationHead(inner_dim=m, num_classes=size.c, num_inducing=r, temperature=1.0)
+    layer(normal(1, 4, m))  # inverts the precision once for all later calls
+    products = [*bounded(rows, m, m), linear(rows, m, r, LEFT), linear(rows, r, size.c), Product(1, r, r, rows, RIGHT)]
+    return Case(layer, (normal(rows, 4, m),), products)
+
+
+def embedding(size):
+    layer = OnDeviceEmbedding(vocab_size=size.n, embedding_width=size.m, scale_factor=size.m**0.5)
+    return Case(layer, (below(size.n, size.b, size.t),), NO_PRODUCTS)
+
+
+def positions(size):
+    return Case(PositionalEmbedding(max_length=2 * size.t), (normal(size.b, size.t, size.m),), NO_PRODUCTS)
+
+
+def relative_positions(size):
+    return Case(RelativePositionEmbedding(hidden_size=size.m), (normal(size.b, size.t, size.m),), NO_PRODUCTS)
+
+
+def relative_bias(size):
+    x = normal(size.b, size.t, size.m)
+    return Case(RelativePositionBias(num_heads=size.h), (x, x), NO_PRODUCTS)
+
+
+def mask(size):
+    return Case(SelfAttentionMask(), (normal(size.b, size.t, size.m), tokens(size.b, size.t)), NO_PRODUCTS)
+
+
+def softmax(size):
+    layer = MaskedSoftmax(mask_expansion_axes=[1])
+    return Case(layer, (normal(size.b, size.h, size.t, size.t), visible(size.b, size.t)), NO_PRODUCTS)
+
+
+def spectral(size):
+    rows = size.b * size.t
+    layer = SpectralNormalization(keras.layers.Dense(size.f), iteration=2)
+    return Case(layer, (normal(rows, size.m),), bounded(rows, size.m, size.f))
+
+
+def masked_lm(size):
+    """The tokens asked for pass a map, and then meet the vector of each word."""
+    rows, m, n = size.b * size.asked, size.m, size.n
+    table = keras.Variable(0.02 * normal(n, m))
+    layer = MaskedLM(embedding_table=table, activation="gelu")
+    inputs = normal(size.b, size.t, m), below(size.t, size.b, size.asked)
+    return Case(layer, inputs, [linear(rows, m, m, RIGHT), linear(rows, m, n, BOTH)])
+
+
+def classification(size):
+    """One token of each sequence."""
+    layer = ClassificationHead(inner_dim=size.m, num_classes=size.c)
+    products = [linear(size.b, size.m, size.m, RIGHT), linear(size.b, size.m, size.c)]
+    return Case(layer, (normal(size.b, size.t, size.m),), products)
+
+
+CASES = {
+    "MultiHeadAttention": bench_attention.multi_head,
+    "BigBirdAttention": bench_attention.bigbird,
+    "CachedAttention": bench_attention.cached,
+    "KernelAttention_elu": bench_attention.kernel_elu,
+    "KernelAttention_exp": bench_attention.kernel_exp,
+    "KernelAttention_causal_window": bench_attention.kernel_causal_window,
+    "MatMulWithMargin": bench_attention.margin,
+    "MultiChannelAttention": bench_attention.multi_channel,
+    "TalkingHeadsAttention": bench_attention.talking_heads,
+    "Transformer": bench_blocks.transformer,
+    "TransformerEncoderBlock": bench_blocks.encoder,
+    "TransformerDecoderBlock": bench_blocks.decoder,
+    "RandomFeatureGaussianProcess": gaussian_process,
+    "GaussianProcessClassificationHead": gaussian_process_head,
+    "ReuseMultiHeadAttention": bench_attention.reuse,
+    "ReuseTransformer": bench_blocks.reuse,
+    "ReZeroTransformer": bench_blocks.rezero,
+    "OnDeviceEmbedding": embedding,
+    "PositionEmbedding": positions,
+    "RelativePositionEmbedding": relative_positions,
+    "RelativePositionBias": relative_bias,
+    "SelfAttentionMask": mask,
+    "SpectralNormalization": spectral,
+    "MaskedSoftmax": softmax,
+    "MaskedLM": masked_lm,
+    "ClassificationHead": classification,
+    "GatedFeedforward": bench_blocks.gated,
+    "MultiHeadRelativeAttention": bench_attention.relative,
+    "TwoStreamRelativeAttention": bench_attention.two_stream,
+    "TransformerXLBlock": bench_blocks.xl_block,
+    "TransformerXL": bench_blocks.xl,
+    "MobileBertEmbedding": bench_blocks.mobile_bert_embedding,
+    "MobileBertTransformer": bench_blocks.mobile_bert,
+}

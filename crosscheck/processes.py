@@ -1,0 +1,17 @@
+"""Measurements in processes of their own, whose memory is theirs alone."""
+
+import json
+import os
+import subprocess
+import sys
+
+
+def in_process(module, *arguments, **environment):
+    """What `python -m module …` prints in its last line, read as JSON; {"error": its last complaint} if it stopped."""
+    program = [sys.executable, "-m", module, *map(str, arguments)]
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    ran = subprocess.run(program, capture_output=True, text=True, env=os.environ | quiet | environment)
+    if ran.returncode:
+        said = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
+        return {"error": said[-1][:200]}
+    return json.loads(ran.stdout.splitlines()[-1])

@@ -1,0 +1,114 @@
+"""The floors of `python -m crosscheck.bench`: that they count what a layer multiplies, and nothing that it could avoid."""
+
+import keras
+import numpy as np
+import pytest
+
+from crosscheck.bench_case import SIZES
+from crosscheck.bench_cases import CASES
+from crosscheck.bench_floor import BOTH, LEFT, NEITHER, RIGHT, Product, attention, multiply_adds, products_of
+from crosscheck.bench_probe import floor_program, layer_program, made
+from crosscheck.growth_probe import PASSES
+
+S = SIZES["small"]
+PAIRS = S.b * S.h * S.t * S.t * S.d
+FEW, WINDOW = 2 * S.h * S.long * S.d, 3 * 4  # numbers in a long sequence's heads; keys that a window shows
+
+
+def both(forward, slopes=2):
+    """The multiply-adds of a pass forward, and with the gradients of as many sides of its products."""
+    return {"forward": forward, "gradient": forward * (1 + slopes)}
+
+
+BEYOND = {
+    # Gradients of all slots of the cache, of which one was written.
+    "CachedAttention": {"forward": 0, "gradient": 2 * S.b * S.h * 2 * S.t * S.d},
+    # Sums of features with values, and queries with these, where scores and sums of pairs would be less.
+    "KernelAttention_causal_window": both(2 * FEW * (S.d + 1) - WINDOW * (FEW + FEW // S.d * (S.d + 1))),
+    # Encodings of distances at which a query has no key: t of them, for each query of each stream.
+    "MultiHeadRelativeAttention": both(PAIRS),
+    "TwoStreamRelativeAttention": both(2 * PAIRS),
+    "TransformerXLBlock": both(PAIRS),
+    "TransformerXL": both(2 * PAIRS),
+    # A product with one-hot types instead of a look-up.
+    "MobileBertEmbedding": both(S.b * S.t * 2 * S.m, slopes=1),
+}
+"""What layers multiply that could be avoided, counted by hand, by pass."""
+
+
+def operations(graph):
+    """Those that the outputs of a graph need."""
+    found, waiting = {}, [output.op for output in graph.outputs]
+    while waiting:
+        operation = waiting.pop()
+        if operation.name not in found:
+            found[operation.name] = operation
+            waiting += [*(x.op for x in operation.inputs), *operation.control_inputs]
+    return found.values()
+
+
+def multiply_adds_of(operation):
+    """The multiply-adds of a matrix product or an einsum; 0 of everything else."""
+    if operation.type == "Einsum" and len(operation.inputs) > 1:
+        terms, result = operation.get_attr("equation").decode().replace("...", "").split("->")
+        sizes = {}
+        for term, x in zip(terms.split(","), operation.inputs):
+            sizes |= dict(zip(term[::-1], x.shape[::-1]))
+        summed = [size for axis, size in sizes.items() if axis not in result]
+    elif operation.type in ("MatMul", "BatchMatMulV2"):
+        is_transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+        summed = [operation.inputs[0].shape[-2 if is_transposed else -1]]
+    else:
+        return 0
+    return int(np.prod([*operation.outputs[0].shape, *summed]))
+
+
+def graph_of(program):
+    return next(cell.cell_contents.graph for cell in program.__closure__ if hasattr(cell.cell_contents, "graph"))
+
+
+@pytest.mark.parametrize("what", PASSES)
+@pytest.mark.parametrize("name", CASES)
+def test_a_floor_counts_what_the_layer_multiplies_but_for_what_could_be_avoided(name, what):
+    case = made(name, "small")
+    program = layer_program(case, what == "gradient", "graph")
+    counted = sum(multiply_adds_of(operation) for operation in operations(graph_of(program)))
+    floor = multiply_adds(products_of(case.products, what == "gradient"))
+    assert counted == floor + BEYOND.get(name, {}).get(what, 0)
+    assert all(np.isfinite(x).all() for x in keras.tree.flatten(program()))
+
+
+def test_a_floor_in_full_size_is_what_one_counts_by_hand():
+    tokens, heads, pairs = 8 * 256, 8 * 8, (256, 64, 256)
+    assert attention(SIZES["bench"]) == [
+        *[Product(1, tokens, 512, 512, RIGHT)] * 3,
+        Product(heads, *pairs, BOTH),
+        Product(heads, 256, 256, 64, BOTH),
+        Product(1, tokens, 512, 512, BOTH),
+    ]
+    projection, mixing = tokens * 512 * 512, heads * 256 * 256 * 64
+    assert multiply_adds(products_of(attention(SIZES["bench"]), False)) == 4 * projection + 2 * mixing
+    assert multiply_adds(products_of(attention(SIZES["bench"]), True)) == (4 + 3 + 2) * projection + 6 * mixing
+
+
+@pytest.mark.parametrize("name", ["MultiHeadAttention", "KernelAttention_elu", "BigBirdAttention"])
+def test_both_sizes_have_the_same_products(name):
+    small, large = (CASES[name](SIZES[size]).products for size in ("small", "bench"))
+    assert [product.sides for product in small] == [product.sides for product in large]
+
+
+def test_gradients_have_the_shapes_of_the_sides_that_they_belong_to():
+    left, right = Product(2, 3, 5, 7).gradients()
+    assert (left.rows, left.columns) == (3, 5) and (right.rows, right.columns) == (5, 7)
+    assert left.inner == 7 and right.inner == 3 and left.batch == right.batch == 2
+    assert Product(2, 3, 5, 7, LEFT).gradients() == [left] and Product(2, 3, 5, 7, RIGHT).gradients() == [right]
+    assert Product(2, 3, 5, 7, NEITHER).gradients() == []
+
+
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+def test_a_floor_returns_every_product_so_that_none_can_be_left_out(mode):
+    products = [Product(1, 3, 5, 7), Product(2, 3, 5, 7, LEFT), Product(1, 3, 5, 7)]
+    results = floor_program(products, True, mode)()
+    shapes = [(3, 7), (2, 3, 7), (3, 7), (3, 5), (5, 7), (2, 3, 5), (3, 5), (5, 7)]
+    assert [tuple(x.shape) for x in results] == shapes
+    assert abs(results[0] - results[2]).numpy().max() > 1e-3  # of matrices of their own
