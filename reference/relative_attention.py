@@ -120,14 +120,14 @@ def content_scores(
     q: Float[Array, "b t h d"], k: Float[Array, "b s h d"], u: Float[Array, "h d"] | None = None
 ) -> Float[Array, "b h t s"]:
     """First term of (1), before √d."""
-    return np.einsum("bthd,bshd->bhts", plus(q, u), k)
+    return np.einsum("bthd,bshd->bhts", plus(q, u), k, optimize=True)  # by matrix products: many times as fast
 
 
 def position_scores(
     q: Float[Array, "b t h d"], r: Float[Array, "#b l h d"], s: int, v: Float[Array, "h d"] | None = None
 ) -> Float[Array, "b h t s"]:
     """Second term of (1), before √d."""
-    return relative_shift(np.einsum("bthd,blhd->bhtl", plus(q, v), r), s)
+    return relative_shift(np.einsum("bthd,blhd->bhtl", plus(q, v), r, optimize=True), s)
 
 
 def segment_scores(
@@ -162,7 +162,7 @@ def attend(
     if terms.segment_encoding is not None:
         scores = scores + segment_scores(q, terms.segment_encoding, terms.segment_matrix, terms.b)
     weights = masked_softmax(scores / np.sqrt(q.shape[-1]), mask)
-    return np.einsum("bhts,bshe->bthe", weights, v), weights
+    return np.einsum("bhts,bshe->bthe", weights, v, optimize=True), weights
 
 
 def relative_attention(
