@@ -127,7 +127,7 @@ def position_scores(
     q: Float[Array, "b t h d"], r: Float[Array, "#b l h d"], s: int, v: Float[Array, "h d"] | None = None
 ) -> Float[Array, "b h t s"]:
     """Second term of (1), before √d."""
-    return relative_shift(np.einsum("blhd,bthd->bhtl", r, plus(q, v), optimize=True), s)
+    return relative_shift(np.einsum("bthd,blhd->bhtl", plus(q, v), r, optimize=True), s)
 
 
 def segment_scores(
