@@ -42,12 +42,12 @@ class Posterior(NamedTuple):
 
 def gaussian_kernel(x: Float[Array, "t m"], y: Float[Array, "s m"], scale: float = 1.0) -> Float[Array, "t s"]:
     """e^{−‖x−y‖²/(2 scale)}."""
-    return np.exp(-np.sum((x[:, None] - y) ** 2, axis=-1) / (2 * scale))
+    return np.exp(-np.stack([np.sum((x_t - y) ** 2, axis=-1) for x_t in x]) / (2 * scale))
 
 
 def laplacian_kernel(x: Float[Array, "t m"], y: Float[Array, "s m"], scale: float = 1.0) -> Float[Array, "t s"]:
     """e^{−‖x−y‖₁/√scale}."""
-    return np.exp(-np.sum(np.abs(x[:, None] - y), axis=-1) / np.sqrt(scale))
+    return np.exp(-np.stack([np.sum(np.abs(x_t - y), axis=-1) for x_t in x]) / np.sqrt(scale))
 
 
 def exact_posterior(

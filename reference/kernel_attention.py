@@ -181,9 +181,9 @@ def features_of(
 def exact_kernel(transform: str, q: Float[Array, "b t h d"], k: Float[Array, "b s h d"]) -> Float[Array, "b h t s"]:
     """What the random features of `transform` estimate."""
     if transform == "expmod":  # without its ‖x‖²/2 it estimates e^{q·k} times e^{‖q‖²/2 + ‖k‖²/2}
-        kernel = np.exp(np.sum((q[:, :, None] + k[:, None]) ** 2, axis=-1) / 2)
+        kernel = np.exp(features.square_of_sums(q, k) / 2)
     elif transform == "rfa":
-        kernel = np.exp(-np.sum((q[:, :, None] - k[:, None]) ** 2, axis=-1) / 2)
+        kernel = np.exp(-features.square_of_sums(q, -k) / 2)
     else:
         kernel = np.exp(np.einsum("bthd,bshd->btsh", q, k))
     return np.moveaxis(kernel, -1, 1)

@@ -111,6 +111,10 @@ def mean_square_of_sums(
     x: Float[Array, "b t h d"], y: Float[Array, "b s h d"], x_mask: Bool[Array, "b t"], y_mask: Bool[Array, "b s"]
 ) -> Float[Array, "b 1 h 1"]:
     """μ of equation (5) over all pairs that the masks allow, pair by pair."""
-    sums = np.sum((x[:, :, None] + y[:, None]) ** 2, axis=-1)
     pairs = (x_mask[:, :, None] & y_mask[:, None])[..., None]
-    return (np.sum(sums * pairs, axis=(1, 2)) / np.sum(pairs, axis=(1, 2)))[:, None, :, None]
+    return (np.sum(square_of_sums(x, y) * pairs, axis=(1, 2)) / np.sum(pairs, axis=(1, 2)))[:, None, :, None]
+
+
+def square_of_sums(x: Float[Array, "b t h d"], y: Float[Array, "b s h d"]) -> Float[Array, "b t s h"]:
+    """‖x + y‖² of all pairs, one x after the other: all sums at once would be t s d numbers for each head."""
+    return np.stack([np.sum((x[:, t, None] + y) ** 2, axis=-1) for t in range(x.shape[1])], axis=1)

@@ -26,8 +26,8 @@ def gate_structure(gate: Float[Array, "b s h"], mask: Bool[Array, "b s"]) -> Flo
     """w_ts of equation (5), unrolled: (1 − g_s) Π_{j=s+1..t} g_j where s ≤ t, else 0. A masked key passes on what was before."""
     b, s, h = gate.shape
     gate = np.where(mask[..., None], gate, 1.0)
-    w = np.zeros((b, h, s, s))
-    for i in range(s):
-        for j in range(i + 1):
-            w[:, :, i, j] = (1 - gate[:, j]) * np.prod(gate[:, j + 1 : i + 1], axis=1)
-    return w
+    w = np.zeros((b, s, s, h))
+    for j in range(s):
+        w[:, j, j] = 1 - gate[:, j]
+        w[:, j + 1 :, j] = w[:, j, j, None] * np.cumprod(gate[:, j + 1 :], axis=1)
+    return np.moveaxis(w, -1, 1)

@@ -120,14 +120,14 @@ def content_scores(
     q: Float[Array, "b t h d"], k: Float[Array, "b s h d"], u: Float[Array, "h d"] | None = None
 ) -> Float[Array, "b h t s"]:
     """First term of (1), before √d."""
-    return np.einsum("bthd,bshd->bhts", plus(q, u), k)
+    return np.einsum("bshd,bthd->bhts", k, plus(q, u), optimize=True)  # k first: a query's scores lie together
 
 
 def position_scores(
     q: Float[Array, "b t h d"], r: Float[Array, "#b l h d"], s: int, v: Float[Array, "h d"] | None = None
 ) -> Float[Array, "b h t s"]:
     """Second term of (1), before √d."""
-    return relative_shift(np.einsum("bthd,blhd->bhtl", plus(q, v), r), s)
+    return relative_shift(np.einsum("bthd,blhd->bhtl", plus(q, v), r, optimize=True), s)
 
 
 def segment_scores(
@@ -162,7 +162,7 @@ def attend(
     if terms.segment_encoding is not None:
         scores = scores + segment_scores(q, terms.segment_encoding, terms.segment_matrix, terms.b)
     weights = masked_softmax(scores / np.sqrt(q.shape[-1]), mask)
-    return np.einsum("bhts,bshe->bthe", weights, v), weights
+    return np.einsum("bhts,bshe->bthe", weights, v, optimize=True), weights
 
 
 def relative_attention(
@@ -215,12 +215,12 @@ def two_stream_relative_attention(
 
 def at_positions(q: Float[Array, "b t h d"], target_mapping: Float[Array, "b t s"]) -> Float[Array, "b s h d"]:
     """The query of each target at the position in the text that it asks about; zeros elsewhere."""
-    return np.einsum("bthd,bts->bshd", q, target_mapping)
+    return np.einsum("bthd,bts->bshd", q, target_mapping, optimize=True)
 
 
 def of_targets(heads: Float[Array, "b s h e"], target_mapping: Float[Array, "b t s"]) -> Float[Array, "b t h e"]:
     """What was computed at each target's position."""
-    return np.einsum("bshe,bts->bthe", heads, target_mapping)
+    return np.einsum("bshe,bts->bthe", heads, target_mapping, optimize=True)
 
 
 def after_memory(state: Float[Array, "b _ _"] | None, x: Float[Array, "b _ _"]) -> Float[Array, "b _ _"]:

@@ -156,3 +156,10 @@ def test_a_redrawn_projection_has_the_same_law():
     assert np.abs(np.linalg.norm(one, axis=1) - np.linalg.norm(other, axis=1)).min() > 1e-6
     lengths = np.linalg.norm(np.asarray(layer.redraw_projection(generator, 20_000, D, "float64")), axis=1)
     assert_allclose([np.mean(lengths**2), np.var(lengths**2)], [D, 2 * D], rtol=0.05)
+
+
+def test_square_of_sums_is_that_of_every_pair(rng):
+    x, y = rng.normal(size=(2, 3, 4, 7)), rng.normal(size=(2, 5, 4, 7))
+    squares = ref.square_of_sums(x, y)
+    for b, t, s, h in np.ndindex(2, 3, 5, 4):
+        assert_allclose(squares[b, t, s, h], np.linalg.norm(x[b, t, h] + y[b, s, h]) ** 2, rtol=1e-13)
