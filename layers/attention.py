@@ -5,7 +5,7 @@ from keras import ops
 
 from layers import sequences
 from layers.checks import check_at_least, check_broadcastable, check_rate, check_same
-from layers.masked_softmax import masked_softmax
+from layers.masked_softmax import attended
 from layers.projection import ProjectingLayer
 
 
@@ -131,8 +131,11 @@ class MultiHeadAttention(ProjectingLayer):
         """Equation (1): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
         # The reference divides the scores; scaling q first touches fewer numbers.
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
-        weights = masked_softmax(scores, mask)
-        return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v), weights
+        return attended(scores, mask, lambda weights: self.mix(weights, v, training))
+
+    def mix(self, weights, v, training):
+        """Values by their weights, some of which are dropped: the heads `(b, t, h, e)`."""
+        return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v)
 
     def allowed(self, q, k, attention_mask, use_causal_mask=False):
         """The boolean mask that broadcasts to `(b, h, t, s)`, of what the caller and causality allow; None for everything."""

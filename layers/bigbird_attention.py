@@ -7,7 +7,8 @@ from keras import ops
 from layers.attention import MultiHeadAttention
 from layers.block_graph import block_count, gather_blocks, into_blocks, seen_blocks
 from layers.checks import check_at_least, check_broadcastable, check_rank, check_same
-from layers.masked_softmax import masked_softmax
+from layers.masked_softmax import softmax_of_allowed
+from layers.slices import section
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -110,10 +111,10 @@ class BigBirdAttention(MultiHeadAttention):
         real = None if real is None else into_blocks(real[:, :, None, None], w, missing)
 
         first, last = self.edge_rows(q, k, v, real, training)
-        inner = self.inner_rows(q[:, :, 1:-1], k, v, real, training)
+        inner = self.inner_rows(section(q, 1, blocks - 1, axis=2), k, v, real, training)
         heads = ops.concatenate([first, inner, last], axis=2)
         heads = ops.reshape(heads, (ops.shape(q)[0], self.num_heads, blocks * w, self.value_dim))
-        heads = ops.transpose(heads, (0, 2, 1, 3))[:, :t]
+        heads = section(ops.transpose(heads, (0, 2, 1, 3)), 0, t, axis=1)
         return heads if mask is None else heads * ops.cast(mask[:, :, None, None], heads.dtype)
 
     def inner_rows(self, q, k, v, real, training):
@@ -123,20 +124,21 @@ class BigBirdAttention(MultiHeadAttention):
         if real is not None:
             of_every_head = ops.broadcast_to(real, (ops.shape(real)[0], self.num_heads, *ops.shape(real)[2:]))
             allowed = ops.logical_and(allowed, gather_blocks(of_every_head, seen)[:, :, :, None, :, 0])
-        return self.mix(q, gather_blocks(k, seen), gather_blocks(v, seen), allowed, training)
+        return self.mix_rows(q, gather_blocks(k, seen), gather_blocks(v, seen), allowed, training)
 
     def edge_rows(self, q, k, v, real, training):
         """Equation (3): the first and the last row, `(b, h, 1, block, e)`, against all keys."""
         b, h, blocks, w, _ = ops.shape(k)
-        q = ops.concatenate([q[:, :, :1], q[:, :, -1:]], axis=3)
+        q = ops.concatenate([section(q, start, start + 1, axis=2) for start in (0, blocks - 1)], axis=3)
         k, v = (ops.reshape(x, (b, h, 1, blocks * w, x.shape[-1])) for x in (k, v))
-        heads = self.mix(q, k, v, None if real is None else ops.reshape(real, (b, 1, 1, 1, blocks * w)), training)
-        return heads[:, :, :, :w], heads[:, :, :, w:]
+        heads = self.mix_rows(q, k, v, None if real is None else ops.reshape(real, (b, 1, 1, 1, blocks * w)), training)
+        return (section(heads, start, start + w, axis=3) for start in (0, w))
 
-    def mix(self, q, k, v, mask, training):
+    def mix_rows(self, q, k, v, mask, training):
         """What each row of scaled queries makes of its keys and values; all are `(b, h, rows, tokens, …)`."""
-        weights = masked_softmax(ops.einsum("bhitd,bhisd->bhits", q, k), mask)
-        return ops.einsum("bhits,bhise->bhite", self.dropout_layer(weights, training=training), v)
+        # A token sees at least itself; what padding sees is multiplied by 0 in the end.
+        weights = softmax_of_allowed(ops.matmul(q, ops.swapaxes(k, 3, 4)), mask)
+        return ops.matmul(self.dropout_layer(weights, training=training), v)
 
     def tokens(self, attention_mask, q):
         """The boolean mask `(b, t)`, from either form of it; None for no mask."""

@@ -26,8 +26,9 @@ def gather_blocks(x, seen):
         Tensor of shape `(b, h, rows, k · block_size, …)`.
     """
     b, h, blocks, w, size = ops.shape(x)
-    of_head = blocks * ops.arange(h, dtype="int32")[:, None, None]
-    x = ops.take(ops.reshape(x, (b, h * blocks, w, size)), ops.reshape(seen + of_head, (-1,)), axis=1)
+    # Blocks of all examples and heads on the first axis: along another one, TensorFlow's gradient moves everything twice.
+    first = blocks * ops.reshape(ops.arange(b * h, dtype="int32"), (b, h, 1, 1))
+    x = ops.take(ops.reshape(x, (-1, w, size)), ops.reshape(seen + first, (-1,)), axis=0)
     return ops.reshape(x, (b, h, ops.shape(seen)[1], seen.shape[2] * w, size))
 
 

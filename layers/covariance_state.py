@@ -8,14 +8,15 @@ from layers.random_features import given
 
 
 def add_state(layer, r, dtype):
-    """Give `layer`, while it is built, its state: P; F, and the P that F belongs to; what all replicas together are and have."""
+    """Give `layer`, while it is built, its state: P; F, and the mark of the P that F belongs to; what all replicas together are
+    and have."""
     fixed = {"trainable": False, "autocast": False, "dtype": dtype}
     prior, factor = given(layer.gp_cov_ridge_penalty * np.eye(r)), given(np.eye(r))
     add = layer.add_weight
     layer.precision_matrix = add(name="precision_matrix", shape=(r, r), initializer=prior, aggregation="mean", **fixed)
     fixed["aggregation"] = "only_first_replica"
     layer.covariance_factor = add(name="covariance_factor", shape=(r, r), initializer=factor, **fixed)
-    layer.factored_matrix = add(name="factored_matrix", shape=(r, r), initializer=prior, **fixed)
+    layer.factored_mark = add(name="factored_mark", shape=(r,), initializer=given(layer.gp_cov_ridge_penalty * probe(r)), **fixed)
     fixed["aggregation"] = "sum"
     layer.replicas_and_examples = add(name="replicas_and_examples", shape=(2,), initializer="zeros", **fixed)
 
@@ -40,7 +41,8 @@ def count_in(layer, phi, logits):
 def factor(layer):
     """F for the P that there is now, by inversion only if that is not the P of the last time."""
     precision, kept = (ops.convert_to_tensor(weight) for weight in (layer.precision_matrix, layer.covariance_factor))
-    is_same, ridge = ops.all(ops.equal(precision, layer.factored_matrix)), layer.gp_cov_ridge_penalty
+    mark = ops.matmul(precision, ops.cast(probe(precision.shape[0]), precision.dtype))
+    is_same, ridge = ops.all(ops.equal(mark, layer.factored_mark)), layer.gp_cov_ridge_penalty
 
     def invert():
         return posterior_covariance.covariance_factor(precision, ridge)
@@ -50,5 +52,10 @@ def factor(layer):
     posterior_covariance.check_factor(current, ridge)
     # Assigned here and not where it is computed: inside a branch there is no place for it on JAX.
     layer.covariance_factor.assign(current)
-    layer.factored_matrix.assign(ops.copy(precision))  # a copy, since JAX does not give the same memory away twice
+    layer.factored_mark.assign(mark)
     return ops.stop_gradient(current)
+
+
+def probe(r):
+    """z, of which P z marks P: a change of P that rounding hides there is one that it hides in F too."""
+    return np.random.default_rng(0).normal(size=r)

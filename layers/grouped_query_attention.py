@@ -5,7 +5,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.checks import check_at_least
-from layers.masked_softmax import masked_softmax
+from layers.masked_softmax import attended
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -40,9 +40,12 @@ class GroupedQueryAttention(MultiHeadAttention):
         b, t, h, d = ops.shape(q)
         q = ops.reshape(q, (b, t, self.num_kv_heads, h // self.num_kv_heads, d))
         scores = ops.einsum("btgid,bsgd->bgits", q * self.key_dim**-0.5, k)
-        weights = masked_softmax(ops.reshape(scores, (b, h, t, -1)), mask)
-        dropped = ops.reshape(self.dropout_layer(weights, training=training), ops.shape(scores))
-        return ops.reshape(ops.einsum("bgits,bsge->btgie", dropped, v), (b, t, h, self.value_dim)), weights
+
+        def mix(weights):
+            dropped = ops.reshape(self.dropout_layer(weights, training=training), ops.shape(scores))
+            return ops.reshape(ops.einsum("bgits,bsge->btgie", dropped, v), (b, t, h, self.value_dim))
+
+        return attended(ops.reshape(scores, (b, h, t, -1)), mask, mix)
 
     def get_config(self):
         return super().get_config() | {"num_kv_heads": self.num_kv_heads}

@@ -21,6 +21,7 @@ from layers.kernel_features import (
     widened,
 )
 from layers.kernel_matrix import causal_structure, pairs_of, window_structure
+from layers.slices import section
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -177,12 +178,12 @@ class KernelAttention(MultiHeadAttention):
         phi_q, phi_k = features(self.feature_transform, q, k, self.rows(training), mask)
         summed = self.summation(causal, log_gate)
         sums, state = summed(phi_q, phi_k, u, state=state)
-        denominator = sums[..., -1:]
+        sums, denominator = quotient(sums)
         if self.feature_transform == "rfa":
             ones = (ops.ones_like(x[..., :1]) for x in (phi_q, phi_k))
             weight, total = summed(*ones, u[..., -1:], state=total)
             denominator = ops.maximum(denominator, least_kernel(self.inverse_scale) * weight)
-        heads = divided(sums[..., :-1], denominator)
+        heads = divided(sums, denominator)
         return heads, None if cache is None else kernel_state.packed(state, total)
 
     def by_pairs(self, transform, q, k, u, mask, causal, log_gate):
@@ -198,7 +199,7 @@ class KernelAttention(MultiHeadAttention):
         else:
             pairs = pairs_of(exact_exponents(transform, q, k), structure, mask)
         sums = ops.matmul(pairs, u)
-        return divided(sums[..., :-1], sums[..., -1:])
+        return divided(*quotient(sums))
 
     def rows(self, training=False):
         """The projection in use, or None."""
@@ -242,6 +243,12 @@ class KernelAttention(MultiHeadAttention):
 
     def get_config(self):
         return super().get_config() | {name: getattr(self, name) for name in ARGUMENTS}
+
+
+def quotient(sums):
+    """Sums over keys, apart from the last, which is over their weights."""
+    size = sums.shape[-1] - 1
+    return section(sums, 0, size, axis=3), section(sums, size, size + 1, axis=3)
 
 
 def divided(sums, denominators):

@@ -8,6 +8,7 @@ from layers.blocks import BlockLayer
 from layers.checks import check_rank, check_same
 from layers.ids import check_integers, within
 from layers.normalization import in_float32_at_least
+from layers.projection import matrix_product
 
 RENAMED = {"kernel_initializer": "initializer"}
 OUTPUTS = ("logits", "predictions")
@@ -98,7 +99,7 @@ class MaskedLM(BlockLayer):
         self.check_shapes(sequence_data.shape, masked_positions.shape, self.sequence_size)
         positions, inside = within(masked_positions, ops.shape(sequence_data)[1])
         h = self.layer_norm(self.activation(self.dense(gather(sequence_data, positions))))
-        logits = ops.einsum("btm,nm->btn", h, ops.cast(self.table, self.compute_dtype)) + self.bias
+        logits = matrix_product(h, ops.transpose(ops.cast(self.table, self.compute_dtype)), self.bias)
         logits = ops.where(inside[..., None], logits, ops.zeros_like(logits))
         if self.output_type == "logits":
             return logits

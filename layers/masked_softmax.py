@@ -17,22 +17,56 @@ def masked_softmax(scores, mask=None, axes=-1):
     Returns:
         Tensor of the shape and dtype of `scores`.
     """
+    weights = softmax_of_allowed(scores, mask, axes)
+    # Only a row with nothing allowed still needs its zeros: one number a row, not one a score.
+    return weights if mask is None else weights * some_allowed(mask, weights.dtype, axes)
+
+
+def attended(scores, mask, mix):
+    """What `mix` makes of the weights, heads `(b, t, h, e)`, and the weights `(b, h, t, s)`, which are `masked_softmax`'s.
+
+    A query with nothing allowed gets its zeros where there are fewer numbers, in the heads.
+    """
+    weights = softmax_of_allowed(scores, mask)
+    if mask is None:
+        return mix(weights), weights
+    some = some_allowed(mask, weights.dtype)
+    return mix(weights) * ops.transpose(some, (0, 2, 1, 3)), weights * some
+
+
+def softmax_of_allowed(scores, mask, axes=-1):
+    """`masked_softmax` but for rows with nothing allowed, which sum to 1 like all others."""
     dtype = keras.backend.standardize_dtype(scores.dtype)
     if dtype in ("float16", "bfloat16"):
         scores = ops.cast(scores, "float32")
     if mask is not None:
-        # Finite, because a row of −inf alone is NaN; far below any score, so that what is forbidden comes out as exactly 0.
-        scores = ops.where(mask, scores, ops.cast(-1e30, scores.dtype))
+        scores = lowered(scores, mask)
     if axes == -1 and scores.shape[-1] == 1:
         weights = ops.ones_like(scores)  # all there is; Keras would warn of a softmax over one number
     elif isinstance(axes, int):
         weights = ops.softmax(scores, axis=axes)
     else:
         weights = ops.exp(scores - ops.logsumexp(scores, axis=axes, keepdims=True))
-    if mask is not None:
-        # Only a row with nothing allowed still needs its zeros: one number a row, not one a score.
-        weights = weights * ops.cast(ops.any(mask, axis=axes, keepdims=True), weights.dtype)
     return ops.cast(weights, dtype)
+
+
+def some_allowed(mask, dtype, axes=-1):
+    """1 for a row with something allowed, else 0."""
+    return ops.cast(ops.any(mask, axis=axes, keepdims=True), dtype)
+
+
+def lowered(scores, mask):
+    """Scores for a softmax that gives what is forbidden exactly 0."""
+    # Finite, because a row of −inf alone is NaN; far below any score.
+    lowest = ops.cast(-1e30, scores.dtype)
+    if keras.backend.backend() != "tensorflow":
+        return ops.where(mask, scores, lowest)
+
+    @ops.custom_gradient  # a weight of 0 has no slope already: TensorFlow need not choose once more
+    def chosen(scores):
+        return ops.where(mask, scores, lowest), lambda *args, upstream=None: args[0] if upstream is None else upstream
+
+    return chosen(scores)
 
 
 @keras.saving.register_keras_serializable(package="layers")

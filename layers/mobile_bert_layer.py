@@ -9,6 +9,7 @@ from layers.normalization import LayerNorm, NoNorm
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.positional_embedding import PositionalEmbedding
 from layers.projection import fresh
+from layers.slices import section
 
 NORMS = ("no_norm", "layer_norm")
 RENAMED = {"kernel_initializer": "initializer"}
@@ -64,8 +65,8 @@ class MobileBertLayer(BlockLayer):
 
 def trigram(e):
     """Equation (1) of `reference/mobile_bert.py`."""
-    padded = ops.pad(e, ((0, 0), (1, 1), (0, 0)))
-    return ops.concatenate([padded[:, 2:], e, padded[:, :-2]], axis=-1)
+    padded, t = ops.pad(e, ((0, 0), (1, 1), (0, 0))), ops.shape(e)[1]
+    return ops.concatenate([section(padded, start, start + t, axis=1) for start in (2, 1, 0)], axis=-1)
 
 
 def check_alike(rank, **tensors):

@@ -6,6 +6,7 @@ from keras import ops
 
 from layers.checks import check_at_least
 from layers.ids import check_integers, wide_enough, within
+from layers.projection import matrix_product
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -88,7 +89,7 @@ class OnDeviceEmbedding(keras.layers.Layer):
     def multiply(self, ids):
         """Equation (2)."""
         o = ops.one_hot(wide_enough(ids), self.vocab_size, dtype=self.compute_dtype)
-        return ops.einsum("...n,nm->...m", o, ops.cast(self.embeddings, self.compute_dtype))
+        return matrix_product(o, ops.cast(self.embeddings, self.compute_dtype))
 
     def compute_output_shape(self, inputs_shape):
         return (*inputs_shape, self.embedding_width)

@@ -1,12 +1,14 @@
 """Where a token stands: learned, as sines and cosines, or as a bias for each distance (Keras 3)."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from layers.checks import check_at_least, check_rank_at_least
 from layers.positions import ForAnyBatch, check_learned, length_of
 from layers.relative_buckets import check_buckets, relative_buckets
 from layers.sinusoids import check_sinusoid, sinusoid
+from layers.slices import section
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -69,7 +71,7 @@ class PositionalEmbedding(keras.layers.Layer):
         alone = [1] * rank
         alone[self.seq_axis], alone[-1] = shape[self.seq_axis], shape[-1]
         # To the length asked for: where there are fewer rows, this stops, and broadcasting a single one would not.
-        rows = ops.reshape(self.embeddings[: shape[self.seq_axis]], alone)
+        rows = ops.reshape(section(self.embeddings, 0, shape[self.seq_axis], axis=0), alone)
         return ops.broadcast_to(rows, shape)
 
     def compute_output_shape(self, inputs_shape):
@@ -223,8 +225,10 @@ class RelativePositionBias(ForAnyBatch):
         check_rank_at_least(2, query=query.shape, key=key.shape)
         t, s = ops.shape(query)[1], ops.shape(key)[1]
         ranges = (self.relative_attention_num_buckets, self.relative_attention_max_distance, self.bidirectional)
-        buckets = relative_buckets(t, s, *ranges)
-        return ops.transpose(ops.take(self.embeddings, buckets, axis=0), (2, 0, 1))[None]
+        # Of known lengths, the buckets are constants of the graph.
+        xp = np if isinstance(t, int) and isinstance(s, int) else ops
+        buckets = relative_buckets(xp.arange(s)[None, :] - xp.arange(t)[:, None], *ranges, xp)
+        return ops.take(ops.transpose(self.embeddings), ops.cast(buckets, "int32"), axis=1)[None]
 
     def get_config(self):
         return super().get_config() | {

@@ -75,19 +75,25 @@ class ProjectingLayer(keras.layers.Layer):
 
 
 class LinearMap(keras.layers.EinsumDense):
-    """An EinsumDense that is one product of two matrices: the inputs' last axes are summed over, the kernel's others follow.
-
-    The einsum would be a product for each example, whose gradients for the kernel are added up afterwards.
-    """
+    """An EinsumDense that is one product of two matrices: the inputs' last axes are summed over, the kernel's others follow."""
 
     def call(self, inputs, training=None):
         kernel_axes, output_axes = self.equation.split(",")[1].split("->")
         summed = len(set(kernel_axes) - set(output_axes))
-        size, sizes = math.prod(self.kernel.shape[:summed]), self.kernel.shape[summed:]
-        x = ops.matmul(ops.reshape(inputs, (-1, size)), ops.reshape(self.kernel, (size, -1)))
-        if self.bias is not None:
-            x = ops.add(x, ops.reshape(self.bias, (-1,)))
-        return self.activation(ops.reshape(x, (*ops.shape(inputs)[:-summed], *sizes)))
+        outer, kernel = ops.shape(inputs)[:-summed], self.kernel
+        size, sizes = math.prod(kernel.shape[:summed]), kernel.shape[summed:]
+        bias = None if self.bias is None else ops.reshape(self.bias, (-1,))
+        y = matrix_product(ops.reshape(inputs, (*outer, size)), ops.reshape(kernel, (size, -1)), bias)
+        return self.activation(ops.reshape(y, (*outer, *sizes)))
+
+
+def matrix_product(x, kernel, bias=None):
+    """`(…, m)` times `(m, n)`, plus `(n,)`: as one product of two matrices.
+
+    TensorFlow would make it one for each example, and add up their gradients for the kernel afterwards.
+    """
+    y = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), kernel)
+    return ops.reshape(y if bias is None else ops.add(y, bias), (*ops.shape(x)[:-1], kernel.shape[-1]))
 
 
 def fresh(initializer):

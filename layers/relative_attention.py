@@ -5,7 +5,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.checks import check_rank, check_same, check_shape
-from layers.masked_softmax import masked_softmax
+from layers.masked_softmax import attended
 from layers.relative_positions import Terms, check_rows, check_terms, has_encoding, has_open_sizes, relative_shift
 
 
@@ -127,7 +127,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
         """Equations (1) and (2): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
         # Moved once for all terms, and divided before rather than after: both touch fewer numbers.
         q = ops.transpose(q * self.key_dim**-0.5, (0, 2, 1, 3))
-        scores = ops.einsum("bhtd,bshd->bhts", self.plus(q, terms.u), k)
+        scores = ops.matmul(self.plus(q, terms.u), ops.transpose(k, (0, 2, 3, 1)))
         if terms.encoded is not None:
             # matmul, unlike einsum, reads encodings of one example for all of them without copying.
             by_row = ops.matmul(self.plus(q, terms.v), terms.encoded)
@@ -139,8 +139,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
             by_segment = ops.matmul(self.plus(q, terms.b), ops.transpose(terms.segment_encoding, (1, 2, 0)))
             different = ops.expand_dims(ops.cast(terms.segment_matrix, "bool"), 1)
             scores = scores + ops.where(different, by_segment[..., 1:], by_segment[..., :1])
-        weights = masked_softmax(scores, mask)
-        return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v), weights
+        return attended(scores, mask, lambda weights: self.mix(weights, v, training))
 
     def plus(self, q, bias):
         """q + bias, where q is `(b, h, t, d)` and divided by √d already."""

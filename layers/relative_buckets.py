@@ -4,26 +4,25 @@ import numpy as np
 from keras import ops
 
 
-def relative_buckets(t, s, buckets, most, both_ways):
-    """Equation (6) of `reference/positional_embedding.py` for every query and key: integers `(t, s)`, below `buckets`.
+def relative_buckets(n, buckets, most, both_ways, xp=ops):
+    """Equation (6) of `reference/positional_embedding.py`: integers below `buckets`, of the shape of `n`.
 
     No logarithm is taken, so none of zero, and none that is rounded to the wrong side: a bucket is the number of ranges that
     have begun.
 
     Args:
-        t, s: Integers, or tensors if they are not known yet.
+        n: Integers, by how much a key's position lies after a query's; an array of `xp`.
         buckets, most, both_ways: As for `first_distances`, which says what they must satisfy.
     """
-    n = ops.arange(s)[None, :] - ops.arange(t)[:, None]
     if not both_ways:
-        return places(ops.maximum(-n, 0), first_distances(buckets, most))
-    ahead = ops.cast(n > 0, "int32")
-    return ahead * (buckets // 2) + places(ops.abs(n), first_distances(buckets // 2, most))
+        return places(xp.maximum(-n, 0), first_distances(buckets, most), xp)
+    ahead = xp.where(n > 0, buckets // 2, 0)
+    return ahead + places(xp.abs(n), first_distances(buckets // 2, most), xp)
 
 
-def places(n, firsts):
+def places(n, firsts, xp=ops):
     """How many of `firsts` are at most n, for each distance in `n`."""
-    return sum(ops.cast(n >= int(first), "int32") for first in firsts)
+    return sum(xp.where(n >= int(first), 1, 0) for first in firsts)
 
 
 def first_distances(r, most):

@@ -6,7 +6,9 @@ from keras import ops
 from layers import sequences
 from layers.attention import MultiHeadAttention
 from layers.checks import check_at_least
-from layers.masked_softmax import masked_softmax
+from layers.masked_softmax import attended
+from layers.normalization import in_float32_at_least
+from layers.slices import section
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -133,12 +135,16 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         mask = self.allowed(x, y, mask, use_causal_mask)
         weights, outputs = [], []
         if k := self.reused_heads:
-            weights.append(renormalised(reused[:, :k], None if mask is None else mask[:, :k]))
-            outputs.append(self.output_reuse_dense(self.mix(weights[-1], self.value_reuse_dense(y), training)))
+            v, old = self.value_reuse_dense(y), section(reused, 0, k, axis=1)
+            heads, used = renormalised(old, None if mask is None else mask[:, :k], lambda w: self.mix(w, v, training))
+            outputs.append(self.output_reuse_dense(heads))
+            weights.append(used)
         if new := self.new_heads:
+            v, scores = self.value_new_dense(y), self.scores(x, z)
             # Counted from the end, so that a mask that is the same for every head keeps its head axis of size 1.
-            weights.append(self.new_weights(x, z, None if mask is None else mask[:, -new:]))
-            outputs.append(self.output_new_dense(self.mix(weights[-1], self.value_new_dense(y), training)))
+            heads, used = attended(scores, None if mask is None else mask[:, -new:], lambda w: self.mix(w, v, training))
+            outputs.append(self.output_new_dense(heads))
+            weights.append(used)
         output = outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
 
         if self.several_axes:
@@ -148,18 +154,14 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         weights = weights[0] if len(weights) == 1 else ops.concatenate(weights, axis=1)
         return output, sequences.scores_from_sequence(weights, query, value, self.axes) if self.several_axes else weights
 
-    def mix(self, weights, v, training):
-        """The heads `(b, t, h, e)`: values by their weights, some of which are dropped."""
-        return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v)
-
-    def new_weights(self, query, key, mask):
-        """The second line of equation (1), `(b, h, t, s)`."""
+    def scores(self, query, key):
+        """What the softmax of the second line of equation (1) is of, `(b, h, t, s)`."""
         q, k = self.query_dense(query), self.key_dense(key)
         # The reference divides the scores; scaling q first touches fewer numbers.
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
         if self.use_relative_pe:
             scores = scores + self.relative_bias(ops.shape(query)[1], ops.shape(key)[1])
-        return masked_softmax(scores, mask)
+        return scores
 
     def relative_bias(self, t, s):
         """Equation (4), `(h, t, s)`."""
@@ -209,14 +211,18 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         }
 
 
-def renormalised(weights, mask):
-    """Equation (3), in at least float32: what the mask leaves of each row, divided by its sum; zeros if nothing is left."""
+def renormalised(weights, mask, mix):
+    """What `mix` makes of the weights of equation (3), heads `(b, t, h, e)`, and these: what the mask leaves of each row, divided
+    by its sum; zeros if nothing is left. The heads are divided, which are fewer."""
     if mask is None:
-        return weights
-    dtype = keras.backend.standardize_dtype(weights.dtype)
-    left = ops.where(mask, ops.cast(weights, "float32") if dtype in ("float16", "bfloat16") else weights, 0)
+        return mix(weights), weights
+    left = ops.where(mask, in_float32_at_least(weights), 0)
     total = ops.sum(left, axis=-1, keepdims=True)
-    return ops.cast(left / ops.where(total > 0, total, 1), dtype)
+    inverse = 1 / ops.where(total > 0, total, 1)
+    if left.dtype != weights.dtype:  # 16 bits may not hold the inverse
+        weights = ops.cast(left * inverse, weights.dtype)
+        return mix(weights), weights
+    return mix(left) * ops.transpose(inverse, (0, 2, 1, 3)), left * inverse
 
 
 def check_reuse(reuse_attention, num_heads):

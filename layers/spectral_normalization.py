@@ -109,6 +109,9 @@ class SpectralNormalization(keras.layers.Wrapper):
         options = {"trainable": False, "dtype": dtype, "autocast": False, "aggregation": "only_first_replica"}
         self.u = self.add_weight(name="u", shape=self.linear.u_shape, initializer=self.warm_u, **options)
         self.v = self.add_weight(name="v", shape=self.linear.v_shape, initializer=self.warm_v, **options)
+        # A Dense that computes in another dtype than σ̂, or with more than its kernel, is called as any other layer is.
+        is_dense = type(self.layer) is keras.layers.Dense and not self.layer.lora_enabled
+        self.is_plain_dense = is_dense and not self.layer.quantization_mode and self.layer.compute_dtype == dtype
 
     def call(self, inputs, training=None):
         self.check_image(inputs.shape)
@@ -118,9 +121,21 @@ class SpectralNormalization(keras.layers.Wrapper):
             u, v = (ops.stop_gradient(x) for x in iterate(self.linear, ops.stop_gradient(kernel), u, v, self.iteration))
             self.u.assign(u)
             self.v.assign(v)
-        sigma = estimated_norm(self.linear, kernel, u, v)
-        c = self.norm_multiplier
-        return self.call_with(kernel * (c / ops.maximum(sigma, c)), inputs)  # min(1, c / σ̂), and 1 for a kernel of zeros
+        if self.is_plain_dense:
+            return self.call_dense(kernel, inputs, u, v)
+        return self.call_with(kernel * self.factor(estimated_norm(self.linear, kernel, u, v)), inputs)
+
+    def factor(self, sigma):
+        """min(1, c / σ̂), and 1 for a kernel of zeros."""
+        return self.norm_multiplier / ops.maximum(sigma, self.norm_multiplier)
+
+    def call_dense(self, kernel, inputs, u, v):
+        """What a Dense makes of `inputs`: v is one more of them, so that one product reads the kernel once for both."""
+        rows = ops.matmul(ops.concatenate([v[None], ops.reshape(inputs, (-1, inputs.shape[-1]))]), kernel)
+        y = rows * self.factor(ops.sum(u * rows[0]))
+        y = y if self.layer.bias is None else ops.add(y, self.layer.bias)
+        y = ops.reshape(y[1:], (*ops.shape(inputs)[:-1], kernel.shape[-1]))
+        return self.layer.activation(y)
 
     def call_with(self, kernel, inputs):
         """What the wrapped layer makes of `inputs` with another `kernel`."""
