@@ -5,7 +5,7 @@ import math
 import sys
 from typing import NamedTuple
 
-from crosscheck import growth
+from crosscheck import bench_reference, growth
 from crosscheck.__main__ import Parser, WithoutStderr, prepare, refuse, writable
 from crosscheck.long_sequences import MECHANISMS
 from crosscheck.processes import in_process
@@ -97,6 +97,7 @@ def main(argv=None):
         growths={task: result for task, result in measured.items() if not isinstance(task, Mechanism)},
         backend=options.backend,
         budget=options.budget,
+        references=() if options.names else bench_reference.measure(),
     )
     bench_report.show(report)
     for file, text in ((options.json, bench_report.as_json), (options.html, bench_page.as_html)):
