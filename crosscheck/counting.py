@@ -14,10 +14,10 @@ def multiply_adds():
     """
     counted, einsum = [], np.einsum
 
-    def counting(equation, *arrays):
+    def counting(equation, *arrays, **options):
         terms = equation.replace("...", "").split("->")[0].split(",")
         size = {axis: n for term, array in zip(terms, arrays) for axis, n in zip(term[::-1], array.shape[::-1])}
-        result = einsum(equation, *arrays)
+        result = einsum(equation, *arrays, **options)
         summed = np.prod([n for axis, n in size.items() if axis not in equation.split("->")[1]])
         counted.append(int(result.size * summed) * (len(arrays) - 1))
         return result

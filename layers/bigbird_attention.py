@@ -136,7 +136,7 @@ class BigBirdAttention(MultiHeadAttention):
 
     def mix_rows(self, q, k, v, mask, training):
         """What each row of scaled queries makes of its keys and values; all are `(b, h, rows, tokens, …)`."""
-        # A token sees at least itself; what padding sees is multiplied by 0 in the end.
+        # A token sees at least itself; what padding sees is multiplied by 0, or cut off, in the end.
         weights = softmax_of_allowed(ops.matmul(q, ops.swapaxes(k, 3, 4)), mask)
         return ops.matmul(self.dropout_layer(weights, training=training), v)
 

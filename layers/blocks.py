@@ -42,6 +42,7 @@ class BlockLayer(ProjectingLayer):
         dense = LinearMap("...m,mf->...f", output_size, name=name, **options)
         dense.build((None, input_size))
         dense.input_spec = keras.InputSpec(min_ndim=2, axes={-1: input_size})
+        dense.supports_masking = True  # what was padding stays so
         return dense
 
     def make_feed_forward(self, size, inner_size, activation, inner_dropout, output_dropout):

@@ -80,7 +80,8 @@ class CachedAttention(MultiHeadAttention):
     ):
         self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         q = self.query_dense(query)
-        new = k, v = self.key_dense(value if key is None else key), self.value_dense(value)
+        k = new_k = self.key_dense(value if key is None else key)
+        v = new_v = self.value_dense(value)
         causal = None
         if cache is not None:
             check_cache(cache, q, k, v)
@@ -98,31 +99,28 @@ class CachedAttention(MultiHeadAttention):
         mask = self.allowed(q, k, attention_mask)
         if causal is not None:
             mask = causal if mask is None else ops.logical_and(mask, causal)
-        if decode_loop_step is not None and q.shape[1] == 1:
-            heads, weights = self.attend_with(*new, position, q, cache["key"], cache["value"], mask, training)
+        if decode_loop_step is not None and q.shape[1] == 1 and self.compute_dtype in ("float32", "float64"):
+            heads, weights = self.attend_with(new_k, new_v, position, fits, q, cache, mask, training)
         else:
             heads, weights = self.attend(q, k, v, mask, training)
         output, cache = self.output_dense(heads), {"key": k, "value": v}
         return (output, weights, cache) if return_attention_scores else (output, cache)
 
-    def attend_with(self, new_k, new_v, position, q, k, v, mask, training):
-        """The same for one query as if `k` and `v`, the cache, had what is new at `position`; they are read once, where they are.
+    def attend_with(self, new_k, new_v, position, fits, q, cache, mask, training):
+        """`attend` for one query and the cache with what is new at `position`, which is read once, where it is.
 
-        Products with one row each would move the whole cache, head by head, before they begin.
+        A product for each head would move the whole cache before it begins.
         """
-        b, s, h, d = ops.shape(k)
-        q, is_new = q * self.key_dim**-0.5, ops.arange(s) == position
+        is_new = ops.logical_and(ops.arange(ops.shape(cache["key"])[1]) == position, fits)
+        k, v = (ops.where(is_new[:, None, None], 0.0, cache[name]) for name in ("key", "value"))
+        q, (b, s, h, d) = q * self.key_dim**-0.5, ops.shape(k)
         # Σ_d q k; for a product with ones, XLA keeps no q k.
         scores = ops.reshape(ops.matmul(ops.reshape(q * k, (-1, d)), ops.ones((d, 1), k.dtype)), (b, s, h))
-        new_score = ops.sum(q * new_k, axis=-1)
-        scores = ops.where(is_new[:, None], new_score, scores)
+        scores = ops.where(is_new[:, None], ops.sum(q * new_k, axis=-1), scores)
         weights = masked_softmax(ops.transpose(scores, (0, 2, 1))[:, :, None], mask)
-        w = self.dropout_layer(weights, training=training)[:, :, 0]
-        # Each head's weights times the values of all heads, of which the diagonal is wanted.
-        mixed = ops.matmul(ops.where(is_new, 0.0, w), ops.reshape(v, (b, s, -1)))
-        heads = ops.sum(ops.reshape(mixed, (b, h, h, -1)) * ops.eye(h, dtype=v.dtype)[:, :, None], axis=1)
-        heads = heads + ops.sum(ops.where(is_new, w, 0.0), axis=-1)[..., None] * new_v[:, 0]
-        return heads[:, None], weights
+        w = ops.transpose(self.dropout_layer(weights, training=training), (0, 3, 1, 2))
+        w_new = ops.sum(ops.where(is_new[:, None, None], w, 0.0), axis=1, keepdims=True)
+        return ops.sum(w * v, axis=1, keepdims=True) + w_new * new_v, weights
 
     def init_cache(self, batch, length):
         """A cache of `length` slots for `decode_loop_step`; of 0, to append to."""

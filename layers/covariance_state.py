@@ -16,7 +16,8 @@ def add_state(layer, r, dtype):
     layer.precision_matrix = add(name="precision_matrix", shape=(r, r), initializer=prior, aggregation="mean", **fixed)
     fixed["aggregation"] = "only_first_replica"
     layer.covariance_factor = add(name="covariance_factor", shape=(r, r), initializer=factor, **fixed)
-    layer.factored_mark = add(name="factored_mark", shape=(r,), initializer=given(layer.gp_cov_ridge_penalty * probe(r)), **fixed)
+    mark = given(layer.gp_cov_ridge_penalty * np.concatenate([np.ones(r), probe(r)]))
+    layer.factored_mark = add(name="factored_mark", shape=(2 * r,), initializer=mark, **fixed)
     fixed["aggregation"] = "sum"
     layer.replicas_and_examples = add(name="replicas_and_examples", shape=(2,), initializer="zeros", **fixed)
 
@@ -41,7 +42,7 @@ def count_in(layer, phi, logits):
 def factor(layer):
     """F for the P that there is now, by inversion only if that is not the P of the last time."""
     precision, kept = (ops.convert_to_tensor(weight) for weight in (layer.precision_matrix, layer.covariance_factor))
-    mark = ops.matmul(precision, ops.cast(probe(precision.shape[0]), precision.dtype))
+    mark = mark_of(precision)
     is_same, ridge = ops.all(ops.equal(mark, layer.factored_mark)), layer.gp_cov_ridge_penalty
 
     def invert():
@@ -56,6 +57,12 @@ def factor(layer):
     return ops.stop_gradient(current)
 
 
+def mark_of(precision):
+    """What P is told by, `(2 r,)`: its diagonal, which grows with every example, and P z, for a P that was assigned."""
+    z = ops.cast(probe(precision.shape[0]), precision.dtype)
+    return ops.concatenate([ops.diagonal(precision), ops.matmul(precision, z)])
+
+
 def probe(r):
-    """z, of which P z marks P: a change of P that rounding hides there is one that it hides in F too."""
+    """z, no number of which is special."""
     return np.random.default_rng(0).normal(size=r)

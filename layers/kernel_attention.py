@@ -21,7 +21,6 @@ from layers.kernel_features import (
     widened,
 )
 from layers.kernel_matrix import causal_structure, pairs_of, window_structure
-from layers.slices import section
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -178,12 +177,12 @@ class KernelAttention(MultiHeadAttention):
         phi_q, phi_k = features(self.feature_transform, q, k, self.rows(training), mask)
         summed = self.summation(causal, log_gate)
         sums, state = summed(phi_q, phi_k, u, state=state)
-        sums, denominator = quotient(sums)
+        least = None
         if self.feature_transform == "rfa":
             ones = (ops.ones_like(x[..., :1]) for x in (phi_q, phi_k))
             weight, total = summed(*ones, u[..., -1:], state=total)
-            denominator = ops.maximum(denominator, least_kernel(self.inverse_scale) * weight)
-        heads = divided(sums, denominator)
+            least = least_kernel(self.inverse_scale) * weight
+        heads = divided(sums, least)
         return heads, None if cache is None else kernel_state.packed(state, total)
 
     def by_pairs(self, transform, q, k, u, mask, causal, log_gate):
@@ -198,8 +197,7 @@ class KernelAttention(MultiHeadAttention):
             pairs = ops.matmul(phi_q, ops.swapaxes(phi_k, 2, 3)) * (1.0 if structure is None else ops.exp(structure))
         else:
             pairs = pairs_of(exact_exponents(transform, q, k), structure, mask)
-        sums = ops.matmul(pairs, u)
-        return divided(*quotient(sums))
+        return divided(ops.matmul(pairs, u))
 
     def rows(self, training=False):
         """The projection in use, or None."""
@@ -245,12 +243,8 @@ class KernelAttention(MultiHeadAttention):
         return super().get_config() | {name: getattr(self, name) for name in ARGUMENTS}
 
 
-def quotient(sums):
-    """Sums over keys, apart from the last, which is over their weights."""
-    size = sums.shape[-1] - 1
-    return section(sums, 0, size, axis=3), section(sums, size, size + 1, axis=3)
-
-
-def divided(sums, denominators):
-    """Zeros where there was no key, and so nothing to divide."""
-    return sums / ops.where(denominators == 0, 1.0, denominators)
+def divided(sums, least=None):
+    """Sums over keys by the last of them, their weights', which counts as `least` if it is less. Zeros where there was no key."""
+    sums, weights = ops.split(sums, [sums.shape[-1] - 1], axis=3)
+    weights = weights if least is None else ops.maximum(weights, least)
+    return sums / ops.where(weights == 0, 1.0, weights)

@@ -25,7 +25,8 @@ def masked_softmax(scores, mask=None, axes=-1):
 def attended(scores, mask, mix):
     """What `mix` makes of the weights, heads `(b, t, h, e)`, and the weights `(b, h, t, s)`, which are `masked_softmax`'s.
 
-    A query with nothing allowed gets its zeros where there are fewer numbers, in the heads.
+    A query with nothing allowed gets its zeros in the heads, mostly fewer numbers than weights; in a graph, nobody computes
+    weights that are not asked for.
     """
     weights = softmax_of_allowed(scores, mask)
     if mask is None:
@@ -35,7 +36,7 @@ def attended(scores, mask, mix):
 
 
 def softmax_of_allowed(scores, mask, axes=-1):
-    """`masked_softmax` but for rows with nothing allowed, which sum to 1 like all others."""
+    """`masked_softmax`, but for rows with nothing allowed: what is made of them must be multiplied by 0, slopes included."""
     dtype = keras.backend.standardize_dtype(scores.dtype)
     if dtype in ("float16", "bfloat16"):
         scores = ops.cast(scores, "float32")
@@ -62,7 +63,7 @@ def lowered(scores, mask):
     if keras.backend.backend() != "tensorflow":
         return ops.where(mask, scores, lowest)
 
-    @ops.custom_gradient  # a weight of 0 has no slope already: TensorFlow need not choose once more
+    @ops.custom_gradient  # a weight of 0 has no slope already, with something else allowed: TensorFlow need not choose once more
     def chosen(scores):
         return ops.where(mask, scores, lowest), lambda *args, upstream=None: args[0] if upstream is None else upstream
 

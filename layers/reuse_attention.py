@@ -135,16 +135,15 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         mask = self.allowed(x, y, mask, use_causal_mask)
         weights, outputs = [], []
         if k := self.reused_heads:
-            v, old = self.value_reuse_dense(y), section(reused, 0, k, axis=1)
-            heads, used = renormalised(old, None if mask is None else mask[:, :k], lambda w: self.mix(w, v, training))
-            outputs.append(self.output_reuse_dense(heads))
-            weights.append(used)
+            weights.append(renormalised(section(reused, 0, k, axis=1), None if mask is None else mask[:, :k]))
+            outputs.append(self.output_reuse_dense(self.mix(weights[-1], self.value_reuse_dense(y), training)))
         if new := self.new_heads:
-            v, scores = self.value_new_dense(y), self.scores(x, z)
+            v = self.value_new_dense(y)
             # Counted from the end, so that a mask that is the same for every head keeps its head axis of size 1.
-            heads, used = attended(scores, None if mask is None else mask[:, -new:], lambda w: self.mix(w, v, training))
+            allowed = None if mask is None else mask[:, -new:]
+            heads, new_weights = attended(self.scores(x, z), allowed, lambda weights: self.mix(weights, v, training))
             outputs.append(self.output_new_dense(heads))
-            weights.append(used)
+            weights.append(new_weights)
         output = outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
 
         if self.several_axes:
@@ -211,18 +210,13 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         }
 
 
-def renormalised(weights, mask, mix):
-    """What `mix` makes of the weights of equation (3), heads `(b, t, h, e)`, and these: what the mask leaves of each row, divided
-    by its sum; zeros if nothing is left. The heads are divided, which are fewer."""
+def renormalised(weights, mask):
+    """Equation (3), in at least float32: what the mask leaves of each row, divided by its sum; zeros if nothing is left."""
     if mask is None:
-        return mix(weights), weights
+        return weights
     left = ops.where(mask, in_float32_at_least(weights), 0)
     total = ops.sum(left, axis=-1, keepdims=True)
-    inverse = 1 / ops.where(total > 0, total, 1)
-    if left.dtype != weights.dtype:  # 16 bits may not hold the inverse
-        weights = ops.cast(left * inverse, weights.dtype)
-        return mix(weights), weights
-    return mix(left) * ops.transpose(inverse, (0, 2, 1, 3)), left * inverse
+    return ops.cast(left / ops.where(total > 0, total, 1), weights.dtype)
 
 
 def check_reuse(reuse_attention, num_heads):

@@ -109,9 +109,11 @@ class SpectralNormalization(keras.layers.Wrapper):
         options = {"trainable": False, "dtype": dtype, "autocast": False, "aggregation": "only_first_replica"}
         self.u = self.add_weight(name="u", shape=self.linear.u_shape, initializer=self.warm_u, **options)
         self.v = self.add_weight(name="v", shape=self.linear.v_shape, initializer=self.warm_v, **options)
-        # A Dense that computes in another dtype than σ̂, or with more than its kernel, is called as any other layer is.
-        is_dense = type(self.layer) is keras.layers.Dense and not self.layer.lora_enabled
-        self.is_plain_dense = is_dense and not self.layer.quantization_mode and self.layer.compute_dtype == dtype
+        # A Dense that computes in another dtype than σ̂ is called as any other layer is.
+        is_dense = type(self.layer) is keras.layers.Dense and not self.layer.quantization_mode
+        self.is_plain_dense = is_dense and {self.layer.compute_dtype, self.compute_dtype} == {dtype}
+        if self.is_plain_dense:
+            self.input_spec = self.layer.input_spec
 
     def call(self, inputs, training=None):
         self.check_image(inputs.shape)
@@ -134,8 +136,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         rows = ops.matmul(ops.concatenate([v[None], ops.reshape(inputs, (-1, inputs.shape[-1]))]), kernel)
         y = rows * self.factor(ops.sum(u * rows[0]))
         y = y if self.layer.bias is None else ops.add(y, self.layer.bias)
-        y = ops.reshape(y[1:], (*ops.shape(inputs)[:-1], kernel.shape[-1]))
-        return self.layer.activation(y)
+        return self.layer.activation(ops.reshape(y[1:], (*ops.shape(inputs)[:-1], kernel.shape[-1])))
 
     def call_with(self, kernel, inputs):
         """What the wrapped layer makes of `inputs` with another `kernel`."""

@@ -319,7 +319,7 @@ with (
         layer(x)
 print("multiply-adds of features, logits and pairs:", counted, " predictions: 5, inversions:", invert.call_count)
 assert counted == [b * m * r, b * r * c, b * b * r] and invert.call_count == 1
-assert layer.count_params() == m * r + r + r * c + c + 1 + 3 * r * r + 2
+assert layer.count_params() == m * r + r + r * c + c + 1 + 2 * r * r + 2 * r + 2
 assert sum(np.prod(v.shape) for v in layer.trainable_variables) == r * c
 
 # %%

@@ -205,6 +205,26 @@ def test_writing_a_slot_twice_replaces_it(rng):
         assert_allclose(again[name], expected[name], rtol=1e-12)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_a_slot_had_before_has_no_influence_not_even_if_it_is_no_number(rng, count, jit_compile):
+    layer, x = made(rng), tokens(rng)[:, :count]
+    layer(x, x)
+    cache = {name: tf.constant(part) for name, part in drawn_cache(rng).items()}
+
+    @tf.function(jit_compile=jit_compile)
+    def step(cache):
+        with tf.GradientTape() as tape:
+            output, new = layer(x, x, cache=cache, decode_loop_step=1)
+        return output, new, tape.gradient(output, [weight.value for weight in layer.trainable_variables])
+
+    expected = step(cache)
+    at_slot = np.isin(np.arange(SLOTS), range(1, 1 + count))[:, None, None]
+    broken = {name: tf.where(at_slot, np.nan, part) for name, part in cache.items()}
+    for found, wanted in zip(tf.nest.flatten(step(broken)), tf.nest.flatten(expected)):
+        assert_allclose(found, wanted, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("dtype", POLICIES)
 def test_slots_that_are_not_filled_are_never_attended(rng, dtype):
     layer, x = made(rng, dtype), tokens(rng, 2)

@@ -159,7 +159,7 @@ def test_the_names_of_the_weights(rng):
         "log_kernel_scale": (),
         "precision_matrix": (R, R),
         "covariance_factor": (R, R),
-        "factored_mark": (R,),
+        "factored_mark": (2 * R,),
         "replicas_and_examples": (2,),
     }
 

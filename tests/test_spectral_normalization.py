@@ -54,6 +54,27 @@ def norm(w):
     return np.linalg.norm(w, 2)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(M,), (B, M), (B, 3, M)])
+def test_a_dense_is_called_as_its_kernel_says_whatever_the_dtypes(rng, shape, dtype):
+    """In one product with the vector of the norm, or where the wrapper has another dtype, by the layer itself."""
+    inner = keras.layers.Dense(F, activation="relu", bias_initializer="normal", dtype="float32")
+    outer = SpectralNormalization(inner, norm_multiplier=0.5, dtype=dtype)
+    outer.build((None, M))
+    x = rng.normal(size=shape).astype("float32")
+    if len(shape) == 1:
+        with pytest.raises(ValueError, match="expected min_ndim=2, found ndim=1"):
+            outer(x)
+        return
+    kernel, bias = (np.asarray(weight, "float64") for weight in (inner.kernel, inner.bias))
+    sigma = np.sum(np.asarray(outer.v) @ kernel * np.asarray(outer.u))
+    y = outer(x)
+    assert keras.backend.standardize_dtype(y.dtype) == "float32"
+    assert_allclose(y, np.maximum(x @ (kernel * 0.5 / sigma) + bias, 0), rtol=2e-5, atol=2e-6)
+    with pytest.raises(ValueError, match="expected axis -1"):
+        outer(np.ones((B, M + 1), "float32"))
+
+
 def test_worked_example():
     """W = diag(2, 1), u = (1, 1) / √2: v = (2, 1) / √5, u = (4, 1) / √17, and σ̂ = vᵀ W u = √17 / √5."""
     w = np.diag([2.0, 1.0])
