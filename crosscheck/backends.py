@@ -126,7 +126,7 @@ def compiled_step(run, variables, inputs, with_gradient=False, xla=False):
 
     Args:
         run: Takes tensors and returns them, nested as one likes.
-        variables: All that belong to the layers that `run` calls.
+        variables: All that belong to the layers that `run` calls; on TensorFlow they may be its own.
         inputs: Arrays.
         with_gradient: Whether the sum of squares of all floats that `run` returns, and its gradient for those of the variables
             that are trained, is what is computed.
@@ -146,7 +146,8 @@ def sum_of_squares(tensors):
 def step_on_tensorflow(run, variables, inputs, with_gradient, xla):
     import tensorflow as tf
 
-    trained = [variable.value for variable in variables if variable.trainable]
+    # A variable of TensorFlow's own is what a layer of an older Keras has.
+    trained = [v if isinstance(v, tf.Variable) else v.value for v in variables if v.trainable]
 
     def gradient(*inputs):
         with tf.GradientTape() as tape:

@@ -1,16 +1,7 @@
-"""The kinds of attention that `python -m crosscheck.bench` measures; each function is one of its mechanisms, in given sizes."""
+"""The kinds of attention that `python -m crosscheck.bench` measures; each function is one, in given sizes, of given layers."""
 
 from crosscheck.bench_case import Case, normal, tokens, visible, weights
 from crosscheck.bench_floor import LEFT, NEITHER, RIGHT, Product, attention, linear, mixing, relative_attention
-from layers.attention import MultiHeadAttention
-from layers.bigbird_attention import BigBirdAttention, BigBirdMasks
-from layers.cached_attention import CachedAttention
-from layers.kernel_attention import KernelAttention
-from layers.mat_mul_with_margin import MatMulWithMargin
-from layers.multi_channel_attention import MultiChannelAttention
-from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
-from layers.reuse_attention import ReuseMultiHeadAttention
-from layers.talking_heads_attention import TalkingHeadsAttention
 
 FEATURES, CHUNK, WINDOW = 64, 4, 3  # of kernel attention
 
@@ -19,17 +10,17 @@ def masked(layer, x, mask):
     return layer(x, x, attention_mask=mask)
 
 
-def multi_head(size):
-    layer = MultiHeadAttention(num_heads=size.h, key_dim=size.d)
+def multi_head(size, layers):
+    layer = layers.MultiHeadAttention(num_heads=size.h, key_dim=size.d)
     return Case(layer, (normal(size.b, size.t, size.m), visible(size.b, size.t)), attention(size), masked)
 
 
-def bigbird(size):
+def bigbird(size, layers):
     """All rows but two see the two global blocks, three of a window and two random ones; the first and the last see all."""
     size, w = size._replace(b=2, t=16 * size.block), size.block
     blocks = {"from_block_size": w, "to_block_size": w, "max_rand_mask_length": size.t}
-    layer = BigBirdAttention(num_heads=size.h, key_dim=size.d, num_rand_blocks=2, seed=0, **blocks)
-    masks = BigBirdMasks(block_size=w)
+    layer = layers.BigBirdAttention(num_heads=size.h, key_dim=size.d, num_rand_blocks=2, seed=0, **blocks)
+    masks = layers.BigBirdMasks(block_size=w)
     inner, edges = mixing(size.b * size.h * 14, w, (5 + 2) * w, size.d), mixing(size.b * size.h, 2 * w, size.t, size.d)
     *projections, _, _, output = attention(size)
     products = [*projections, *inner, *edges, output]
@@ -37,10 +28,10 @@ def bigbird(size):
     return Case(layer, inputs, products, lambda layer, x, mask: layer(x, x, attention_mask=masks(x, mask)))
 
 
-def cached(size):
+def cached(size, layers):
     """One token, at the middle of a cache, of which no gradient is asked."""
     b, t, h, d = size.b, size.t, size.h, size.d
-    layer = CachedAttention(num_heads=h, key_dim=d)
+    layer = layers.CachedAttention(num_heads=h, key_dim=d)
     projections, output = [linear(b, size.m, h * d, RIGHT)] * 3, linear(b, h * d, size.m)
     products = [*projections, *mixing(b * h, 1, 2 * t, d, sides=LEFT), output]
 
@@ -50,12 +41,12 @@ def cached(size):
     return Case(layer, (normal(b, 1, size.m), normal(b, 2 * t, h, d, seed=1), normal(b, 2 * t, h, d, seed=2)), products, call)
 
 
-def kernel(size, products, feature_transform, **arguments):
+def kernel(size, layers, products, feature_transform, **arguments):
     """Kernel attention, whose `products` stand between the projections and the output."""
-    layer = KernelAttention(feature_transform, num_heads=size.h, key_dim=size.d, **arguments)
+    layer = layers.KernelAttention(feature_transform, num_heads=size.h, key_dim=size.d, **arguments)
     *projections, _, _, output = attention(size)
-    inputs = normal(size.b, size.t, size.m), tokens(size.b, size.t)
-    return Case(layer, inputs, [*projections, *products, output], masked)
+    mask = tokens(size.b, size.t).astype("float32")  # which the Model Garden's multiplies by
+    return Case(layer, (normal(size.b, size.t, size.m), mask), [*projections, *products, output], masked)
 
 
 def sums(size, r):
@@ -64,51 +55,51 @@ def sums(size, r):
     return [Product(heads, r, size.t, size.d + 1), Product(heads, size.t, r, size.d + 1)]
 
 
-def kernel_elu(size):
+def kernel_elu(size, layers):
     size = size._replace(b=2, t=size.long)
-    return kernel(size, sums(size, size.d), "elu", num_random_features=0)
+    return kernel(size, layers, sums(size, size.d), "elu", num_random_features=0)
 
 
-def kernel_exp(size):
+def kernel_exp(size, layers):
     """Queries and keys meet random rows, which are no weights, before the sums."""
     size = size._replace(b=2, t=size.long)
     rows = [linear(size.b * size.h * size.t, size.d, FEATURES, LEFT)] * 2
-    return kernel(size, [*rows, *sums(size, FEATURES)], "exp", num_random_features=FEATURES)
+    return kernel(size, layers, [*rows, *sums(size, FEATURES)], "exp", num_random_features=FEATURES)
 
 
-def kernel_causal_window(size):
+def kernel_causal_window(size, layers):
     """In a window so short a score for each pair is less than sums of features would be."""
     size = size._replace(b=2, t=size.long)
     pairs = mixing(size.b * size.h * size.t // CHUNK, CHUNK, WINDOW * CHUNK, size.d, size.d + 1)
     window = {"use_causal_windowed": True, "causal_chunk_length": CHUNK, "causal_window_length": WINDOW}
-    return kernel(size, pairs, "elu", num_random_features=0, **window)
+    return kernel(size, layers, pairs, "elu", num_random_features=0, **window)
 
 
-def margin(size):
-    layer = MatMulWithMargin(logit_scale=10.0, logit_margin=0.3)
+def margin(size, layers):
+    layer = layers.MatMulWithMargin(logit_scale=10.0, logit_margin=0.3)
     inputs = normal(size.pairs, size.m), normal(size.pairs, size.m, seed=1)
     return Case(layer, inputs, [linear(size.pairs, size.m, size.pairs, NEITHER)])
 
 
-def multi_channel(size):
+def multi_channel(size, layers):
     """The channels' keys are one sequence."""
     b, a, t, m = size.b, size.a, size.t, size.m
-    layer = MultiChannelAttention(num_heads=size.h, key_dim=size.d)
+    layer = layers.MultiChannelAttention(num_heads=size.h, key_dim=size.d)
     inputs = normal(b, t, m), normal(b, a, t, m, seed=1), weights(b, size.h, t, a)
     return Case(layer, inputs, attention(size, s=a * t), lambda layer, x, y, w: layer(x, y, context_attention_weights=w))
 
 
-def talking_heads(size):
+def talking_heads(size, layers):
     """Heads are mixed before and after the softmax."""
-    layer = TalkingHeadsAttention(num_heads=size.h, key_dim=size.d)
+    layer = layers.TalkingHeadsAttention(num_heads=size.h, key_dim=size.d)
     products = [*attention(size), *[Product(size.b, size.h, size.h, size.t**2)] * 2]
     return Case(layer, (normal(size.b, size.t, size.m), visible(size.b, size.t)), products, masked)
 
 
-def reuse(size):
+def reuse(size, layers):
     """Half of the heads take scores that are given: only the others have queries and keys."""
     half = size.h // 2
-    layer = ReuseMultiHeadAttention(num_heads=size.h, key_dim=size.d, reuse_attention=half)
+    layer = layers.ReuseMultiHeadAttention(num_heads=size.h, key_dim=size.d, reuse_attention=half)
     inputs = normal(size.b, size.t, size.m), visible(size.b, size.t), weights(size.b, size.h, size.t, size.t)
     return Case(
         layer,
@@ -131,21 +122,22 @@ def encodings(size, memory):
     return normal(1, 2 * size.t + memory, size.m, seed=2), normal(size.h, size.d, seed=3), normal(size.h, size.d, seed=4)
 
 
-def relative(size):
-    layer = MultiHeadRelativeAttention(num_heads=size.h, key_dim=size.d)
+def relative(size, layers):
+    layer = layers.MultiHeadRelativeAttention(num_heads=size.h, key_dim=size.d)
     x, state = normal(size.b, size.t, size.m), normal(size.b, size.t, size.m, seed=1)
 
     def call(layer, x, state, encoding, u, v):
-        return layer(x, x, u, v, relative_position_encoding=encoding, state=state)
+        return layer(x, x, u, v, relative_position_encoding=layers.per_example(encoding, x), state=state)
 
     return Case(layer, (x, state, *encodings(size, size.t)), relative_attention(size, memory=size.t), call)
 
 
-def two_stream(size):
-    layer = TwoStreamRelativeAttention(num_heads=size.h, key_dim=size.d)
+def two_stream(size, layers):
+    layer = layers.TwoStreamRelativeAttention(num_heads=size.h, key_dim=size.d)
     x, query, state = (normal(size.b, size.t, size.m, seed=seed) for seed in (0, 9, 1))
 
     def call(layer, x, query, state, encoding, u, v):
+        encoding = layers.per_example(encoding, x)
         return layer(x, u, v, query_stream=query, relative_position_encoding=encoding, state=state)
 
     return Case(layer, (x, query, state, *encodings(size, size.t)), relative_attention(size, size.t, streams=2), call)

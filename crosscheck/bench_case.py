@@ -32,6 +32,11 @@ SIZES = {
 }
 
 
+def at_rest(layer, *inputs):
+    """A call that changes nothing in a layer: without `training`, the Model Garden's may."""
+    return layer(*inputs, training=False)
+
+
 class Case(NamedTuple):
     """Attributes:
 

@@ -24,10 +24,11 @@ def made(name, size="bench"):
     """The case, its layer built; from symbols, since numbers would leave the memory that they took behind."""
     import keras
 
+    from crosscheck import bench_layers
     from crosscheck.bench_case import SIZES
     from crosscheck.bench_cases import CASES
 
-    case = CASES[name](SIZES[size])
+    case = CASES[name](SIZES[size], bench_layers)
     case.call(case.layer, *(keras.KerasTensor(x.shape, x.dtype.name) for x in case.inputs))
     return case
 

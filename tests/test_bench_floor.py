@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from crosscheck import bench_layers
 from crosscheck.bench_case import SIZES
 from crosscheck.bench_cases import CASES
 from crosscheck.bench_floor import BOTH, LEFT, NEITHER, RIGHT, Product, attention, multiply_adds, products_of
@@ -93,7 +94,7 @@ def test_a_floor_in_full_size_is_what_one_counts_by_hand():
 
 @pytest.mark.parametrize("name", ["MultiHeadAttention", "KernelAttention_elu", "BigBirdAttention"])
 def test_both_sizes_have_the_same_products(name):
-    small, large = (CASES[name](SIZES[size]).products for size in ("small", "bench"))
+    small, large = (CASES[name](SIZES[size], bench_layers).products for size in ("small", "bench"))
     assert [product.sides for product in small] == [product.sides for product in large]
 
 
