@@ -1,5 +1,7 @@
 """The blocks that `python -m crosscheck.bench` measures: attention with a feed-forward network, and what is like it."""
 
+import numpy as np
+
 from crosscheck.bench_attention import encodings, reused
 from crosscheck.bench_case import Case, below, normal, visible, weights
 from crosscheck.bench_floor import BOTH, RIGHT, attention, feed_forward, linear, mixing, relative_attention
@@ -44,7 +46,7 @@ def decoder(size):
     layer = TransformerDecoderBlock(num_attention_heads=size.h, intermediate_size=size.f, intermediate_activation="relu")
     x, mask = sequences(size)
     products = attention(size) + attention(size, sides=BOTH) + network(size)
-    return Case(layer, (x, normal(*x.shape, seed=1), mask), products, first_of_list)
+    return Case(layer, (x, normal(*x.shape, seed=1), mask, np.tril(np.ones_like(mask))), products, first_of_list)
 
 
 def reuse(size):

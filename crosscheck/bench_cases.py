@@ -70,7 +70,7 @@ def softmax(size):
 
 
 def spectral(size):
-    rows = size.b * size.t
+    rows = 8 * size.b
     layer = SpectralNormalization(keras.layers.Dense(size.f), iteration=2)
     return Case(layer, (normal(rows, size.m),), bounded(rows, size.m, size.f))
 
@@ -110,7 +110,7 @@ CASES = {
     "ReuseTransformer": bench_blocks.reuse,
     "ReZeroTransformer": bench_blocks.rezero,
     "OnDeviceEmbedding": embedding,
-    "PositionEmbedding": positions,
+    "PositionalEmbedding": positions,
     "RelativePositionEmbedding": relative_positions,
     "RelativePositionBias": relative_bias,
     "SelfAttentionMask": mask,
