@@ -107,9 +107,10 @@ def step_on_tensorflow(run, variables, inputs, with_gradient, xla, for_inputs):
     trained = [variable.value for variable in variables if variable.trainable]
 
     def gradient(*inputs):
-        sources = [*trained, *(inputs if for_inputs else ())]
+        watched = inputs if for_inputs else ()
+        sources = [*trained, *watched]
         with tf.GradientTape() as tape:
-            tape.watch(inputs)
+            tape.watch(watched)
             loss = sum_of_squares(run(*inputs))
         slopes = tape.gradient(loss, sources) if sources else []
         return loss, [tf.convert_to_tensor(slope) for slope in slopes if slope is not None]
