@@ -78,50 +78,7 @@ def ragged_tensor(ragged):
     return tf.RaggedTensor.from_nested_row_splits(ragged.flat_values, ragged.nested_row_splits)
 
 
-def compiled_pass(call, layer, x, with_gradient=False):
-    """A function without arguments that runs `call(layer, x)`, in a graph made for `x`, and returns when all is computed.
-
-    Args:
-        call: Takes the layer and a float tensor.
-        layer: A built layer.
-        x: Array of floats.
-        with_gradient: Whether the gradient of the output's mean square, for `x` and for all weights, is what is computed.
-    """
-    return PASSES[keras.backend.backend()](call, layer, ops.convert_to_tensor(x), with_gradient)
-
-
-def pass_on_tensorflow(call, layer, x, with_gradient):
-    import tensorflow as tf
-
-    def gradient(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = ops.mean(ops.square(call(layer, x)))
-        return tape.gradient(loss, [x, *(variable.value for variable in layer.trainable_variables)])
-
-    program = tf.function(gradient if with_gradient else lambda x: call(layer, x)).get_concrete_function(x)
-    return lambda: program(x)
-
-
-def pass_on_jax(call, layer, x, with_gradient):
-    import jax
-
-    def forward(values, x):
-        with keras.StatelessScope(state_mapping=list(zip(layer.trainable_variables, values))):
-            return call(layer, x)
-
-    def gradient(values, x):
-        return jax.grad(lambda values, x: ops.mean(ops.square(forward(values, x))), argnums=(0, 1))(values, x)
-
-    values = [variable.value for variable in layer.trainable_variables]
-    program = jax.jit(gradient if with_gradient else forward).lower(values, x).compile()
-    return lambda: jax.block_until_ready(program(values, x))
-
-
-PASSES = {"tensorflow": pass_on_tensorflow, "jax": pass_on_jax}
-
-
-def compiled_step(run, variables, inputs, with_gradient=False, xla=False):
+def compiled_step(run, variables, inputs, with_gradient=False, xla=False, for_inputs=False):
     """A function without arguments that calls `run(*inputs)` in a program made for `inputs`, and returns when all is computed.
 
     Args:
@@ -131,10 +88,11 @@ def compiled_step(run, variables, inputs, with_gradient=False, xla=False):
         with_gradient: Whether the sum of squares of all floats that `run` returns, and its gradient for those of the variables
             that are trained, is what is computed.
         xla: Whether XLA compiles it; on JAX it always does.
+        for_inputs: Whether the gradient is also for `inputs`, which then are floats.
     """
     inputs = [ops.convert_to_tensor(x) for x in inputs]
     return STEPS[keras.backend.backend()](
-        lambda *inputs: list(leaves(run(*inputs)).values()), variables, inputs, with_gradient, xla
+        lambda *inputs: list(leaves(run(*inputs)).values()), variables, inputs, with_gradient, xla, for_inputs
     )
 
 
@@ -143,23 +101,34 @@ def sum_of_squares(tensors):
     return sum((ops.sum(ops.square(x)) for x in floats), ops.zeros(()))
 
 
-def step_on_tensorflow(run, variables, inputs, with_gradient, xla):
+def step_on_tensorflow(run, variables, inputs, with_gradient, xla, for_inputs):
     import tensorflow as tf
 
     # A variable of TensorFlow's own is what a layer of an older Keras has.
     trained = [v if isinstance(v, tf.Variable) else v.value for v in variables if v.trainable]
 
     def gradient(*inputs):
+        watched = inputs if for_inputs else ()
+        sources = [*trained, *watched]
         with tf.GradientTape() as tape:
+            tape.watch(watched)
             loss = sum_of_squares(run(*inputs))
-        slopes = tape.gradient(loss, trained) if trained else []
+        slopes = tape.gradient(loss, sources) if sources else []
         return loss, [tf.convert_to_tensor(slope) for slope in slopes if slope is not None]
 
     program = tf.function(gradient if with_gradient else run, jit_compile=xla).get_concrete_function(*inputs)
-    return lambda: program(*inputs)
+    if not tf.config.list_physical_devices("GPU"):
+        return lambda: program(*inputs)  # a CPU returns when all is computed
+
+    def awaited():
+        results = program(*inputs)
+        tf.test.experimental.sync_devices()
+        return results
+
+    return awaited
 
 
-def step_on_jax(run, variables, inputs, with_gradient, xla):
+def step_on_jax(run, variables, inputs, with_gradient, xla, for_inputs):
     import jax
 
     trained = [variable for variable in variables if variable.trainable]
@@ -170,7 +139,8 @@ def step_on_jax(run, variables, inputs, with_gradient, xla):
             return run(*inputs)
 
     def gradient(*arguments):
-        return jax.value_and_grad(lambda *arguments: sum_of_squares(forward(*arguments)))(*arguments)
+        sources = (0, 2) if for_inputs else 0
+        return jax.value_and_grad(lambda *arguments: sum_of_squares(forward(*arguments)), sources)(*arguments)
 
     values = [[variable.value for variable in side] for side in (trained, fixed)]
     program = jax.jit(gradient if with_gradient else forward).lower(*values, inputs).compile()

@@ -3,15 +3,15 @@
 import argparse
 import math
 import sys
+import textwrap
 from typing import NamedTuple
 
 from crosscheck import bench_reference, growth
-from crosscheck.__main__ import Parser, WithoutStderr, prepare, refuse, writable
-from crosscheck.long_sequences import MECHANISMS
+from crosscheck.__main__ import BACKENDS, Parser, WithoutStderr, prepare, refuse, writable
+from crosscheck.long_sequences import LENGTHS, MECHANISMS
 from crosscheck.processes import in_process
 
 SECONDS = 1.5
-LENGTHS = (2048, 4096)
 TWINS = {
     "BigBirdAttention": "bigbird",
     "KernelAttention_elu": "elu",
@@ -22,8 +22,8 @@ TWINS = {
 
 DESCRIPTION = f"""\
 Time every mechanism in float32, forward and with the gradient for its weights, as a graph and compiled by XLA; beside it, in
-turn, its floor: the matrix products that it cannot avoid, alone. The ratio of the two says how much the rest costs, whatever
-the machine. Then: how what should be linear grows from {LENGTHS[0]:,} to {LENGTHS[1]:,} tokens."""
+turn, its floor: the matrix products that it cannot avoid, alone. The ratio of the two says how much the rest costs. Then: how
+what should be linear grows from {LENGTHS[0]:,} to {LENGTHS[1]:,} tokens. Without names also the NumPy references, each once."""
 
 EXAMPLES = """\
 examples:
@@ -44,8 +44,26 @@ class Mechanism(NamedTuple):
     name: str
 
 
+class Reference(NamedTuple):
+    """One of `CALLS` of `crosscheck/bench_reference.py`."""
+
+    name: str
+
+
+class WithNames(Parser):
+    """Lists the mechanisms, which import Keras and so fix its backend, only when help is asked for."""
+
+    def format_help(self):
+        prepare(BACKENDS[0])
+        with WithoutStderr():
+            from crosscheck.bench_cases import CASES
+        names = textwrap.fill(", ".join(CASES), 110, initial_indent="  ", subsequent_indent="  ")
+        self.epilog = f"{EXAMPLES}\n\nmechanisms:\n{names}"
+        return super().format_help()
+
+
 def parse(argv):
-    parser = Parser("crosscheck.bench", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter)
+    parser = WithNames("crosscheck.bench", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism, mostly its layer's name (default: all)")
     parser.add_backend()
     budget = f"seconds of repetition for each pass of a mechanism (default: {SECONDS})"
@@ -73,10 +91,20 @@ def growing(names):
 
 
 def measure(task, seconds):
-    """What was measured of a `Mechanism`, or of growth, in a process of its own; {"error": …} if it stopped."""
+    """What its own process measured of a `Mechanism` or of growth; or this one of a `Reference`; {"error": …} if it failed."""
     if isinstance(task, Mechanism):
         return in_process("crosscheck.bench_probe", task.name, seconds)
+    if isinstance(task, Reference):
+        return measure_reference(task.name)
     return growth.measure(task, seconds)
+
+
+def measure_reference(name):
+    """{line: seconds} of a file of `reference/`."""
+    try:
+        return dict(bench_reference.measure([name]))
+    except Exception as error:  # the others can be measured all the same
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def main(argv=None):
@@ -90,14 +118,15 @@ def main(argv=None):
         names = growth.find(options.names, bench_cases.CASES)
     except KeyError as error:
         return refuse(error.args[0])
-    tasks = [*map(Mechanism, names), *growing(options.names)]
+    references = [] if options.names else bench_reference.CALLS
+    tasks = [*map(Mechanism, names), *growing(options.names), *map(Reference, references)]
     measured = dict(zip(tasks, table.with_progress(tasks, lambda task: measure(task, options.budget))))
     report = bench_report.report(
         mechanisms={task.name: result for task, result in measured.items() if isinstance(task, Mechanism)},
-        growths={task: result for task, result in measured.items() if not isinstance(task, Mechanism)},
+        growths={task: result for task, result in measured.items() if isinstance(task, growth.Probe)},
         backend=options.backend,
         budget=options.budget,
-        references=() if options.names else bench_reference.measure(),
+        references={task.name: result for task, result in measured.items() if isinstance(task, Reference)},
     )
     bench_report.show(report)
     for file, text in ((options.json, bench_report.as_json), (options.html, bench_page.as_html)):

@@ -16,7 +16,7 @@ def multi_head(size, layers):
 
 
 def bigbird(size, layers):
-    """All rows but two see the two global blocks, three of a window and two random ones; the first and the last see all."""
+    """The first and the last row of blocks see all; the others count as seven, rows 1 and 14 too, which see six."""
     size, w = size._replace(b=2, t=16 * size.block), size.block
     blocks = {"from_block_size": w, "to_block_size": w, "max_rand_mask_length": size.t}
     layer = layers.BigBirdAttention(num_heads=size.h, key_dim=size.d, num_rand_blocks=2, seed=0, **blocks)
@@ -29,11 +29,11 @@ def bigbird(size, layers):
 
 
 def cached(size, layers):
-    """One token, at the middle of a cache, of which no gradient is asked."""
+    """One token, at the middle of a cache, of which no gradient is asked. The new cache is not asked for either."""
     b, t, h, d = size.b, size.t, size.h, size.d
     layer = layers.CachedAttention(num_heads=h, key_dim=d)
     projections, output = [linear(b, size.m, h * d, RIGHT)] * 3, linear(b, h * d, size.m)
-    products = [*projections, *mixing(b * h, 1, 2 * t, d, sides=LEFT), output]
+    products = [*projections, *mixing(b * h, 1, t + 1, d, sides=LEFT), output]
 
     def call(layer, x, key, value):
         return layer(x, x, cache={"key": key, "value": value}, decode_loop_step=t)[0]
@@ -50,9 +50,9 @@ def kernel(size, layers, products, feature_transform, **arguments):
 
 
 def sums(size, r):
-    """Keys' features with values, and with ones for the denominators; then queries' features with these sums."""
+    """Keys' features with values, then queries' features with these sums; a denominator is a sum, and no product."""
     heads = size.b * size.h
-    return [Product(heads, r, size.t, size.d + 1), Product(heads, size.t, r, size.d + 1)]
+    return [Product(heads, r, size.t, size.d), Product(heads, size.t, r, size.d)]
 
 
 def kernel_elu(size, layers):
@@ -70,7 +70,7 @@ def kernel_exp(size, layers):
 def kernel_causal_window(size, layers):
     """In a window so short a score for each pair is less than sums of features would be."""
     size = size._replace(b=2, t=size.long)
-    pairs = mixing(size.b * size.h * size.t // CHUNK, CHUNK, WINDOW * CHUNK, size.d, size.d + 1)
+    pairs = mixing(size.b * size.h * size.t // CHUNK, CHUNK, WINDOW * CHUNK, size.d)
     window = {"use_causal_windowed": True, "causal_chunk_length": CHUNK, "causal_window_length": WINDOW}
     return kernel(size, layers, pairs, "elu", num_random_features=0, **window)
 

@@ -39,7 +39,7 @@ def decoder(size, layers):
     layer = layers.TransformerDecoderBlock(num_attention_heads=size.h, intermediate_size=size.f, intermediate_activation="relu")
     x, mask = sequences(size)
     products = attention(size) + attention(size, sides=BOTH) + network(size)
-    return Case(layer, (x, normal(*x.shape, seed=1), mask, np.tril(mask)), products, first_of_list)
+    return Case(layer, (x, normal(*x.shape, seed=1), mask, np.tril(np.ones_like(mask))), products, first_of_list)
 
 
 def reuse(size, layers):

@@ -37,7 +37,7 @@ def embedding(size, layers):
 
 
 def positions(size, layers):
-    return Case(layers.PositionEmbedding(max_length=2 * size.t), (normal(size.b, size.t, size.m),), NO_PRODUCTS)
+    return Case(layers.PositionalEmbedding(max_length=2 * size.t), (normal(size.b, size.t, size.m),), NO_PRODUCTS)
 
 
 def relative_positions(size, layers):
@@ -59,7 +59,7 @@ def softmax(size, layers):
 
 
 def spectral(size, layers):
-    rows = size.b * size.t
+    rows = 8 * size.b
     layer = layers.SpectralNormalization(layers.Dense(size.f), iteration=2)
     return Case(layer, (normal(rows, size.m),), bounded(rows, size.m, size.f), at_rest)
 
@@ -99,7 +99,7 @@ CASES = {
     "ReuseTransformer": bench_blocks.reuse,
     "ReZeroTransformer": bench_blocks.rezero,
     "OnDeviceEmbedding": embedding,
-    "PositionEmbedding": positions,
+    "PositionalEmbedding": positions,
     "RelativePositionEmbedding": relative_positions,
     "RelativePositionBias": relative_bias,
     "SelfAttentionMask": mask,

@@ -1,7 +1,7 @@
 """The floor of a mechanism's time: the matrix products that it cannot avoid, and nothing else.
 
-A pair of a query and a key that it may look at counts once, whether a mask hides it or not. What is element-wise, looked up or
-only moved counts nothing, and neither does what a mechanism could look up but multiplies.
+A pair of a query and a key counts once, whether a mask hides it or not: causal pairs count whole. What is element-wise, looked
+up or only moved counts nothing, and neither does what a mechanism could look up but multiplies.
 """
 
 from typing import NamedTuple
@@ -58,7 +58,7 @@ def attention(size, t=None, s=None, sides=RIGHT, memory_sides=RIGHT):
     """Multi-head attention of t queries to s keys: three projections, scores, sums, and the map of the heads to the output.
 
     Args:
-        size: The `Sizes` of `crosscheck/bench_cases.py`, whose length t and s are unless they are given.
+        size: The `Sizes` of `crosscheck/bench_case.py`, whose length t and s are unless they are given.
         sides, memory_sides: Of the queries' projection, and of the keys' and the values'.
     """
     b, m, h, d, t, s = size.b, size.m, size.h, size.d, t or size.t, s or t or size.t

@@ -21,8 +21,7 @@ from layers.mat_mul_with_margin import MatMulWithMargin
 from layers.mobile_bert import MobileBertEmbedding, MobileBertTransformer
 from layers.multi_channel_attention import MultiChannelAttention
 from layers.on_device_embedding import OnDeviceEmbedding
-from layers.positional_embedding import PositionalEmbedding as PositionEmbedding
-from layers.positional_embedding import RelativePositionBias, RelativePositionEmbedding
+from layers.positional_embedding import PositionalEmbedding, RelativePositionBias, RelativePositionEmbedding
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
 from layers.reuse_attention import ReuseMultiHeadAttention
 from layers.reuse_transformer import ReuseTransformer

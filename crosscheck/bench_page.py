@@ -7,9 +7,9 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from crosscheck import figures, picture_page
-from crosscheck.bench import LENGTHS
-from crosscheck.bench_report import COLUMNS, GROWTH, LEGEND, REFERENCES, cells, grown_cells
+from crosscheck.bench_report import COLUMNS, GROWTH, LEGEND, REFERENCES, cells, grown_cells, ratios, reference_cells
 from crosscheck.growth_probe import PASSES
+from crosscheck.long_sequences import LENGTHS
 
 
 def draw(report, file, form=None):
@@ -37,7 +37,8 @@ def draw(report, file, form=None):
 def as_html(report):
     """The page: the last line, the picture, the tables."""
     picture = io.StringIO()
-    draw(report, picture, "svg")
+    if ratios(report["mechanisms"], PASSES[0]):
+        draw(report, picture, "svg")
     stopped = "".join(f"<p class=bad>✗ {escape(name)} stopped: {escape(error)}</p>" for name, error in report["stopped"].items())
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     verdict = picture_page.verdict(report["summary"], is_good=not stopped)
@@ -56,7 +57,9 @@ def tables(report):
     yield table("Mechanisms", names, mechanisms)
     lengths = heads("", *[*(f"{length:,}" for length in LENGTHS), "factor"] * 2)
     yield table(GROWTH, lengths, {name: grown_cells(values) for name, values in report["growth"].items()})
-    yield table(REFERENCES, heads("", "seconds"), {name: [f"{seconds:.2f}"] for name, seconds in report["references"].items()})
+    yield table(
+        REFERENCES, heads("", "seconds", ""), {name: reference_cells(seconds) for name, seconds in report["references"].items()}
+    )
 
 
 def heads(*texts):

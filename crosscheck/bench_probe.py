@@ -80,7 +80,7 @@ def layer_program(case, with_gradient, mode):
 
 
 def floor_program(products, with_gradient, mode):
-    """A function without arguments that computes the products one after the other, and nothing else.
+    """A function without arguments that computes the products and nothing else; a graph may run several at once, as for a layer.
 
     Their matrices are arguments, and no two products share one, so that there is nothing to fold or to compute once for two.
     """

@@ -1,16 +1,16 @@
 """`python -m crosscheck.bench_reference`: how long each NumPy reference takes for a batch of sequences of usual length."""
 
 import argparse
-import difflib
 import sys
-import time
+from time import perf_counter
 
 from crosscheck import reference_calls, reference_calls_around, reference_calls_of_blocks
 from crosscheck.__main__ import Parser, refuse
-from crosscheck.reference_draws import Draw, Sizes
+from crosscheck.names import check_known
+from crosscheck.reference_draws import BatchSizes, Draw
 
-SIZES = Sizes()
-SMALL = Sizes(b=2, t=24, m=12, h=4, d=6, f=9, n=17, r=8, features=7, memory=5, block=2, characters=300)
+SIZES = BatchSizes()
+SMALL = BatchSizes(b=2, t=24, m=12, h=4, d=6, f=9, n=17, r=8, features=7, memory=5, block=2, characters=300)
 LIMIT = 2.0
 """Seconds that a reference may take: it is for reading, and whoever reads it wants to try it."""
 
@@ -52,10 +52,7 @@ def find(names):
         KeyError: for a name that is neither, with the nearest names.
     """
     known = [name for name, _ in lines()]
-    for name in names:
-        if name not in CALLS and name not in known:
-            nearest = difflib.get_close_matches(name, [*CALLS, *known], cutoff=0.4) or CALLS
-            raise KeyError(f"no reference is called {name!r}. The nearest: {', '.join(nearest)}")
+    check_known(names, list(dict.fromkeys([*CALLS, *known])), "reference", shown=CALLS)
     return [name for name in known if not names or name in names or name.split("/")[0] in names]
 
 
@@ -64,9 +61,13 @@ def measure(names=None, sizes=SIZES):
     wanted = find(names or [])
     for name, call in lines(sizes, dict.fromkeys(name.split("/")[0] for name in wanted)):
         if name in wanted:
-            start = time.perf_counter()
+            start = perf_counter()
             call()
-            yield name, time.perf_counter() - start
+            yield name, perf_counter() - start
+
+
+def mark(seconds):
+    return "✓" if seconds < LIMIT else "✗"
 
 
 def main(argv=None):
@@ -85,9 +86,8 @@ def main(argv=None):
         return refuse(error.args[0])
     slow = []
     for name, seconds in measure(names):
-        is_fast = seconds < LIMIT
-        print(f"{name:40} {seconds:6.2f} s  {'✓' if is_fast else '✗'}", flush=True)
-        slow += [] if is_fast else [name]
+        print(f"{name:40} {seconds:6.2f} s  {mark(seconds)}", flush=True)
+        slow += [] if seconds < LIMIT else [name]
     print(f"{'✗' if slow else '✓'} {len(names) - len(slow)} of {len(names)} take less than {LIMIT:.0f} s")
     return 1 if slow else 0
 

@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.text import Text
 
 from crosscheck import compare
-from crosscheck.bench import LENGTHS
+from crosscheck.bench_reference import LIMIT, SIZES, mark
 from crosscheck.growth import UNITS
 from crosscheck.growth_probe import PASSES
+from crosscheck.long_sequences import LENGTHS
 
 COLUMNS = ("graph", "XLA", "floor", "ratio", "MB")
 """Of each pass: milliseconds as a graph, compiled by XLA, and of the floor; the ratio; megabytes beyond what was there before."""
@@ -19,13 +20,14 @@ NAMES, COLUMN = 34, 8
 LEGEND = """\
 Milliseconds: the median of rounds in which layer and floor run in turn. The floor is the time of the
 matrix products that cannot be avoided, alone, and the ratio that of the faster program of the layer to
-the faster one of the floor; – where there is no product. gradient: forward and the gradient for the
-weights. MB: the peak, as a graph if there is one, above what was there before."""
+the faster one of the floor; – where there is no product; below 1, the layer found a quicker form.
+gradient: forward and the gradient for the weights; where none is trained, forward and the sum of squares.
+MB: the peak, as a graph if there is one, above what was there before."""
 GROWTH = f"Gradient pass of one long sequence, with {LENGTHS[0]:,} and {LENGTHS[1]:,} tokens: ms, then MB"
-REFERENCES = "References, b=2, t=512, m=256: seconds"
+REFERENCES = f"References, b={SIZES.b}, t={SIZES.t}, m={SIZES.m}, float64, definitions left out: seconds, ✓ under {LIMIT:.0f}"
 
 
-def report(mechanisms, growths, backend, budget, references=()):
+def report(mechanisms, growths, backend, budget, references=None):
     """The results with what they were measured on.
 
     Args:
@@ -33,10 +35,12 @@ def report(mechanisms, growths, backend, budget, references=()):
         growths: {probe: what `crosscheck/growth_probe.py` prints, or {"error": …}}.
         backend: The name of what they ran on.
         budget: Seconds of repetition.
-        references: Pairs of a reference's name and its seconds.
+        references: {file of `reference/`: {line: seconds}, or {"error": …}}.
     """
     stopped = {name: result["error"] for name, result in mechanisms.items() if "error" in result}
     stopped |= {probe.name: result["error"] for probe, result in growths.items() if "error" in result}
+    references = references or {}
+    stopped |= {f"reference/{name}": result["error"] for name, result in references.items() if "error" in result}
     results = {name: passes_of(result) for name, result in mechanisms.items() if "error" not in result}
     return {
         "backend": backend,
@@ -44,7 +48,9 @@ def report(mechanisms, growths, backend, budget, references=()):
         "budget": budget,
         "mechanisms": results,
         "growth": {name: grown(name, growths) for name in dict.fromkeys(probe.mechanism for probe in growths)},
-        "references": dict(references),
+        "references": {
+            line: seconds for result in references.values() if "error" not in result for line, seconds in result.items()
+        },
         "stopped": stopped,
         "summary": summary(results, backend),
     }
@@ -127,7 +133,7 @@ def lines(report):
     if report["references"]:
         yield from (Text(), Text(REFERENCES, style="bold"))
         for name, seconds in report["references"].items():
-            yield row(name, [f"{seconds:.2f}"])
+            yield row(name, reference_cells(seconds))
     yield Text()
     for name, error in report["stopped"].items():
         yield Text(f"✗ {name} stopped: {error}", style="red")
@@ -136,6 +142,10 @@ def lines(report):
 
 def row(name, cells, style=""):
     return Text(f"{name:{NAMES}}" + "".join(f"{cell:>{COLUMN}}" for cell in cells), style=style)
+
+
+def reference_cells(seconds):
+    return [f"{seconds:.2f}", mark(seconds)]
 
 
 def grown_cells(values):

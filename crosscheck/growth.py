@@ -1,7 +1,6 @@
 """`python -m crosscheck.growth`: how time and memory of the long-sequence mechanisms grow with the length."""
 
 import argparse
-import difflib
 import sys
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from crosscheck.__main__ import Parser, WithoutStderr, prepare, refuse, writable
 from crosscheck.growth_probe import PASSES, SECONDS
 from crosscheck.long_sequences import HEADS, KEY_DIM, MECHANISMS
+from crosscheck.names import check_known
 from crosscheck.processes import in_process
 
 SHORTEST, LONGEST = 1024, 8192
@@ -75,10 +75,7 @@ def find(names, mechanisms=MECHANISMS):
     Raises:
         KeyError: for a name that is none, with the nearest names.
     """
-    for name in names:
-        if name not in mechanisms:
-            nearest = difflib.get_close_matches(name, mechanisms, cutoff=0.4) or mechanisms
-            raise KeyError(f"no mechanism is called {name!r}. The nearest: {', '.join(nearest)}")
+    check_known(names, mechanisms, "mechanism")
     return [name for name in mechanisms if not names or name in names]
 
 

@@ -35,7 +35,7 @@ def prepared(name, what, length):
     """A function without arguments that makes one pass through a mechanism, compiled for one example of this length."""
     import numpy as np
 
-    from crosscheck.backends import compiled_pass
+    from crosscheck.backends import compiled_step
     from crosscheck.long_sequences import HEADS, KEY_DIM, MECHANISMS
 
     mechanism = MECHANISMS[name]
@@ -43,7 +43,7 @@ def prepared(name, what, length):
     layer = kind(num_heads=HEADS, key_dim=KEY_DIM, **mechanism.arguments)
     x = np.random.default_rng(0).normal(size=(1, length, HEADS * KEY_DIM)).astype("float32")
     layer.build(x.shape, x.shape)
-    return compiled_pass(lambda layer, x: layer(x, x, **mechanism.call), layer, x, what == "gradient")
+    return compiled_step(lambda x: layer(x, x, **mechanism.call), layer.variables, [x], what == "gradient", for_inputs=True)
 
 
 def forget_peak():

@@ -7,6 +7,9 @@ from typing import NamedTuple
 HEADS, KEY_DIM = 8, 64
 """Sizes of every one of them."""
 
+LENGTHS = (2048, 4096)
+"""Between which `python -m crosscheck.bench` measures how they grow."""
+
 
 NOTHING = MappingProxyType({})
 

@@ -6,7 +6,7 @@ from crosscheck.page import STYLE
 
 
 def page(title, before, picture, after):
-    """The whole page: a heading, then HTML, then an SVG, then HTML."""
+    """The whole page: a heading, then HTML, then an SVG if there is one, then HTML."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -18,7 +18,7 @@ def page(title, before, picture, after):
 <body>
 <h1>{escape(title)}</h1>
 {before}
-{picture[picture.index("<svg") :]}
+{picture[picture.index("<svg") :] if picture else ""}
 {after}
 </body>
 </html>

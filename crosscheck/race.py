@@ -51,8 +51,8 @@ def garden():
     import tf_keras
     from official.nlp.modeling import layers
 
-    of_keras = {"Dense": tf_keras.layers.Dense, "Variable": tf.Variable}
-    return SimpleNamespace(**vars(layers) | of_keras, per_example=lambda x, like: tf.repeat(x, like.shape[0], axis=0))
+    others = {"PositionalEmbedding": layers.PositionEmbedding, "Dense": tf_keras.layers.Dense, "Variable": tf.Variable}
+    return SimpleNamespace(**vars(layers) | others, per_example=lambda x, like: tf.repeat(x, like.shape[0], axis=0))
 
 
 def race(made, size, sides, seconds):

@@ -14,7 +14,7 @@ from reference.reuse_attention import ReuseAttentionWeights
 from reference.transformer_encoder import EncoderWeights
 
 
-class Sizes(NamedTuple):
+class BatchSizes(NamedTuple):
     """The legend's letters, and what has none."""
 
     b: int = 2

@@ -42,6 +42,7 @@ class Posterior(NamedTuple):
 
 def gaussian_kernel(x: Float[Array, "t m"], y: Float[Array, "s m"], scale: float = 1.0) -> Float[Array, "t s"]:
     """e^{−‖x−y‖²/(2 scale)}."""
+    # Row by row: all differences at once would be t s m numbers.
     return np.exp(-np.stack([np.sum((x_t - y) ** 2, axis=-1) for x_t in x]) / (2 * scale))
 
 

@@ -183,7 +183,7 @@ def exact_kernel(transform: str, q: Float[Array, "b t h d"], k: Float[Array, "b 
     if transform == "expmod":  # without its ‖x‖²/2 it estimates e^{q·k} times e^{‖q‖²/2 + ‖k‖²/2}
         kernel = np.exp(features.square_of_sums(q, k) / 2)
     elif transform == "rfa":
-        kernel = np.exp(-features.square_of_sums(q, -k) / 2)
+        kernel = np.exp(-features.square_of_sums(q, -k) / 2)  # ‖q − k‖²
     else:
         kernel = np.exp(np.einsum("bthd,bshd->btsh", q, k))
     return np.moveaxis(kernel, -1, 1)

@@ -119,7 +119,7 @@ def has_encoding(t: int, s: int, rows: int) -> Bool[Array, "t s"]:
 def content_scores(
     q: Float[Array, "b t h d"], k: Float[Array, "b s h d"], u: Float[Array, "h d"] | None = None
 ) -> Float[Array, "b h t s"]:
-    """First term of (1), before √d."""
+    """First term of (1), before √d. As below, `optimize` makes the einsum a product of matrices: many times faster."""
     return np.einsum("bshd,bthd->bhts", k, plus(q, u), optimize=True)  # k first: a query's scores lie together
 
 

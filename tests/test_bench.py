@@ -1,44 +1,20 @@
 """`python -m crosscheck.bench`: what it asks for, how it measures and how it says so. How long anything takes is not tested."""
 
-import io
 import json
 import subprocess
 import sys
 
 import keras
-import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
-from rich.console import Console
 
-from crosscheck import bench, bench_page, bench_report, growth
-from crosscheck.backends import compiled_step
-from crosscheck.bench import LENGTHS, TWINS, Mechanism, growing, main, parse
+from crosscheck import bench, bench_reference, growth
+from crosscheck.bench import LENGTHS, TWINS, Mechanism, Reference, growing, main, parse
 from crosscheck.bench_cases import CASES
 from crosscheck.bench_probe import LEAST_ROUNDS, in_turn, measure
 from crosscheck.growth import Probe
 from crosscheck.growth_probe import PASSES
 from crosscheck.long_sequences import MECHANISMS
 from crosscheck.processes import in_process
-
-
-@pytest.mark.parametrize("xla", [False, True])
-def test_a_step_has_the_sum_of_squares_of_floats_and_its_gradient_for_trained_weights(xla):
-    fixed, dense = keras.Variable(np.full(4, 2.0, "float32"), trainable=False), keras.layers.Dense(4, use_bias=False)
-    x = np.random.default_rng(0).normal(size=(3, 5)).astype("float32")
-    dense.build(x.shape)
-    w = dense.kernel.numpy()
-
-    def run(x, ids):
-        return {"y": dense(x) + fixed, "nothing": None, "ids": ids}
-
-    loss, slopes = compiled_step(run, [dense.kernel, fixed], (x, np.arange(3)), with_gradient=True, xla=xla)()
-    assert_allclose(loss, np.square(x @ w + 2).sum(), rtol=1e-5)
-    assert len(slopes) == 1
-    assert_allclose(slopes[0], 2 * x.T @ (x @ w + 2), rtol=1e-4)
-    ids, y = compiled_step(run, [dense.kernel, fixed], (x, np.arange(3)), xla=xla)()
-    assert_array_equal(ids, [0, 1, 2])
-    assert_allclose(y, x @ w + 2, rtol=1e-5)
 
 
 def test_programs_run_in_turn_and_often_enough_whatever_the_time():
@@ -49,17 +25,26 @@ def test_programs_run_in_turn_and_often_enough_whatever_the_time():
 
 
 def test_a_measurement_has_times_of_both_modes_for_layer_and_floor():
-    for what, measured in measure("MaskedLM", 0, "small").items():
-        assert what in PASSES and measured["rounds"] >= LEAST_ROUNDS and measured["MB"] >= 0
+    passes = measure("MaskedLM", 0, "small")
+    assert set(passes) == set(PASSES)
+    for measured in passes.values():
+        assert measured["rounds"] >= LEAST_ROUNDS and measured["MB"] >= 0
         for side in ("layer", "floor"):
             assert list(measured[side]) == ["graph", "xla"] and min(measured[side].values()) > 0
     assert measure("MaskedSoftmax", 0, "small")["forward"]["floor"] == {}
 
 
-@pytest.mark.parametrize("backend, modes", [("tensorflow", {"graph", "xla"}), ("jax", {"xla"})])
-def test_a_process_prints_its_measurements_and_on_jax_there_is_xla_only(backend, modes):
+@pytest.mark.parametrize(
+    "name, backend, modes",
+    [
+        ("ClassificationHead", "tensorflow", {"graph", "xla"}),
+        ("ClassificationHead", "jax", {"xla"}),
+        ("RandomFeatureGaussianProcess", "jax", {"xla"}),  # with weights that are not trained
+    ],
+)
+def test_a_process_prints_its_measurements_and_on_jax_there_is_xla_only(name, backend, modes):
     environment = {"KERAS_BACKEND": backend, "JAX_ENABLE_X64": "1"}
-    printed = in_process("crosscheck.bench_probe", "ClassificationHead", 0, **environment)
+    printed = in_process("crosscheck.bench_probe", name, 0, **environment)
     assert set(printed) == set(PASSES)
     assert all(set(part) == modes for passed in printed.values() for part in (passed["layer"], passed["floor"]))
 
@@ -109,66 +94,13 @@ def test_an_option_that_is_wrong_ends_with_status_2(argv, said, capsys):
     assert stopped.value.code == 2 and said in capsys.readouterr().err
 
 
-def passed(layer, floor, megabytes=12.3):
-    return {"layer": layer, "floor": floor, "MB": megabytes, "rounds": 5}
+def passed(value):
+    return {"layer": {"xla": 4.0}, "floor": {"xla": value}, "MB": 1.0, "rounds": 5}
 
 
 def results():
-    """What processes would print: a mechanism of ratios 2 and 8, one without a floor, and one that stopped."""
-    first = passed({"graph": 6.0, "xla": 4.0}, {"graph": 2.0, "xla": 3.0}), passed({"graph": 8.0, "xla": 80.0}, {"xla": 1.0})
-    none = passed({"graph": 1.0, "xla": 0.5}, {})
-    return {
-        "Transformer": dict(zip(PASSES, first)),
-        "MaskedSoftmax": dict.fromkeys(PASSES, none),
-        "MaskedLM": {"error": "MemoryError: <b>"},
-    }
-
-
-def reported(**given):
-    growths = {Probe("elu", "gradient", length): {"ms": length / 100, "MB": 3.0} for length in LENGTHS}
-    arguments = {"mechanisms": results(), "growths": growths, "backend": "tensorflow", "budget": 1.0}
-    return bench_report.report(**arguments | given)
-
-
-def shown(report):
-    console = Console(file=io.StringIO(), width=200)
-    bench_report.show(report, console)
-    return console.file.getvalue().rstrip("\n").split("\n")
-
-
-def test_a_ratio_is_the_faster_program_to_the_faster_floor():
-    report = reported()
-    assert [report["mechanisms"]["Transformer"][what]["ratio"] for what in PASSES] == [2.0, 8.0]
-    assert report["mechanisms"]["MaskedSoftmax"]["forward"]["ratio"] is None
-    grown = {"ms": {2048: 20.48, 4096: 40.96, "factor": 2.0}, "MB": {2048: 3.0, 4096: 3.0, "factor": 1.0}}
-    assert report["growth"] == {"elu": grown}
-
-
-def test_table_has_every_number_and_ends_with_the_geometric_means():
-    more = results() | {"Other": dict.fromkeys(PASSES, passed({"xla": 4.5}, {"xla": 1.0}))}
-    lines = shown(reported(mechanisms=more, references=[("attention", 0.125)]))
-    rows = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
-    assert rows["Transformer"] == ["6.00", "4.00", "2.00", "2.00", "12", "8.00", "80.0", "1.00", "8.00", "12"]
-    assert rows["MaskedSoftmax"][2:4] == ["–", "–"] and rows["Other"][0] == "–"
-    assert rows["elu"] == ["20", "41", "2.00", "3", "3", "1.00"] and rows["attention"] == ["0.12"]
-    assert "✗ MaskedLM stopped: MemoryError: <b>" in lines
-    assert lines[-1] == "forward 3.00, gradient 6.00 times the floor on tensorflow: geometric mean of 2 mechanisms"
-
-
-def test_a_report_of_nothing_with_a_floor_says_so():
-    report = reported(
-        mechanisms={"MaskedLM": {"error": "Killed"}}, growths={Probe("elu", "gradient", n): {"error": "x"} for n in LENGTHS}
-    )
-    assert shown(report)[-1] == "nothing that was measured on tensorflow has a floor"
-    assert set(report["growth"]["elu"]["ms"].values()) == {None} and len(report["stopped"]) == 3
-
-
-def test_page_has_tables_and_a_picture_of_what_has_a_floor():
-    page = bench_page.as_html(reported(references=[("attention", 0.125)]))
-    assert "MemoryError: &lt;b&gt;" in page and page.count("<tbody>") == 3 and "<td>0.12</td>" in page
-    picture = page[page.index("<svg") : page.index("</svg>")]
-    assert "<!-- Transformer -->" in picture and "MaskedSoftmax" not in picture
-    assert "<h2>References" not in bench_page.as_html(reported())
+    """What processes would print: a mechanism of ratios 2 and 8, and one that stopped."""
+    return {"Transformer": dict(zip(PASSES, (passed(2.0), passed(0.5)))), "MaskedLM": {"error": "MemoryError: <b>"}}
 
 
 def test_main_measures_what_was_asked_for_and_writes_it(monkeypatch, tmp_path, capsys):
@@ -200,3 +132,32 @@ def test_main_ends_with_status_1_if_a_measurement_stopped_and_shows_the_others(m
 def test_help_says_what_it_measures():
     ran = subprocess.run([sys.executable, "-m", "crosscheck.bench", "--help"], capture_output=True, text=True, check=True)
     assert "matrix products" in ran.stdout and "exit status" in ran.stdout
+    listed = ran.stdout.split("\nmechanisms:\n")[1]
+    assert [name.strip() for name in listed.split(",")] == list(CASES)
+
+
+def test_main_without_names_measures_everything_and_the_references_as_tasks(monkeypatch, capsys):
+    asked = []
+
+    def measure(task, seconds):
+        asked.append(task)
+        if isinstance(task, Mechanism):
+            return results()["Transformer"]
+        return {f"{task.name}/line": 0.125} if isinstance(task, Reference) else {"ms": 1.0, "MB": 2.0}
+
+    monkeypatch.setattr(bench, "measure", measure)
+    assert main([]) == 0
+    assert asked == [*map(Mechanism, CASES), *growing([]), *map(Reference, bench_reference.CALLS)]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert all([f"{name}/line", "0.12", "✓"] in rows for name in bench_reference.CALLS)
+
+
+def test_a_reference_that_stops_is_an_error(monkeypatch):
+    def ways(draw):
+        yield "one", lambda: None
+        yield "other", lambda: 1 / 0
+
+    monkeypatch.setitem(bench_reference.CALLS, "attention", ways)
+    assert bench.measure(Reference("attention"), 0) == {"error": "ZeroDivisionError: division by zero"}
+    monkeypatch.setitem(bench_reference.CALLS, "attention", lambda draw: [("one", lambda: None)])
+    assert list(bench.measure(Reference("attention"), 0)) == ["attention/one"]

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from crosscheck import bench_layers
+from crosscheck.bench_attention import CHUNK, FEATURES, WINDOW
 from crosscheck.bench_case import SIZES
 from crosscheck.bench_cases import CASES
 from crosscheck.bench_floor import BOTH, LEFT, NEITHER, RIGHT, Product, attention, multiply_adds, products_of
@@ -13,7 +14,7 @@ from crosscheck.growth_probe import PASSES
 
 S = SIZES["small"]
 PAIRS = S.b * S.h * S.t * S.t * S.d
-FEW, WINDOW = 2 * S.h * S.long * S.d, 3 * 4  # numbers in a long sequence's heads; keys that a window shows
+FEW, KEYS = 2 * S.h * S.long * S.d, WINDOW * CHUNK  # numbers in a long sequence's heads; keys that a window shows
 
 
 def both(forward, slopes=2):
@@ -22,10 +23,17 @@ def both(forward, slopes=2):
 
 
 BEYOND = {
-    # Gradients of all slots of the cache, of which one was written.
-    "CachedAttention": {"forward": 0, "gradient": 2 * S.b * S.h * 2 * S.t * S.d},
-    # Sums of features with values, and queries with these, where scores and sums of pairs would be less.
-    "KernelAttention_causal_window": both(2 * FEW * (S.d + 1) - WINDOW * (FEW + FEW // S.d * (S.d + 1))),
+    # Scores of all 2 t slots, by a product with ones; what is summed of values is multiplied by no matrix. Both are t + 1 keys' in
+    # the floor: two slots' more.
+    "CachedAttention": both(-2 * S.b * S.h * S.d, slopes=1),
+    # A column of ones beside the values, for the denominators, in both products of features.
+    "KernelAttention_elu": both(2 * FEW),
+    "KernelAttention_exp": both(2 * FEW // S.d * FEATURES),
+    # Sums of features with values and ones, and queries with these, where scores and sums of pairs would be less.
+    "KernelAttention_causal_window": both(2 * FEW * (S.d + 1 - KEYS)),
+    # The precision with one vector, the mark by which its factor is known to be of now.
+    "RandomFeatureGaussianProcess": both(S.r**2, slopes=0),
+    "GaussianProcessClassificationHead": both(S.r**2, slopes=0),
     # Encodings of distances at which a query has no key: t of them, for each query of each stream.
     "MultiHeadRelativeAttention": both(PAIRS),
     "TwoStreamRelativeAttention": both(2 * PAIRS),
@@ -48,8 +56,15 @@ def operations(graph):
     return found.values()
 
 
+def called_by(operation):
+    """The graphs of branches, of a loop's condition and body, or of a function."""
+    values = operation.node_def.attr.values()
+    functions = [x for value in values for x in ([value.func] if value.HasField("func") else value.list.func)]
+    return [operation.graph._get_function(function.name).graph for function in functions if function.name]
+
+
 def multiply_adds_of(operation):
-    """The multiply-adds of a matrix product or an einsum; 0 of everything else."""
+    """The multiply-adds of a matrix product or an einsum, or of the functions that an operation calls; 0 of everything else."""
     if operation.type == "Einsum" and len(operation.inputs) > 1:
         terms, result = operation.get_attr("equation").decode().replace("...", "").split("->")
         sizes = {}
@@ -60,7 +75,7 @@ def multiply_adds_of(operation):
         is_transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
         summed = [operation.inputs[0].shape[-2 if is_transposed else -1]]
     else:
-        return 0
+        return sum(multiply_adds_of(inner) for graph in called_by(operation) for inner in graph.get_operations())
     return int(np.prod([*operation.outputs[0].shape, *summed]))
 
 
@@ -92,10 +107,15 @@ def test_a_floor_in_full_size_is_what_one_counts_by_hand():
     assert multiply_adds(products_of(attention(SIZES["bench"]), True)) == (4 + 3 + 2) * projection + 6 * mixing
 
 
-@pytest.mark.parametrize("name", ["MultiHeadAttention", "KernelAttention_elu", "BigBirdAttention"])
-def test_both_sizes_have_the_same_products(name):
-    small, large = (CASES[name](SIZES[size], bench_layers).products for size in ("small", "bench"))
-    assert [product.sides for product in small] == [product.sides for product in large]
+def test_products_in_branches_loops_and_functions_are_counted():
+    x = tf.ones((3, 3))
+
+    def branches():
+        return tf.cond(tf.reduce_sum(x) > 0, lambda: tf.while_loop(lambda y: y[0, 0] < 9, lambda y: (y @ x,), (x,))[0], lambda: x)
+
+    for program in (branches, tf.function(lambda: tf.function(lambda y: y @ x)(x))):
+        graph = tf.function(program).get_concrete_function().graph
+        assert sum(multiply_adds_of(operation) for operation in operations(graph)) == 27
 
 
 def test_gradients_have_the_shapes_of_the_sides_that_they_belong_to():
