@@ -23,8 +23,7 @@ def both(forward, slopes=2):
 
 
 BEYOND = {
-    # Scores of all 2 t slots, by a product with ones; what is summed of values is multiplied by no matrix. Both are t + 1 keys' in
-    # the floor: two slots' more.
+    # The floor has scores and sums of t + 1 keys. The layer has a product with ones over all 2 t slots, and sums without one.
     "CachedAttention": both(-2 * S.b * S.h * S.d, slopes=1),
     # A column of ones beside the values, for the denominators, in both products of features.
     "KernelAttention_elu": both(2 * FEW),
