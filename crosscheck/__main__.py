@@ -139,9 +139,14 @@ class WithoutStderr:
         os.close(self.kept)
 
 
-if __name__ == "__main__":
+def as_program(main):
+    """End the process with the exit status of a command's `main`."""
     sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✗
     try:
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    as_program(main)

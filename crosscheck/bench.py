@@ -2,12 +2,11 @@
 
 import argparse
 import math
-import sys
 import textwrap
 from typing import NamedTuple
 
 from crosscheck import bench_reference, growth
-from crosscheck.__main__ import BACKENDS, Parser, WithoutStderr, prepare, refuse, writable
+from crosscheck.__main__ import BACKENDS, Parser, WithoutStderr, as_program, prepare, refuse, writable
 from crosscheck.long_sequences import LENGTHS, MECHANISMS
 from crosscheck.processes import in_process
 
@@ -137,8 +136,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✗
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    as_program(main)

@@ -1,11 +1,10 @@
 """`python -m crosscheck.bench_reference`: how long each NumPy reference takes for a batch of sequences of usual length."""
 
 import argparse
-import sys
 from time import perf_counter
 
 from crosscheck import reference_calls, reference_calls_around, reference_calls_of_blocks
-from crosscheck.__main__ import Parser, refuse
+from crosscheck.__main__ import Parser, as_program, refuse
 from crosscheck.names import check_known
 from crosscheck.reference_draws import BatchSizes, Draw
 
@@ -93,8 +92,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✗
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    as_program(main)

@@ -1,12 +1,11 @@
 """`python -m crosscheck.growth`: how time and memory of the long-sequence mechanisms grow with the length."""
 
 import argparse
-import sys
 from typing import NamedTuple
 
 import numpy as np
 
-from crosscheck.__main__ import Parser, WithoutStderr, prepare, refuse, writable
+from crosscheck.__main__ import Parser, WithoutStderr, as_program, prepare, refuse, writable
 from crosscheck.growth_probe import PASSES, SECONDS
 from crosscheck.long_sequences import HEADS, KEY_DIM, MECHANISMS
 from crosscheck.names import check_known
@@ -158,8 +157,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✗
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    as_program(main)

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import sys
 from importlib.metadata import version
 from statistics import geometric_mean, median
 from types import SimpleNamespace
 
 from crosscheck import growth
-from crosscheck.__main__ import Parser, WithoutStderr, prepare, refuse, writable
+from crosscheck.__main__ import Parser, WithoutStderr, as_program, prepare, refuse, writable
 from crosscheck.bench import duration
 from crosscheck.bench_probe import in_turn, layer_program, modes
 from crosscheck.growth_probe import PASSES
@@ -141,8 +140,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # a terminal that has no ✗
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    as_program(main)
