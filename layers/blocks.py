@@ -2,7 +2,7 @@
 
 import keras
 
-from layers.checks import check_at_least
+from layers.checks import check_at_least, check_epsilon
 from layers.normalization import LayerNorm, RMSNorm
 from layers.projection import LinearMap, ProjectingLayer, fresh
 
@@ -29,6 +29,7 @@ class BlockLayer(ProjectingLayer):
 
     def make_norm(self, name, size):
         """A built norm along the last axis."""
+        check_epsilon(norm_epsilon=self.norm_epsilon)
         norm = (RMSNorm if self.use_rms_norm else LayerNorm)(epsilon=self.norm_epsilon, name=name, dtype=self.dtype_policy)
         norm.build((None, None, size))
         return norm

@@ -32,6 +32,13 @@ def check_rate(**rates):
             raise ValueError(f"{name} must be at least 0 and below 1. Received: {name}={rate!r}")
 
 
+def check_epsilon(**epsilons):
+    """Raise a ValueError unless each of `epsilons`, given by its argument's name, is a finite number of at least 0."""
+    for name, epsilon in epsilons.items():
+        if not isinstance(epsilon, (int, float, np.floating)) or isinstance(epsilon, bool) or not 0 <= epsilon < np.inf:
+            raise ValueError(f"{name} must be a finite number of at least 0. Received: {name}={epsilon!r}")
+
+
 def check_length(name, length, **most):
     """Raise a ValueError if the argument `name` has more tokens than `most`, given by its argument's name; None is unknown."""
     [(limit, size)] = most.items()

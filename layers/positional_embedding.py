@@ -228,7 +228,7 @@ class RelativePositionBias(ForAnyBatch):
         # Of known lengths, the buckets are constants of the graph.
         xp = np if isinstance(t, int) and isinstance(s, int) else ops
         buckets = relative_buckets(xp.arange(s)[None, :] - xp.arange(t)[:, None], *ranges, xp)
-        return ops.take(ops.transpose(self.embeddings), ops.cast(buckets, "int32"), axis=1)[None]
+        return ops.transpose(ops.take(self.embeddings, ops.cast(buckets, "int32"), axis=0), (2, 0, 1))[None]
 
     def get_config(self):
         return super().get_config() | {

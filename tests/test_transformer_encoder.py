@@ -231,6 +231,14 @@ def test_a_block_of_berts_size_has_berts_parameters():
     assert block.count_params() == 7_087_872
 
 
+@pytest.mark.parametrize("epsilon", [-1e-12, float("nan"), float("inf"), None, "0", True])
+def test_an_epsilon_that_is_none_is_rejected_where_the_norms_are_made(rng, epsilon):
+    with pytest.raises(
+        ValueError, match=f"norm_epsilon must be a finite number of at least 0. Received: norm_epsilon={epsilon!r}"
+    ):
+        block_and_input(rng, norm_epsilon=epsilon)
+
+
 def test_the_norms_epsilon_is_used(rng):
     block, x = block_and_input(rng, norm_epsilon=10.0)
     expected, _ = ref.transformer_encoder_block(x, weights_of(block, ref.EncoderWeights), epsilon=10.0)
