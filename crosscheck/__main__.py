@@ -104,11 +104,16 @@ def main(argv=None):
     results = table.with_progress(cases, lambda case: compare.measure(case, options.dtype or DTYPES, options.seed))
     report = compare.report(results, options.seed)
     table.show(report)
-    for file, text in ((options.json, compare.as_json), (options.html, page.as_html)):
+    write(report, {compare.as_json: options.json, page.as_html: options.html})
+    return 0 if report["agree"] else 1
+
+
+def write(report, files):
+    """Write `report` in each form to its file, if it has one; `files` are {function that gives its text: path or None}."""
+    for text, file in files.items():
         if file:
             file.write_text(text(report), encoding="utf-8")
             print(f"Written: {file}")
-    return 0 if report["agree"] else 1
 
 
 def refuse(why):

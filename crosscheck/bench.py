@@ -6,7 +6,7 @@ import textwrap
 from typing import NamedTuple
 
 from crosscheck import bench_reference, growth
-from crosscheck.__main__ import BACKENDS, Parser, WithoutStderr, as_program, prepare, refuse, writable
+from crosscheck.__main__ import BACKENDS, Parser, WithoutStderr, as_program, prepare, refuse, writable, write
 from crosscheck.long_sequences import LENGTHS, MECHANISMS
 from crosscheck.processes import in_process
 
@@ -128,10 +128,7 @@ def main(argv=None):
         references={task.name: result for task, result in measured.items() if isinstance(task, Reference)},
     )
     bench_report.show(report)
-    for file, text in ((options.json, bench_report.as_json), (options.html, bench_page.as_html)):
-        if file:
-            file.write_text(text(report), encoding="utf-8")
-            print(f"Written: {file}")
+    write(report, {bench_report.as_json: options.json, bench_page.as_html: options.html})
     return 1 if report["stopped"] else 0
 
 

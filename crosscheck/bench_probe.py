@@ -16,8 +16,9 @@ LEAST_ROUNDS = 5
 def measure(name, seconds, size="bench"):
     """Both passes of a mechanism: memory, then times, each for as many `seconds` of repetition."""
     case = made(name, size)
-    memory = megabytes(case)
-    return {what: measure_times(case, what == "gradient", seconds) | {"MB": memory[what]} for what in PASSES}
+    programs = layer_programs(case)
+    memory = megabytes({what: by_mode[modes()[0]] for what, by_mode in programs.items()})
+    return {what: measure_times(programs[what], floor_programs(case, what), seconds) | {"MB": memory[what]} for what in PASSES}
 
 
 def made(name, size="bench"):
@@ -33,12 +34,12 @@ def made(name, size="bench"):
     return case
 
 
-def megabytes(case):
-    """By how much each pass exceeds what is there before the first; as a graph, since XLA would compile in its first call.
+def megabytes(programs):
+    """By how much each pass of `programs` exceeds what is there before the first.
 
-    What the first pass freed the second uses again, for the process keeps it: so both are counted from the same beginning.
+    As a graph, since XLA would compile in its first call. What the first pass freed the second uses again, for the process keeps
+    it: so both are counted from the same beginning.
     """
-    programs = {what: layer_program(case, what == "gradient", modes()[0]) for what in PASSES}
     before, memory = forget_peak(), {}
     for what, run in programs.items():
         run()
@@ -46,10 +47,8 @@ def megabytes(case):
     return memory
 
 
-def measure_times(case, with_gradient, seconds):
-    """Median milliseconds of the layer and of its floor in each mode, run in turn."""
-    layer = {mode: layer_program(case, with_gradient, mode) for mode in modes()}
-    floor = {mode: floor_program(case.products, with_gradient, mode) for mode in modes() if case.products}
+def measure_times(layer, floor, seconds):
+    """Median milliseconds of the programs of a layer and of its floor, both {mode: program}, run in turn."""
     programs = [*layer.values(), *floor.values()]
     for run in programs:
         run()  # what is compiled or prepared in the first call does not count
@@ -67,6 +66,16 @@ def modes():
     import keras
 
     return ("xla",) if keras.backend.backend() == "jax" else ("graph", "xla")
+
+
+def layer_programs(case):
+    """{pass: {mode: function without arguments}}."""
+    return {what: {mode: layer_program(case, what == "gradient", mode) for mode in modes()} for what in PASSES}
+
+
+def floor_programs(case, what):
+    """{mode: function without arguments}; empty where there are no products."""
+    return {mode: floor_program(case.products, what == "gradient", mode) for mode in modes() if case.products}
 
 
 def layer_program(case, with_gradient, mode):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crosscheck.__main__ import Parser, WithoutStderr, as_program, prepare, refuse, writable
+from crosscheck.__main__ import Parser, WithoutStderr, as_program, prepare, refuse, writable, write
 from crosscheck.growth_probe import PASSES, SECONDS
 from crosscheck.long_sequences import HEADS, KEY_DIM, MECHANISMS
 from crosscheck.names import check_known
@@ -150,9 +150,7 @@ def main(argv=None):
     growth_report.show(results, lengths, found, options.backend)
     growth_report.draw(results, lengths, options.plot)
     print(f"Written: {options.plot}")
-    if options.html:
-        options.html.write_text(growth_report.as_html(results, lengths, found, options.backend), encoding="utf-8")
-        print(f"Written: {options.html}")
+    write(results, {lambda results: growth_report.as_html(results, lengths, found, options.backend): options.html})
     return 1 if found else 0
 
 

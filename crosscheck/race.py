@@ -1,15 +1,14 @@
 """`python -m crosscheck.race`: each layer's time beside that of the Model Garden's, which only this file imports."""
 
 import argparse
-import json
 from importlib.metadata import version
 from statistics import geometric_mean, median
 from types import SimpleNamespace
 
 from crosscheck import growth
-from crosscheck.__main__ import Parser, WithoutStderr, as_program, prepare, refuse, writable
+from crosscheck.__main__ import Parser, WithoutStderr, as_program, prepare, refuse, writable, write
 from crosscheck.bench import duration
-from crosscheck.bench_probe import in_turn, layer_program, modes
+from crosscheck.bench_probe import in_turn, layer_programs
 from crosscheck.growth_probe import PASSES
 
 DESCRIPTION = """\
@@ -68,11 +67,11 @@ def race(made, size, sides, seconds):
 
 
 def programs_of(case):
-    """{pass: {mode: function without arguments}}, run once: what is compiled or prepared in the first call does not count."""
+    """`layer_programs`, run once: what is compiled or prepared in the first call does not count."""
     from keras import ops
 
     case.call(case.layer, *map(ops.convert_to_tensor, case.inputs))  # builds the layer
-    programs = {what: {mode: layer_program(case, what == "gradient", mode) for mode in modes()} for what in PASSES}
+    programs = layer_programs(case)
     for run in [run for by_mode in programs.values() for run in by_mode.values()]:
         run()
     return programs
@@ -114,7 +113,7 @@ def main(argv=None):
     prepare("tensorflow")
     try:
         with WithoutStderr():
-            from crosscheck import bench_layers, compare
+            from crosscheck import bench_layers, bench_report, compare
             from crosscheck.bench_case import SIZES
             from crosscheck.bench_cases import CASES
 
@@ -134,8 +133,7 @@ def main(argv=None):
     if options.json:
         versions = {**compare.versions("tensorflow"), "tf-models-official": version("tf-models-official")}
         report = {"versions": versions, "budget": options.budget, "mechanisms": results, "summary": summary(results)}
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        print(f"Written: {options.json}")
+        write(report, {bench_report.as_json: options.json})
     return 1 if any("error" in result for result in results.values()) else 0
 
 

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose
 
-from crosscheck import bench_layers, race
+from crosscheck import bench_layers, bench_probe, race
 from crosscheck.backends import compiled_step
 from crosscheck.bench_case import SIZES, Case
 from crosscheck.bench_cases import CASES
@@ -56,7 +56,7 @@ def test_each_side_runs_both_passes_in_both_modes_once_before_they_count(monkeyp
     def program(case, with_gradient, mode):
         return lambda: ran.append((case.layer, "gradient" if with_gradient else "forward", mode))
 
-    monkeypatch.setattr(race, "layer_program", program)
+    monkeypatch.setattr(bench_probe, "layer_program", program)
     sides = {"theirs": "their layer", "ours": "our layer"}
     race.race(lambda size, layers: Case(layers, (), [], lambda layer: ran.append(layer)), None, sides, 0)
     order = {what: [(layer, what, mode) for layer in sides.values() for mode in ("graph", "xla")] for what in PASSES}
