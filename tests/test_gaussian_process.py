@@ -447,6 +447,21 @@ def test_a_precision_that_is_assigned_never_meets_an_old_inverse(rng):
     assert_allclose(layer(x)[1], phi @ np.linalg.solve(other, phi.T), rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.parametrize("change", [[[0, -1e2], [-1e2, 0]], [[0, 0], [0, 2e-5]]])
+def test_no_part_of_a_precision_changes_unnoticed(change):
+    """Neither what leaves its diagonal as it is, nor what is little beside the rest of its row and much beside its pivot."""
+    precision, phi = np.array([[1e6, 1e3], [1e3, 1.0001]]), np.ones((1, 2), "float32")
+    factors = []
+    for seen in ([precision, precision + change], [precision + change]):
+        layer = RandomFeatureGaussianProcess(C, gp_kernel_type="linear", dtype="float32")
+        layer.build(phi.shape)
+        for p in seen:
+            layer.precision_matrix.assign(p)
+            layer(phi)
+        factors.append(np.asarray(layer.covariance_factor))
+    assert_array_equal(*factors)
+
+
 def test_weights_of_another_layer_bring_its_posterior(rng):
     layer, known, x = made(rng)
     layer(known, training=True)  # not inverted yet
