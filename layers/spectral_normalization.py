@@ -16,12 +16,13 @@ class SpectralNormalization(keras.layers.Wrapper):
 
     Computes equations (2) to (4) of `reference/spectral_normalization.py`.
 
-    The trained kernel is only read: the one that is used is computed from it in every call, and gradients flow through σ̂, with
-    its singular vectors `u` and `v` held constant. These two are weights. A training call moves them on by `iteration` power
-    iterations before it uses them; any other call uses them as they are. They start warm: building the layer runs the
-    iteration on the initial kernel until it lets σ̂ grow by no more than 10⁻⁵ of it (at most 500 times), which found the norms of
-    random kernels to two thousandths: so the very first call is bounded already. Whoever assigns another kernel by hand calls
-    `warm_start()` for the same, with a smaller `tolerance` for a closer one; loaded weights bring their own vectors.
+    The trained kernel is only read: the one that is used is computed from it in every call (what a Dense makes is multiplied
+    instead, which is the same), and gradients flow through σ̂, with its singular vectors `u` and `v` held constant. These two are
+    weights. A training call moves them on by `iteration` power iterations before it uses them; any other call uses them as they
+    are. They start warm: building the layer runs the iteration on the initial kernel until it lets σ̂ grow by no more than 10⁻⁵ of
+    it (at most 500 times), which found the norms of random kernels to two thousandths: so the very first call is bounded already.
+    Whoever assigns another kernel by hand calls `warm_start()` for the same, with a smaller `tolerance` for a closer one; loaded
+    weights bring their own vectors.
 
     What is bounded is a matrix made of the kernel. Of a Dense it is the kernel, and of an EinsumDense the kernel with the
     input's axes as rows: there, ‖W x‖ ≤ c ‖x‖ holds. Of a convolution, and of any other layer with a kernel, the rows are all
