@@ -30,7 +30,7 @@ lab: $(READY) $(WEIGHTS) ## open the lessons in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks/index.ipynb
 
 notebooks: $(READY) $(WEIGHTS) ## execute the lessons that changed, or the one called NAME
-	$(RUN) -m crosscheck.lessons $(NAME)
+	$(RUN) -m crosscheck.lesson.make $(NAME)
 
 lint: $(READY) ## check the code's format and habits
 	$(RUN) -m ruff format --check --quiet .

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 
 from crosscheck.backends import ragged_tensor
-from crosscheck.ragged import Ragged
-from crosscheck.sizes import B
-from crosscheck.tree import is_float, is_text
+from crosscheck.tree import Ragged, is_float, is_text
 from crosscheck.weights import draw_weights
+
+B, T, S, H, M, D, E = 2, 3, 5, 4, 11, 7, 13
+"""Axis sizes for cases and tests: all different and above 1, so that a swapped axis cannot go unnoticed."""
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5, "bfloat16": 6e-2, "float16": 1e-2}
 """Largest difference between layer and reference, relative to the largest number in the reference."""

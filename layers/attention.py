@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from layers import sequences
-from layers.checks import check_at_least, check_broadcastable, check_rate, check_same
+from layers.common import sequences
+from layers.common.checks import check_at_least, check_broadcastable, check_rate, check_same
+from layers.common.projection import ProjectingLayer
 from layers.masked_softmax import attended
-from layers.projection import ProjectingLayer
 
 
 @keras.saving.register_keras_serializable(package="layers")

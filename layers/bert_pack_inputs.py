@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from layers.checks import check_at_least, check_rank_at_least, check_same
-from layers.ids import check_integers
+from layers.common.checks import check_at_least, check_rank_at_least, check_same
+from layers.common.ids import check_integers
 
 IDS = ("start_of_sequence_id", "end_of_segment_id", "padding_id")
 

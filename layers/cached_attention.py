@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from layers.attention import MultiHeadAttention
-from layers.checks import check_at_least, check_rank, check_same
+from layers.common.checks import check_at_least, check_rank, check_same
 from layers.masked_softmax import masked_softmax
 
 

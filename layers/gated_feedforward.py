@@ -2,9 +2,9 @@
 
 import keras
 
-from layers.activations import get_activation
-from layers.blocks import BlockLayer
-from layers.checks import check_at_least, check_rate
+from layers.common.activations import get_activation
+from layers.common.blocks import BlockLayer
+from layers.common.checks import check_at_least, check_rate
 
 POSITIONS = ("before_residual", "after_residual")
 

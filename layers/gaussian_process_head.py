@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from layers.classification_head import ClassificationHead
+from layers.common.normalization import in_float32_at_least
 from layers.gaussian_process import RandomFeatureGaussianProcess
-from layers.normalization import in_float32_at_least
 from layers.spectral_normalization import SpectralNormalization
 
 # As those layers have them: a test compares.
@@ -35,7 +35,7 @@ DEFAULTS = SPECTRAL_DEFAULTS | PROCESS_DEFAULTS
 class GaussianProcessClassificationHead(ClassificationHead):
     """A score for each class, from the vector of one token, and how much is known about it.
 
-    Computes equations (1) to (3) of `reference/gaussian_process_head.py`, with dropout behind the pooler. A pooler whose kernel
+    Computes equations (1) to (3) of `reference/gaussian_process_head/`, with dropout behind the pooler. A pooler whose kernel
     is bounded keeps distances; a Gaussian process on random features turns distance from the training data into variance.
 
     Axes: `b` batch, `t` position, `m` model size, `f` pooler size, `c` class.

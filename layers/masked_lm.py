@@ -3,12 +3,12 @@
 import keras
 from keras import ops
 
-from layers.activations import get_activation
-from layers.blocks import BlockLayer
-from layers.checks import check_rank, check_same
-from layers.ids import check_integers, within
-from layers.normalization import in_float32_at_least
-from layers.projection import matrix_product
+from layers.common.activations import get_activation
+from layers.common.blocks import BlockLayer
+from layers.common.checks import check_rank, check_same
+from layers.common.ids import check_integers, within
+from layers.common.normalization import in_float32_at_least
+from layers.common.projection import matrix_product
 
 RENAMED = {"kernel_initializer": "initializer"}
 OUTPUTS = ("logits", "predictions")

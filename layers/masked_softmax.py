@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from layers.checks import check_broadcastable
+from layers.common.checks import check_broadcastable
 
 
 def masked_softmax(scores, mask=None, axes=-1):

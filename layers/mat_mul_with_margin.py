@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers.checks import check_rank, check_same
+from layers.common.checks import check_rank, check_same
 
 
 @keras.saving.register_keras_serializable(package="layers")

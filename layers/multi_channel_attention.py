@@ -4,10 +4,10 @@ import keras
 from keras import ops
 
 from layers.attention import MultiHeadAttention, normalised
-from layers.checks import check_at_least, check_broadcastable, check_rank, check_same
+from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_same
+from layers.common.projection import ProjectingLayer
+from layers.common.sequences import product
 from layers.masked_softmax import masked_softmax
-from layers.projection import ProjectingLayer
-from layers.sequences import product
 
 
 @keras.saving.register_keras_serializable(package="layers")

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers.checks import check_at_least
-from layers.ids import check_integers, wide_enough, within
-from layers.projection import matrix_product
+from layers.common.checks import check_at_least
+from layers.common.ids import check_integers, wide_enough, within
+from layers.common.projection import matrix_product
 
 
 @keras.saving.register_keras_serializable(package="layers")

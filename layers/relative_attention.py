@@ -4,9 +4,9 @@ import keras
 from keras import ops
 
 from layers.attention import MultiHeadAttention
-from layers.checks import check_rank, check_same, check_shape
+from layers.common.checks import check_rank, check_same, check_shape
+from layers.common.relative_positions import Terms, check_rows, check_terms, has_encoding, has_open_sizes, relative_shift
 from layers.masked_softmax import attended
-from layers.relative_positions import Terms, check_rows, check_terms, has_encoding, has_open_sizes, relative_shift
 
 
 @keras.saving.register_keras_serializable(package="layers")

@@ -3,12 +3,12 @@
 import keras
 from keras import ops
 
-from layers import sequences
 from layers.attention import MultiHeadAttention
-from layers.checks import check_at_least
+from layers.common import sequences
+from layers.common.checks import check_at_least
+from layers.common.normalization import in_float32_at_least
+from layers.common.slices import section
 from layers.masked_softmax import attended
-from layers.normalization import in_float32_at_least
-from layers.slices import section
 
 
 @keras.saving.register_keras_serializable(package="layers")

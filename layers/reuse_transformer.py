@@ -2,8 +2,8 @@
 
 import keras
 
-from layers.blocks import first_positions, split_inputs
-from layers.checks import check_at_least
+from layers.common.blocks import first_positions, split_inputs
+from layers.common.checks import check_at_least
 from layers.reuse_attention import ReuseMultiHeadAttention, check_reuse
 from layers.transformer_encoder import TransformerEncoderBlock
 

@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from layers.activations import get_activation
 from layers.attention import MultiHeadAttention
-from layers.blocks import BlockLayer, first_positions, head_size, split_inputs
-from layers.checks import check_at_least, check_rate
+from layers.common.activations import get_activation
+from layers.common.blocks import BlockLayer, first_positions, head_size, split_inputs
+from layers.common.checks import check_at_least, check_rate
 from layers.transformer_encoder import FORMS
 
 

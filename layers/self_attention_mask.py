@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from layers.checks import check_rank, check_rank_at_least, check_same
+from layers.common.checks import check_rank, check_rank_at_least, check_same
 
 
 @keras.saving.register_keras_serializable(package="layers")

@@ -2,8 +2,8 @@
 
 import keras
 
-from layers.checks import check_flags
-from layers.text import TextLayer, check_strings, import_tensorflow_text
+from layers.common.checks import check_flags
+from layers.common.text import TextLayer, check_strings, import_tensorflow_text
 
 try:
     import tensorflow as tf
@@ -17,7 +17,7 @@ SPECIAL_TOKENS = {"start_of_sequence_id": "[CLS]", "end_of_segment_id": "[SEP]",
 class SentencepieceTokenizer(TextLayer):
     """Raw text to the ids of a SentencePiece model's pieces.
 
-    Computes equation (2) of `reference/sentencepiece_tokenizer.py`, or the merges of a byte-pair model, by tensorflow-text's
+    Computes equation (2) of `reference/sentencepiece_tokenizer/`, or the merges of a byte-pair model, by tensorflow-text's
     operation. It runs in `tf.data` and in a model on TensorFlow; XLA compiles no strings. The model travels in the layer's
     configuration, so that what was saved loads without its file.
 
@@ -50,7 +50,7 @@ class SentencepieceTokenizer(TextLayer):
 
     Example:
 
-    >>> from crosscheck.sentencepiece_models import train
+    >>> from crosscheck.models.sentencepiece import train
     >>> layer = SentencepieceTokenizer(lower_case=False, model_serialized_proto=train())
     >>> layer(["the licence", ""]).shape
     TensorShape([2, None])

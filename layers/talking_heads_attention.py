@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from layers.attention import MultiHeadAttention
+from layers.common.projection import fresh
 from layers.masked_softmax import masked_softmax
-from layers.projection import fresh
 
 
 @keras.saving.register_keras_serializable(package="layers")

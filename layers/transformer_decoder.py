@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
-from layers.activations import get_activation
 from layers.attention import MultiHeadAttention
-from layers.blocks import BlockLayer, head_size, split_inputs
 from layers.cached_attention import CachedAttention, check_parts
-from layers.checks import check_at_least, check_broadcastable, check_rank, check_rate, check_same
+from layers.common.activations import get_activation
+from layers.common.blocks import BlockLayer, head_size, split_inputs
+from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_rate, check_same
 from layers.multi_channel_attention import MultiChannelAttention
 
 NAMES = ("x", "memory", "cross_mask", "self_mask", "input_doc_probs")

@@ -23,17 +23,18 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures, pretrained
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.attention import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
+from crosscheck.models import minilm
 from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
 from reference import attention as ref
+from reference.common.projection import into_heads
 from reference.masked_softmax import masked_softmax
-from reference.projection import into_heads
 
 figures.use_style()
 rng = np.random.default_rng(0)
@@ -205,13 +206,13 @@ assert all(max((head * offset).sum(axis=-1).mean() for offset in offsets) > 0.9 
 # weight do queries give, on average, to the token before, to themselves, and so on?
 
 # %%
-minilm = pretrained.load()
-weights = pretrained.attention_weights(minilm, layer=0)
+minilm = minilm.load()
+weights = minilm.attention_weights(minilm, layer=0)
 
 
 def look(pieces):
     """The weights `(h, t, s)`, and for each head its average weight on six kinds of keys."""
-    x, n = pretrained.embed(minilm, pieces), len(pieces)
+    x, n = minilm.embed(minilm, pieces), len(pieces)
     attention = ref.multi_head_attention(x, x, weights)[1][0]
     kinds = {"previous": np.eye(n, k=-1), "itself": np.eye(n), "next": np.eye(n, k=1)}
     kinds |= {"[CLS]": np.tile(np.eye(n)[0], (n, 1)), "[SEP]": np.tile(np.eye(n)[-1], (n, 1))}
@@ -220,7 +221,7 @@ def look(pieces):
     return attention, {kind: (attention * keys).sum(-1)[:, rows[kind]].mean(-1) for kind, keys in kinds.items()}
 
 
-pieces = pretrained.wordpieces(minilm, "the cat saw the dog and the dog saw the cat .")
+pieces = minilm.wordpieces(minilm, "the cat saw the dog and the dog saw the cat .")
 attention, share = look(pieces)
 
 # %%
@@ -254,7 +255,7 @@ order = [0, *rng.permutation(np.arange(1, len(pieces) - 1)), len(pieces) - 1]
 again, share_again = look([pieces[i] for i in order])
 assert again[2].diagonal(-1).min() > 0.99 and share_again["same word\nelsewhere"].argmax() == 8
 
-x = pretrained.embed(minilm, pieces)
+x = minilm.embed(minilm, pieces)
 output, _ = ref.multi_head_attention(x, x, weights)
 assert np.allclose(ref.multi_head_attention(x[:, order], x[:, order], weights)[0], output[:, order])
 

@@ -14,7 +14,7 @@
 # A real model, all-MiniLM-L6-v2, from raw text to a vector for each sentence: once in NumPy, once in our layers, with the same 22.7 million weights.
 #
 # Papers: [Devlin et al., 2018, section 3](https://arxiv.org/abs/1810.04805), [Reimers and Gurevych, 2019, section 3](https://arxiv.org/abs/1908.10084) · NumPy: [`reference/bert.py`](../reference/bert.py) · Layers:
-# [`layers/bert.py`](../layers/bert.py), [`layers/sentence_embedding.py`](../layers/sentence_embedding.py) · 30 minutes · You should know: the [encoder block](transformer_encoder.ipynb), the [tokenizer](bert_tokenizer.ipynb) and [packing](bert_pack_inputs.ipynb)
+# [`layers/bert/`](../layers/bert/__init__.py), [`layers/bert/sentence_embedding.py`](../layers/bert/sentence_embedding.py) · 30 minutes · You should know: the [encoder block](transformer_encoder.ipynb), the [tokenizer](bert_tokenizer.ipynb) and [packing](bert_pack_inputs.ipynb)
 
 # %%
 import inspect
@@ -23,20 +23,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 from keras import ops
 
-from crosscheck import figures, pretrained
-from crosscheck.bert_checkpoint import load_bert
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.bert import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.models import minilm
+from crosscheck.models.bert_checkpoint import load_bert
 from crosscheck.weights import weights_of
+from layers.bert.sentence_embedding import SentenceEmbedding
 from layers.bert_pack_inputs import BertPackInputs
 from layers.bert_tokenizer import BertTokenizer
-from layers.sentence_embedding import SentenceEmbedding
 from reference import bert as ref
 from reference.bert_pack_inputs import bert_pack_inputs
 from reference.bert_tokenizer import bert_tokenizer
-from reference.normalization import LayerNorm
+from reference.common.normalization import LayerNorm
 from reference.on_device_embedding import OnDeviceEmbeddingWeights
 from reference.positional_embedding import PositionalEmbeddingWeights
 
@@ -57,7 +58,7 @@ sentences = [
     *("It will rain all weekend.", "Expect wet weather on Saturday and Sunday."),
     *("The bank raised its interest rate.", "Borrowing money has become more expensive."),
 ]
-model = pretrained.load()
+model = minilm.load()
 tokenizer = BertTokenizer(str(model.folder / "vocab.txt"), lower_case=True)
 
 

@@ -26,10 +26,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.bert_pack_inputs import CHAPTER
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.exercises import check
 from layers.bert_pack_inputs import BertPackInputs
 from reference import bert_pack_inputs as ref
 

@@ -13,8 +13,8 @@
 #
 # A model reads ids. Which ids a text becomes is decided by rules that are easy to get almost right, and the model has seen only those of its own tokenizer.
 #
-# Papers: [Devlin et al., 2018, section 3](https://arxiv.org/abs/1810.04805), [Song et al., 2021, section 3](https://arxiv.org/abs/2012.15524) · Plain Python: [`reference/bert_tokenizer.py`](../reference/bert_tokenizer.py),
-# [`reference/linear_wordpiece.py`](../reference/linear_wordpiece.py) · Layer: [`layers/bert_tokenizer.py`](../layers/bert_tokenizer.py) · 25 minutes · You should know: what Unicode's code points and UTF-8 are
+# Papers: [Devlin et al., 2018, section 3](https://arxiv.org/abs/1810.04805), [Song et al., 2021, section 3](https://arxiv.org/abs/2012.15524) · Plain Python: [`reference/bert_tokenizer/`](../reference/bert_tokenizer/__init__.py),
+# [`reference/bert_tokenizer/linear_wordpiece.py`](../reference/bert_tokenizer/linear_wordpiece.py) · Layer: [`layers/bert_tokenizer/`](../layers/bert_tokenizer/__init__.py) · 25 minutes · You should know: what Unicode's code points and UTF-8 are
 
 # %%
 import inspect
@@ -28,16 +28,16 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.bert_tokenizer import CHAPTER, real_vocabulary
-from crosscheck.exercises import check
-from crosscheck.ragged import as_lists
-from crosscheck.tokenizers import compare_tokens
+from crosscheck.lesson import figures
+from crosscheck.lesson.exercises import check
+from crosscheck.models.tokenizers import compare_tokens
+from crosscheck.tree import as_lists
 from layers.bert_tokenizer import BertTokenizer
-from layers.code_points import code_points
+from layers.bert_tokenizer.code_points import code_points
 from reference import bert_tokenizer as ref
-from reference.linear_wordpiece import build_trie, linear_wordpieces
+from reference.bert_tokenizer.linear_wordpiece import build_trie, linear_wordpieces
 
 figures.use_style()
 pieces = real_vocabulary().read_text(encoding="utf-8").splitlines()
@@ -137,7 +137,7 @@ print(inspect.getsource(ref.wordpieces))
 # To say which bytes a piece came from, every character must carry its own through all rules. A second form does that, and finds the same words.
 
 # %%
-file = Path(ref.__file__).parents[1] / "tests" / "hard_strings.jsonl"
+file = Path(ref.__file__).parents[2] / "tests" / "hard_strings.jsonl"
 hard = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 for text in hard:
     carried = ref.split_words_with_bytes(text, True)

@@ -14,7 +14,7 @@
 # Full attention compares every token with every other. BigBird keeps three kinds of pairs, a number that grows linearly with the length, and still brings any two tokens within two steps of each other.
 #
 # Paper: [Zaheer et al., 2020, section 2 and appendix D](https://arxiv.org/abs/2007.14062) · NumPy: [`reference/bigbird_attention.py`](../reference/bigbird_attention.py) · Layer:
-# [`layers/bigbird_attention.py`](../layers/bigbird_attention.py) · 30 minutes · You should know: [multi-head attention](attention.ipynb)
+# [`layers/bigbird_attention/`](../layers/bigbird_attention/__init__.py) · 30 minutes · You should know: [multi-head attention](attention.ipynb)
 
 # %%
 import inspect
@@ -23,11 +23,11 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.bigbird_attention import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
 from layers.attention import MultiHeadAttention
 from layers.bigbird_attention import BigBirdAttention
 from reference import attention
@@ -349,7 +349,7 @@ assert 0.15 < share < 0.16 and np.allclose(np.diff(sparse) / np.diff(lengths), 6
 print(f"at {lengths[2]} tokens BigBird computes {share:.0%} of the scores")
 
 # %% [markdown]
-# Each further token costs $64 \cdot 10$ scores: three blocks of window, three random ones, and the two global ones twice, as columns and as rows. `python -m crosscheck.growth bigbird full` measures time and memory on your machine.
+# Each further token costs $64 \cdot 10$ scores: three blocks of window, three random ones, and the two global ones twice, as columns and as rows. `python -m crosscheck.bench.growth bigbird full` measures time and memory on your machine.
 #
 # ## Exercises
 #

@@ -25,18 +25,18 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.backends import differentiate
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.cached_attention import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
 from crosscheck.weights import weights_of
 from layers.cached_attention import CachedAttention
 from reference import cached_attention as ref
 from reference.attention import AttentionWeights, attend, multi_head_attention
-from reference.projection import Projection
+from reference.common.projection import Projection
 
 figures.use_style()
 rng = np.random.default_rng(0)

@@ -23,17 +23,18 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures, pretrained
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.classification_head import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
+from crosscheck.models import minilm
 from crosscheck.weights import weights_of
 from layers.classification_head import ClassificationHead
 from layers.transformer_encoder import TransformerEncoderBlock
 from reference import classification_head as ref
-from reference.projection import Projection
+from reference.common.projection import Projection
 
 figures.use_style()
 rng = np.random.default_rng(0)
@@ -72,7 +73,7 @@ print(len(sentences), "sentences, such as:", sentences[0])
 PARTS = {f"self_attention/{part}": f"attention.self.{part}" for part in ("query", "key", "value")}
 PARTS |= {"self_attention/attention_output": "attention.output.dense", "self_attention_layer_norm": "attention.output.LayerNorm"}
 PARTS |= {"intermediate": "intermediate.dense", "output": "output.dense", "output_layer_norm": "output.LayerNorm"}
-minilm = pretrained.load()
+minilm = minilm.load()
 
 
 def block(layer):
@@ -91,9 +92,9 @@ blocks = [block(layer) for layer in range(6)]
 
 def encode(sentences, length):
     """What goes into the first layer and comes out of each, (7, b, t, m)."""
-    pieces = [pretrained.wordpieces(minilm, sentence) for sentence in sentences]
+    pieces = [minilm.wordpieces(minilm, sentence) for sentence in sentences]
     mask = np.arange(length) < np.array([len(row) for row in pieces])[:, None, None]
-    x = np.concatenate([pretrained.embed(minilm, row + ["[PAD]"] * (length - len(row))) for row in pieces]).astype("float32")
+    x = np.concatenate([minilm.embed(minilm, row + ["[PAD]"] * (length - len(row))) for row in pieces]).astype("float32")
     states = [x]
     for layer in blocks:
         states.append(np.asarray(layer([states[-1], np.repeat(mask, length, axis=1)])))

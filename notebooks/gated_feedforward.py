@@ -24,18 +24,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import spearmanr
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.gated_feedforward import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
 from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
 from layers.gated_feedforward import GatedFeedforward
 from reference import gated_feedforward as ref
-from reference.activations import ACTIVATIONS, gelu, relu, silu
-from reference.projection import Projection
+from reference.common.activations import ACTIVATIONS, gelu, relu, silu
+from reference.common.projection import Projection
 
 figures.use_style()
 rng = np.random.default_rng(0)

@@ -15,7 +15,7 @@
 #
 # Papers: [Rahimi and Recht, 2007, section 3](https://papers.nips.cc/paper/3182-random-features-for-large-scale-kernel-machines),
 # [Liu et al., 2020, section 3.1](https://arxiv.org/abs/2006.10108) · NumPy: [`reference/gaussian_process.py`](../reference/gaussian_process.py) · Layer:
-# [`layers/gaussian_process.py`](../layers/gaussian_process.py) · 35 minutes · You should know: logistic regression, and what a covariance is
+# [`layers/gaussian_process/`](../layers/gaussian_process/__init__.py) · 35 minutes · You should know: logistic regression, and what a covariance is
 
 # %%
 import inspect
@@ -24,17 +24,17 @@ from unittest.mock import patch
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.gaussian_process import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
 from crosscheck.weights import weights_of
-from layers import posterior_covariance
 from layers.gaussian_process import RandomFeatureGaussianProcess
-from reference import gaussian_posterior as exact
+from layers.gaussian_process import posterior as posterior_covariance
 from reference import gaussian_process as ref
-from reference.activations import sigmoid
+from reference.common.activations import sigmoid
+from reference.gaussian_process_head import posterior as exact
 
 figures.use_style()
 rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@
 #
 # A classifier is sure of everything, also of what it has never seen. A body that keeps distances, and a head that measures them, know better.
 #
-# Paper: [Liu et al., 2020, section 3](https://arxiv.org/abs/2006.10108) · NumPy: [`reference/gaussian_process_head.py`](../reference/gaussian_process_head.py) · Layer:
+# Paper: [Liu et al., 2020, section 3](https://arxiv.org/abs/2006.10108) · NumPy: [`reference/gaussian_process_head/`](../reference/gaussian_process_head/__init__.py) · Layer:
 # [`layers/gaussian_process_head.py`](../layers/gaussian_process_head.py) · 30 minutes · You should know: [spectral normalisation](spectral_normalization.ipynb) and the
 # [Gaussian process on random features](gaussian_process.ipynb)
 
@@ -24,18 +24,18 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.gaussian_process_head import CHAPTER
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.exercises import check
 from crosscheck.weights import weights_of
+from layers.gaussian_process.callback import ResetCovarianceCallback
 from layers.gaussian_process_head import GaussianProcessClassificationHead
-from layers.reset_covariance import ResetCovarianceCallback
 from layers.spectral_normalization import SpectralNormalization
-from reference import calibration
 from reference import gaussian_process as gp
 from reference import gaussian_process_head as ref
-from reference.gaussian_posterior import mean_field_logits
+from reference.gaussian_process_head import calibration
+from reference.gaussian_process_head.posterior import mean_field_logits
 
 figures.use_style()
 rng = np.random.default_rng(0)

@@ -14,8 +14,8 @@
 # If the weight of a key is a product of something of the query and something of the key, all keys can be summed before the first query is asked.
 #
 # Papers: [Katharopoulos et al., 2020, section 3](https://arxiv.org/abs/2006.16236), [Choromanski et al., 2021, section 2](https://arxiv.org/abs/2009.14794), [Peng et al., 2021,
-# section 3](https://arxiv.org/abs/2103.02143) · NumPy: [`reference/kernel_attention.py`](../reference/kernel_attention.py), [`kernel_features.py`](../reference/kernel_features.py) · Layer:
-# [`layers/kernel_attention.py`](../layers/kernel_attention.py) · 45 minutes · You should know: [multi-head attention](attention.ipynb), means and variances
+# section 3](https://arxiv.org/abs/2103.02143) · NumPy: [`reference/kernel_attention/`](../reference/kernel_attention/__init__.py), [`kernel_features.py`](../reference/kernel_attention/features.py) · Layer:
+# [`layers/kernel_attention/`](../layers/kernel_attention/__init__.py) · 45 minutes · You should know: [multi-head attention](attention.ipynb), means and variances
 
 # %%
 import inspect
@@ -25,16 +25,15 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.kernel_attention import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
 from layers.attention import MultiHeadAttention
 from layers.kernel_attention import KernelAttention
 from reference import kernel_attention as ref
-from reference import kernel_exponents as exponents
-from reference import kernel_features as features
+from reference.kernel_attention import exponents, features
 from reference.self_attention_mask import causal_mask
 
 figures.use_style()

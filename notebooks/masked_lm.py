@@ -25,18 +25,18 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.masked_lm import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
 from layers.masked_lm import MaskedLM
 from layers.transformer_encoder import TransformerEncoderBlock
 from reference import masked_lm as ref
-from reference.activations import linear
-from reference.normalization import LayerNorm
-from reference.projection import Projection
+from reference.common.activations import linear
+from reference.common.normalization import LayerNorm
+from reference.common.projection import Projection
 
 figures.use_style()
 rng = np.random.default_rng(0)

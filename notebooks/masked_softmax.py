@@ -22,10 +22,10 @@ import inspect
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.masked_softmax import CHAPTER
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.exercises import check
 from layers.masked_softmax import MaskedSoftmax
 from reference.masked_softmax import masked_softmax, masked_softmax_row
 

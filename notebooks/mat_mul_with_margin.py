@@ -25,12 +25,12 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.mat_mul_with_margin import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
 from layers.mat_mul_with_margin import MatMulWithMargin
 from reference import mat_mul_with_margin as ref
 

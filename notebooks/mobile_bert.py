@@ -14,7 +14,7 @@
 # A quarter of BERT's parameters at twice its depth, because all that costs much happens in a stream of 128 numbers instead of 768.
 #
 # Paper: [Sun et al., 2020, section 3](https://arxiv.org/abs/2004.02984) · NumPy: [`reference/mobile_bert.py`](../reference/mobile_bert.py) · Layer:
-# [`layers/mobile_bert.py`](../layers/mobile_bert.py) · 25 minutes · You should know: the [transformer encoder block](transformer_encoder.ipynb)
+# [`layers/mobile_bert/`](../layers/mobile_bert/__init__.py) · 25 minutes · You should know: the [transformer encoder block](transformer_encoder.ipynb)
 
 # %%
 import inspect
@@ -23,16 +23,16 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.mobile_bert import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
 from crosscheck.weights import draw_weights, weights_of
 from layers.mobile_bert import MobileBertEmbedding, MobileBertTransformer
 from layers.transformer_encoder import TransformerEncoderBlock
 from reference import mobile_bert as ref
-from reference.normalization import LayerNorm, layer_norm, no_norm
+from reference.common.normalization import LayerNorm, layer_norm, no_norm
 
 figures.use_style()
 rng = np.random.default_rng(0)

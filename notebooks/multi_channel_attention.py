@@ -23,17 +23,17 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.multi_channel_attention import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
 from crosscheck.weights import weights_of
 from layers.multi_channel_attention import MultiChannelAttention, VotingAttention
 from reference import multi_channel_attention as ref
 from reference.attention import AttentionWeights, attend, attend_one
-from reference.projection import Projection
+from reference.common.projection import Projection
 
 figures.use_style()
 rng = np.random.default_rng(0)

@@ -29,11 +29,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.on_device_embedding import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
 from layers.on_device_embedding import OnDeviceEmbedding
 from reference import on_device_embedding as ref
 

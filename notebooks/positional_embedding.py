@@ -14,7 +14,7 @@
 # Attention sees a bag of tokens. Three ways to tell it about order: a learned row for each position, a wave for each column, a bias for each distance.
 #
 # Papers: [Devlin et al., 2018, section 3](https://arxiv.org/abs/1810.04805), [Vaswani et al., 2017, section 3.5](https://arxiv.org/abs/1706.03762), [Raffel et al., 2019, section 2.1](https://arxiv.org/abs/1910.10683) · NumPy:
-# [`reference/positional_embedding.py`](../reference/positional_embedding.py) · Layers: [`layers/positional_embedding.py`](../layers/positional_embedding.py) · 30 minutes · You should know: [attention](attention.ipynb)
+# [`reference/positional_embedding.py`](../reference/positional_embedding.py) · Layers: [`layers/positional_embedding/`](../layers/positional_embedding/__init__.py) · 30 minutes · You should know: [attention](attention.ipynb)
 
 # %%
 import inspect
@@ -25,10 +25,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from keras import ops
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.positional_embedding import CHAPTER
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.exercises import check
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.positional_embedding import PositionalEmbedding, RelativePositionBias, RelativePositionEmbedding
 from reference import positional_embedding as ref

@@ -24,16 +24,16 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.relative_attention import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
 from layers.attention import MultiHeadAttention
 from layers.relative_attention import MultiHeadRelativeAttention
 from reference import relative_attention as ref
+from reference.common.projection import Projection
 from reference.masked_softmax import masked_softmax
-from reference.projection import Projection
 
 figures.use_style()
 rng = np.random.default_rng(0)

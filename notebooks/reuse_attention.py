@@ -24,19 +24,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from crosscheck import figures, pretrained
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.reuse_attention import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.models import minilm
 from crosscheck.weights import weights_of
 from layers.reuse_attention import ReuseMultiHeadAttention
 from reference import reuse_attention as ref
-from reference.activations import gelu
 from reference.attention import multi_head_attention
+from reference.common.activations import gelu
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection, dense
 from reference.masked_softmax import masked_softmax
-from reference.normalization import LayerNorm, layer_norm
-from reference.projection import Projection, dense
 
 figures.use_style()
 rng = np.random.default_rng(0)
@@ -47,7 +48,7 @@ rng = np.random.default_rng(0)
 # MiniLM, a small BERT, has six layers of twelve heads. We run it on six sentences and keep what goes into each layer, and where its heads look.
 
 # %%
-minilm = pretrained.load()
+minilm = minilm.load()
 
 
 def part(name, kind):
@@ -57,10 +58,10 @@ def part(name, kind):
 
 def read(pieces):
     """For each layer its input `(1, t, m)` and its attention weights `(h, t, s)`."""
-    x, inputs, maps = pretrained.embed(minilm, pieces), [], []
+    x, inputs, maps = minilm.embed(minilm, pieces), [], []
     for i in range(6):
         inputs.append(x)
-        y, attention = multi_head_attention(x, x, pretrained.attention_weights(minilm, i))
+        y, attention = multi_head_attention(x, x, minilm.attention_weights(minilm, i))
         maps.append(attention[0])
         x = layer_norm(x + y, part(f"{i}.attention.output.LayerNorm", LayerNorm))
         y = dense(gelu(dense(x, part(f"{i}.intermediate.dense", Projection))), part(f"{i}.output.dense", Projection))
@@ -77,7 +78,7 @@ sentences = (
     "we went to the market to buy apples , bread and milk for breakfast .",
     "when the rain stopped , the children ran out to play in the garden .",
 )
-pieces = [pretrained.wordpieces(minilm, sentence) for sentence in sentences]
+pieces = [minilm.wordpieces(minilm, sentence) for sentence in sentences]
 inputs, maps = zip(*map(read, pieces))
 
 # %% [markdown]
@@ -222,7 +223,7 @@ assert tables["words only"].mean() < 0.65 and abs(near - far) < 0.05
 # %%
 def borrowing(of, targets):
     """MiniLM's layer `of`, with its heads `targets` reused and the others new."""
-    weights, rest = pretrained.attention_weights(minilm, of), np.setdiff1d(range(12), targets)
+    weights, rest = minilm.attention_weights(minilm, of), np.setdiff1d(range(12), targets)
     query, key, value = (Projection(part.kernel[:, rest], part.bias[rest]) for part in weights[:3])
     borrowed = Projection(weights.value.kernel[:, targets], weights.value.bias[targets])
     kernel, bias = weights.attention_output
@@ -235,7 +236,7 @@ def change(of, sources, targets):
     """How far the output moves, relative to how far its tokens are spread; `sources` of None look everywhere alike."""
     moved = spread = 0
     for x, attention in zip(inputs, maps):
-        expected, weights = multi_head_attention(x[of], x[of], pretrained.attention_weights(minilm, of))
+        expected, weights = multi_head_attention(x[of], x[of], minilm.attention_weights(minilm, of))
         before = np.full_like(weights, 1 / weights.shape[-1]) if sources is None else attention[of - 1][None, sources]
         output, _ = ref.reuse_attention(x[of], x[of], borrowing(of, targets), before)
         moved, spread = moved + ((output - expected) ** 2).sum(), spread + ((expected - expected.mean(1)) ** 2).sum()

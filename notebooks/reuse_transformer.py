@@ -25,18 +25,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 from keras import ops
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.reuse_transformer import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
 from crosscheck.weights import weights_of
 from layers.reuse_transformer import ReuseTransformer
 from reference import reuse_transformer as ref
+from reference.common.normalization import LayerNorm
+from reference.common.projection import Projection
 from reference.masked_softmax import masked_softmax
-from reference.normalization import LayerNorm
-from reference.projection import Projection
 from reference.reuse_attention import ReuseAttentionWeights
 
 figures.use_style()

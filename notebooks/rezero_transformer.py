@@ -23,12 +23,12 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.rezero_transformer import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
 from crosscheck.weights import draw_weights, weights_of
 from layers.rezero_transformer import ReZeroTransformer
 from layers.transformer_encoder import TransformerEncoderBlock

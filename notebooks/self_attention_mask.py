@@ -23,10 +23,10 @@ import inspect
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.self_attention_mask import CHAPTER
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.exercises import check
 from reference import self_attention_mask as ref
 from reference.attention import attend
 

@@ -13,7 +13,7 @@
 #
 # A model reads ids, and people write characters. Between the two lies a vocabulary of pieces, found in raw text without knowing what a word is, and a search for the most probable way to cut.
 #
-# Paper: [Kudo & Richardson, 2018, section 3](https://arxiv.org/abs/1808.06226), [Kudo, 2018, section 3.2](https://arxiv.org/abs/1804.10959) · NumPy: [`reference/sentencepiece_tokenizer.py`](../reference/sentencepiece_tokenizer.py) · Layer:
+# Paper: [Kudo & Richardson, 2018, section 3](https://arxiv.org/abs/1808.06226), [Kudo, 2018, section 3.2](https://arxiv.org/abs/1804.10959) · NumPy: [`reference/sentencepiece_tokenizer/`](../reference/sentencepiece_tokenizer/__init__.py) · Layer:
 # [`layers/sentencepiece_tokenizer.py`](../layers/sentencepiece_tokenizer.py) · 30 minutes · You should know: logarithms of probabilities, dynamic programming
 
 # %%
@@ -26,17 +26,17 @@ import numpy as np
 import sentencepiece
 import tensorflow as tf
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.sentencepiece_tokenizer import CHAPTER, TEXTS
-from crosscheck.exercises import check
-from crosscheck.sentencepiece_models import SMALL, licence, read, small, train
+from crosscheck.lesson import figures
+from crosscheck.lesson.exercises import check
+from crosscheck.models.sentencepiece import SMALL, license_lines, read, small, train
 from layers.sentencepiece_tokenizer import SentencepieceTokenizer
-from reference import byte_pair_merges as bpe
 from reference import sentencepiece_tokenizer as ref
-from reference import unigram_training as unigram
-from reference.sentencepiece_model import Model, lattice_of
-from reference.sentencepiece_normalizer import Normalizer, list_rules
+from reference.sentencepiece_tokenizer import merges as bpe
+from reference.sentencepiece_tokenizer import training as unigram
+from reference.sentencepiece_tokenizer.model import Model, lattice_of
+from reference.sentencepiece_tokenizer.normalizer import Normalizer, list_rules
 
 figures.use_style()
 rng = np.random.default_rng(0)
@@ -44,10 +44,10 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The question
 #
-# A vocabulary of **words** meets words that it has not seen. A vocabulary of **characters** knows everything, and makes a text several times as long. What lies between? We learn vocabularies of growing sizes from two thirds of this project's licence, and read the other third with them.
+# A vocabulary of **words** meets words that it has not seen. A vocabulary of **characters** knows everything, and makes a text several times as long. What lies between? We learn vocabularies of growing sizes from two thirds of this project's license_lines, and read the other third with them.
 
 # %%
-lines = licence()
+lines = license_lines()
 seen, unseen = [line for i, line in enumerate(lines) if i % 3], lines[::3]
 known = [word for word, _ in Counter(" ".join(seen).split()).most_common()]
 words = " ".join(unseen).split()

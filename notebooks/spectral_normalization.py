@@ -13,8 +13,8 @@
 #
 # A layer multiplies differences between its inputs. Spectral normalisation puts a bound on by how much.
 #
-# Paper: [Miyato et al., 2018, section 2.1](https://arxiv.org/abs/1802.05957) · NumPy: [`reference/spectral_normalization.py`](../reference/spectral_normalization.py) · Layer:
-# [`layers/spectral_normalization.py`](../layers/spectral_normalization.py) · 25 minutes · You should know: what a singular value is
+# Paper: [Miyato et al., 2018, section 2.1](https://arxiv.org/abs/1802.05957) · NumPy: [`reference/spectral_normalization/`](../reference/spectral_normalization/__init__.py) · Layer:
+# [`layers/spectral_normalization/`](../layers/spectral_normalization/__init__.py) · 25 minutes · You should know: what a singular value is
 
 # %%
 import inspect
@@ -23,12 +23,12 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.backends import differentiate
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.spectral_normalization import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
 from layers.spectral_normalization import SpectralNormalization
 from reference import spectral_normalization as ref
 

@@ -25,12 +25,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.talking_heads_attention import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
 from crosscheck.weights import weights_of
 from layers.talking_heads_attention import TalkingHeadsAttention
 from reference import attention as plain

@@ -23,19 +23,19 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.transformer_decoder import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
-from crosscheck.training import fit
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
+from crosscheck.lesson.training import fit
 from crosscheck.weights import draw_weights, weights_of
 from layers.cached_attention import CachedAttention
 from layers.transformer_decoder import TransformerDecoderBlock
 from reference import transformer_decoder as ref
 from reference.attention import AttentionWeights, attend
-from reference.normalization import LayerNorm
-from reference.projection import Projection, into_heads, out_of_heads
+from reference.common.normalization import LayerNorm
+from reference.common.projection import Projection, into_heads, out_of_heads
 
 figures.use_style()
 rng = np.random.default_rng(0)
@@ -370,7 +370,7 @@ _ = check(whole, cross_step, {"x": (2, 3, m), "k": (2, 5, h, d), "v": (2, 5, h, 
 # <details><summary>Hint</summary>Three steps: queries into heads, attend, out of the heads.</details>
 # <details><summary>Solution</summary><code>return out_of_heads(attend(into_heads(x, weights.query), k, v)[0], weights.attention_output)</code></details>
 #
-# **3** (harder, 20 minutes). Equation (2) for a whole text, from `multi_head_attention` of `reference.attention`, `layer_norm` of `reference.normalization` and `ref.feed_forward`.
+# **3** (harder, 20 minutes). Equation (2) for a whole text, from `multi_head_attention` of `reference.attention`, `layer_norm` of `reference.common.normalization` and `ref.feed_forward`.
 
 
 # %%
@@ -391,7 +391,7 @@ _ = check(pre_norm, my_block, inputs | {"weights": weights_of(block, ref.Decoder
 #
 # ```python
 # from reference.attention import multi_head_attention
-# from reference.normalization import layer_norm
+# from reference.common.normalization import layer_norm
 #
 #
 # def my_block(x, memory, weights):

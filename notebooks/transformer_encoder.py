@@ -24,18 +24,18 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck import figures
 from crosscheck.backends import differentiate
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.transformer_encoder import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
 from crosscheck.weights import weights_of
 from layers.transformer_encoder import TransformerEncoderBlock
 from reference import transformer_encoder as ref
 from reference.attention import AttentionWeights, attend, multi_head_attention
-from reference.normalization import LayerNorm, layer_norm
-from reference.projection import Projection
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection
 
 figures.use_style()
 rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@
 # A long text is read in segments. Every layer keeps what it was given for the segment before, and attends to that too.
 #
 # Papers: [Dai et al., 2019, section 3](https://arxiv.org/abs/1901.02860), [Yang et al., 2019, section 2](https://arxiv.org/abs/1906.08237) · NumPy:
-# [`reference/transformer_xl.py`](../reference/transformer_xl.py) · Layer: [`layers/transformer_xl.py`](../layers/transformer_xl.py) · 40 minutes · You should know:
+# [`reference/transformer_xl.py`](../reference/transformer_xl.py) · Layer: [`layers/transformer_xl/`](../layers/transformer_xl/__init__.py) · 40 minutes · You should know:
 # [relative attention](relative_attention.ipynb), [the encoder block](transformer_encoder.ipynb)
 
 # %%
@@ -25,11 +25,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
-from crosscheck import figures
 from crosscheck.case import TOLERANCE
 from crosscheck.cases.transformer_xl import CHAPTER
-from crosscheck.counting import multiply_adds
-from crosscheck.exercises import check
+from crosscheck.lesson import figures
+from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.exercises import check
 from crosscheck.weights import draw_weights, weights_of
 from layers.transformer_xl import TransformerXL
 from reference import transformer_xl as ref

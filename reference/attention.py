@@ -26,8 +26,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
+from reference.common.projection import Projection, into_heads, out_of_heads
 from reference.masked_softmax import masked_softmax
-from reference.projection import Projection, into_heads, out_of_heads
 
 
 class AttentionWeights(NamedTuple):

@@ -19,7 +19,7 @@ Differs from the paper
     - (3) is in BERT's code; the paper speaks of the first token's vector itself.
     - A sentence of padding alone has the mean 0 and the embedding 0.
 
-Layer: layers/bert.py    Notebook: notebooks/bert.ipynb
+Layer: layers/bert/    Notebook: notebooks/bert.ipynb
 """
 
 from collections.abc import Callable
@@ -29,11 +29,11 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray as Array
 
-from reference.activations import gelu
-from reference.normalization import LayerNorm, layer_norm
+from reference.common.activations import gelu
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection, dense
 from reference.on_device_embedding import OnDeviceEmbeddingWeights, embed
 from reference.positional_embedding import PositionalEmbeddingWeights
-from reference.projection import Projection, dense
 from reference.self_attention_mask import self_attention_mask
 from reference.transformer_encoder import EncoderWeights, encode_one, transformer_encoder_block
 

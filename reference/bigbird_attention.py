@@ -25,7 +25,7 @@ Differs from the paper
     - A length that is no multiple of the block size leaves the last block shorter.
     - The numbers in `draws` do not depend on the length: every length has its graph, and a longer one reuses them from the start.
 
-Layer: layers/bigbird_attention.py    Notebook: notebooks/bigbird_attention.ipynb
+Layer: layers/bigbird_attention/    Notebook: notebooks/bigbird_attention.ipynb
 """
 
 from typing import NamedTuple
@@ -35,8 +35,8 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
 from reference import attention
+from reference.common.projection import Projection, into_heads, out_of_heads
 from reference.masked_softmax import masked_softmax
-from reference.projection import Projection, into_heads, out_of_heads
 
 
 class BigBirdWeights(NamedTuple):

@@ -30,7 +30,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
 from reference.attention import AttentionWeights, attend, attend_one, for_every_head
-from reference.projection import into_heads, out_of_heads
+from reference.common.projection import into_heads, out_of_heads
 
 
 class Cache(NamedTuple):

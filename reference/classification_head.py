@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
 
-from reference.projection import Projection, dense
+from reference.common.projection import Projection, dense
 
 
 class ClassificationHeadWeights(NamedTuple):

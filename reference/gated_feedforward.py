@@ -29,9 +29,9 @@ from typing import NamedTuple
 from jaxtyping import Float
 from numpy import ndarray as Array
 
-from reference.activations import gelu
-from reference.normalization import LayerNorm, layer_norm
-from reference.projection import Projection, dense
+from reference.common.activations import gelu
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection, dense
 
 
 class GatedFeedforwardWeights(NamedTuple):

@@ -29,7 +29,7 @@ Differs from the paper
     - (5) is the moving average of the authors' code but for the ridge, which there is only what P starts with, and decays as
       m^t. Either way (5) forgets how many examples there were: P tends to ρ I plus their mean, and the variance is too large.
 
-Layer: layers/gaussian_process.py    Notebook: notebooks/gaussian_process.ipynb
+Layer: layers/gaussian_process/    Notebook: notebooks/gaussian_process.ipynb
 """
 
 from collections.abc import Callable
@@ -39,8 +39,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
 
-from reference.normalization import LayerNorm, layer_norm
-from reference.projection import Projection, dense
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection, dense
 
 
 class GaussianProcessWeights(NamedTuple):

@@ -29,9 +29,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
-from reference.activations import gelu
-from reference.normalization import LayerNorm, layer_norm
-from reference.projection import Projection, dense
+from reference.common.activations import gelu
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection, dense
 
 RATE, MASKED, RANDOM = 0.15, 0.8, 0.1
 

@@ -24,7 +24,7 @@ Differs from the paper
       like a word, as published, unless the caller says where padding is: then it is zero, like what is beyond the ends.
     - Queries, keys and values may all come from u, or all from x; the norms may be LayerNorm, the activation any.
 
-Layer: layers/mobile_bert.py    Notebook: notebooks/mobile_bert.ipynb
+Layer: layers/mobile_bert/    Notebook: notebooks/mobile_bert.ipynb
 """
 
 from collections.abc import Callable
@@ -34,12 +34,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
-from reference.activations import relu
 from reference.attention import AttentionWeights, attend_one, multi_head_attention
-from reference.normalization import LayerNorm, no_norm
+from reference.common.activations import relu
+from reference.common.normalization import LayerNorm, no_norm
+from reference.common.projection import Projection, dense, into_heads, out_of_heads
 from reference.on_device_embedding import OnDeviceEmbeddingWeights, embed
 from reference.positional_embedding import PositionalEmbeddingWeights
-from reference.projection import Projection, dense, into_heads, out_of_heads
 from reference.transformer_encoder import feed_forward
 
 

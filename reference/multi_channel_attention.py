@@ -31,8 +31,8 @@ from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
 from reference.attention import AttentionWeights, attend_one
+from reference.common.projection import Projection, into_heads, out_of_heads
 from reference.masked_softmax import masked_softmax
-from reference.projection import Projection, into_heads, out_of_heads
 
 
 class VotingWeights(NamedTuple):

@@ -29,7 +29,7 @@ Differs from the paper
     - Raffel et al. say "logarithmically up to an offset of 128" and leave (6) to their code. As that is, the last range starts at
       91, not at 128; and of 32 buckets 31 are used, because no distance of zero is above zero.
 
-Layer: layers/positional_embedding.py    Notebook: notebooks/positional_embedding.ipynb
+Layer: layers/positional_embedding/    Notebook: notebooks/positional_embedding.ipynb
 """
 
 from typing import NamedTuple

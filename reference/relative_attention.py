@@ -37,9 +37,9 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
 from reference.attention import for_every_head
+from reference.common.projection import Projection, into_heads, out_of_heads
 from reference.masked_softmax import masked_softmax
 from reference.positional_embedding import frequencies, sines_then_cosines
-from reference.projection import Projection, into_heads, out_of_heads
 
 
 class RelativeAttentionWeights(NamedTuple):

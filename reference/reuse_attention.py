@@ -32,8 +32,8 @@ from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
 from reference.attention import for_every_head
+from reference.common.projection import Projection, into_heads, out_of_heads, with_bias
 from reference.masked_softmax import masked_softmax, masked_softmax_row
-from reference.projection import Projection, into_heads, out_of_heads, with_bias
 
 
 class ReuseAttentionWeights(NamedTuple):

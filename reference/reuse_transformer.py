@@ -29,9 +29,9 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
-from reference.activations import relu
-from reference.normalization import LayerNorm, RMSNorm, normalize
-from reference.projection import Projection
+from reference.common.activations import relu
+from reference.common.normalization import LayerNorm, RMSNorm, normalize
+from reference.common.projection import Projection
 from reference.reuse_attention import ReuseAttentionWeights, reuse_attention, reuse_attention_one
 from reference.transformer_encoder import EncoderWeights, feed_forward, transformer_encoder_block
 

@@ -27,10 +27,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
-from reference.activations import gelu
 from reference.attention import AttentionWeights, attend_one, multi_head_attention
-from reference.normalization import LayerNorm, layer_norm
-from reference.projection import Projection, into_heads, out_of_heads
+from reference.common.activations import gelu
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection, into_heads, out_of_heads
 from reference.transformer_encoder import feed_forward
 
 

@@ -30,12 +30,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
-from reference.activations import relu
 from reference.attention import AttentionWeights, attend_one, multi_head_attention
 from reference.cached_attention import Cache, cached_attention, empty_cache
+from reference.common.activations import relu
+from reference.common.normalization import LayerNorm, normalize
+from reference.common.projection import Projection, into_heads, out_of_heads
 from reference.multi_channel_attention import multi_channel_attention
-from reference.normalization import LayerNorm, normalize
-from reference.projection import Projection, into_heads, out_of_heads
 from reference.transformer_encoder import feed_forward
 
 

@@ -30,11 +30,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
-from reference.activations import relu
 from reference.attention import AttentionWeights, attend_one
+from reference.common.activations import relu
+from reference.common.normalization import LayerNorm, RMSNorm, normalize
+from reference.common.projection import Projection, dense, into_heads, out_of_heads
 from reference.grouped_query_attention import grouped_query_attention
-from reference.normalization import LayerNorm, RMSNorm, normalize
-from reference.projection import Projection, dense, into_heads, out_of_heads
 
 
 class EncoderWeights(NamedTuple):

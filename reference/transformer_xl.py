@@ -21,7 +21,7 @@ Differs from the paper
     - Attention's biases u and v are shared by all layers, as in the paper, or each layer has its own.
     - A key that has no encoding, because it comes after the query, is not attended to.
 
-Layer: layers/transformer_xl.py    Notebook: notebooks/transformer_xl.ipynb
+Layer: layers/transformer_xl/    Notebook: notebooks/transformer_xl.ipynb
 """
 
 from collections.abc import Callable
@@ -31,9 +31,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
-from reference.activations import relu
-from reference.normalization import LayerNorm, layer_norm
-from reference.projection import Projection, into_heads, out_of_heads
+from reference.common.activations import relu
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection, into_heads, out_of_heads
 from reference.relative_attention import (
     RelativeAttentionWeights,
     Terms,

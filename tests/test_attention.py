@@ -6,11 +6,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.agreement import largest_error
+from crosscheck.case import B, D, E, H, M, S, T
 from crosscheck.catalogue import find_cases
-from crosscheck.sizes import B, D, E, H, M, S, T
 from layers.attention import MultiHeadAttention
 from layers.cached_attention import CachedAttention
-from layers.checks import check_at_least
+from layers.common.checks import check_at_least
 from layers.reuse_attention import ReuseMultiHeadAttention
 from layers.talking_heads_attention import TalkingHeadsAttention
 from reference import attention as ref

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from crosscheck.sizes import B, T
+from crosscheck.case import B, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.bert import INPUTS, BertEncoder
-from layers.sentence_embedding import SentenceEmbedding
+from layers.bert.sentence_embedding import SentenceEmbedding
 from reference import bert as ref
-from reference.normalization import LayerNorm
+from reference.common.normalization import LayerNorm
+from reference.common.projection import Projection
 from reference.on_device_embedding import OnDeviceEmbeddingWeights
 from reference.positional_embedding import PositionalEmbeddingWeights
-from reference.projection import Projection
 
 N, M, F, LAYERS, H = 17, 12, 9, 2, 4
 

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from crosscheck.cases.bert_tokenizer import SMALL, real_vocabulary
-from crosscheck.ragged import as_lists
-from crosscheck.tokenizers import compare_tokens
+from crosscheck.models.tokenizers import compare_tokens
+from crosscheck.tree import as_lists
 from layers.bert_tokenizer import BertTokenizer
-from layers.code_points import CASED, IGNORED, OTHER, code_points
+from layers.bert_tokenizer.code_points import CASED, IGNORED, OTHER, code_points
 from reference.bert_tokenizer import bert_tokenizer, spans, split_words, split_words_with_bytes, wordpieces
-from reference.linear_wordpiece import build_trie, linear_wordpieces
+from reference.bert_tokenizer.linear_wordpiece import build_trie, linear_wordpieces
 
 HARD = [json.loads(line) for line in (Path(__file__).parent / "hard_strings.jsonl").read_text(encoding="utf-8").splitlines()]
 ASSIGNED = [c for c in map(chr, range(0x110000)) if category(c) not in ("Cn", "Cs")]

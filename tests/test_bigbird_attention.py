@@ -10,13 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.agreement import largest_error
 from crosscheck.backends import differentiate
+from crosscheck.case import B, D, E, H, M
 from crosscheck.catalogue import find_cases
-from crosscheck.counting import multiply_adds
-from crosscheck.sizes import B, D, E, H, M
+from crosscheck.lesson.counting import multiply_adds
 from crosscheck.weights import draw_weights, weights_of
 from layers.attention import MultiHeadAttention
 from layers.bigbird_attention import BigBirdAttention, BigBirdMasks
-from layers.block_graph import seen_blocks
+from layers.bigbird_attention.blocks import seen_blocks
 from reference import attention
 from reference import bigbird_attention as ref
 

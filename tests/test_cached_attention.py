@@ -14,13 +14,13 @@ import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.agreement import largest_error
-from crosscheck.sizes import B, D, E, H, M, T
+from crosscheck.case import B, D, E, H, M, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.attention import MultiHeadAttention
 from layers.cached_attention import CachedAttention
 from reference import cached_attention as ref
 from reference.attention import AttentionWeights, multi_head_attention
-from reference.projection import Projection
+from reference.common.projection import Projection
 from reference.self_attention_mask import causal_mask
 
 LENGTH, SLOTS = 6, 8

@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
+from crosscheck.case import B, M, T
 from crosscheck.catalogue import find_cases
-from crosscheck.sizes import B, M, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.classification_head import ClassificationHead
 from reference import classification_head as ref
-from reference.activations import ACTIVATIONS, gelu
-from reference.projection import Projection
+from reference.common.activations import ACTIVATIONS, gelu
+from reference.common.projection import Projection
 
 F, C = 9, 4
 POLICIES = ("float64", "float32", "mixed_bfloat16", "mixed_float16", "float16", "bfloat16")

@@ -14,9 +14,8 @@ from numpy.testing import assert_array_equal
 from crosscheck.agreement import agreement, compiled_error, gradient_errors, largest_error
 from crosscheck.case import COMPILED_TOLERANCE, GRADIENT_TOLERANCE, TOLERANCE, arguments
 from crosscheck.catalogue import all_cases, chapters
-from crosscheck.ragged import is_ragged
-from crosscheck.readme import claims
-from crosscheck.tree import leaves, numbers
+from crosscheck.report.readme import claims
+from crosscheck.tree import is_ragged, leaves, numbers
 
 CLAIMED = claims((Path(__file__).parent.parent / "README.md").read_text())
 
@@ -141,7 +140,7 @@ def outputs_on_jax(tmp_path_factory):
         if chapter not in made:
             file = tmp_path_factory.mktemp("jax") / f"{chapter}.npz"
             environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
-            program = [sys.executable, "-m", "crosscheck.outputs", chapter, str(file)]
+            program = [sys.executable, "-m", "crosscheck.report.outputs", chapter, str(file)]
             ran = subprocess.run(program, env=environment, capture_output=True, text=True)
             assert ran.returncode == 0, ran.stderr[-4000:]
             made[chapter] = dict(np.load(file))

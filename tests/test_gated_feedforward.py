@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from crosscheck.case import B, M, S, T
 from crosscheck.catalogue import find_cases
-from crosscheck.sizes import B, M, S, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.gated_feedforward import GatedFeedforward
 from reference import gated_feedforward as ref
-from reference.activations import ACTIVATIONS, gelu, gelu_tanh, relu
-from reference.projection import Projection
+from reference.common.activations import ACTIVATIONS, gelu, gelu_tanh, relu
+from reference.common.projection import Projection
 
 F = 9
 POLICIES = ("float64", "float32", "mixed_bfloat16", "mixed_float16", "float16", "bfloat16")

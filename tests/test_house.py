@@ -1,26 +1,35 @@
-"""One mechanism, one name, a file in each room; arrows run one way; one legend of axis letters."""
+"""A chapter is a file, or a folder of the same name; what two chapters share is in `common/`; arrows run one way."""
 
 import ast
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from crosscheck.catalogue import chapters
-from crosscheck.readme import beginning, claims
+from crosscheck.report.readme import beginning, claims, home
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-ROOMS = ("reference/{}.py", "layers/{}.py", "crosscheck/cases/{}.py", "notebooks/{}.py", "notebooks/{}.ipynb", "tests/test_{}.py")
+FILES = ("crosscheck/cases/{}.py", "notebooks/{}.py", "notebooks/{}.ipynb")
 CODE = sorted(path for room in ("reference", "layers", "crosscheck") for path in (ROOT / room).rglob("*.py"))
-REFERENCES = sorted((ROOT / "reference").glob("*.py"))
+MECHANISMS = [path for path in CODE if path.relative_to(ROOT).parts[0] in ("reference", "layers")]
+REFERENCES = [path for path in MECHANISMS if path.relative_to(ROOT).parts[0] == "reference"]
+NAMES = {chapter.name for chapter in chapters()}
+TO_BE_CHAPTERS = {"grouped_query_attention"}
+"""A mechanism of its own that has no lesson yet."""
+
 ALLOWED = {
     "reference": {"reference", "numpy", "jaxtyping"},
     "layers": {"layers", "keras", "numpy"},
 }
-TEXT_LAYERS = {"bert_tokenizer", "bert_graph", "sentencepiece_tokenizer", "bert_pack_inputs", "text"}
+TEXT_CHAPTERS = {"bert_tokenizer", "sentencepiece_tokenizer", "bert_pack_inputs"}
 STANDARD = {"collections", "dataclasses", "functools", "heapq", "itertools", "math", "typing", "unicodedata", "string", "re"}
+BRIDGE = {"__init__", "__main__", "agreement", "backends", "case", "catalogue", "tree", "weights"}
+PURPOSES = {"bench", "cases", "lesson", "models", "report"}
+LEGEND = set(re.findall(r"`(\w)` [a-z]", README.split("## Axes")[1].split("\n## ")[0]))
 
 every_chapter = pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
 
@@ -29,15 +38,127 @@ def name_of(path):
     return str(path.relative_to(ROOT))
 
 
+def chapter_of(path):
+    """`layers/kernel_attention/features.py` and `layers/kernel_attention.py` both belong to "kernel_attention"."""
+    return path.relative_to(ROOT).parts[1].removesuffix(".py")
+
+
+@cache
+def imports_of(path):
+    """Dotted names of the modules that a file imports, and of what it takes from them, which may be modules."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module or '.'}.{alias.name}" for alias in node.names}
+    return found
+
+
+@cache
+def modules_imported_by(path):
+    """Files of `reference/` and `layers/` that a file imports."""
+    found = set()
+    for name in imports_of(path):
+        parts = name.split(".")
+        stems = [ROOT.joinpath(*parts[:length]) for length in (len(parts), len(parts) - 1) if length > 1]
+        files = [file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py") if file in MECHANISMS]
+        found |= set(files[:1])  # what is taken may be a module itself; else it stands in the module before it
+    return found
+
+
 @every_chapter
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_chapter_has_its_file_in_every_room(chapter, room):
-    assert (ROOT / room.format(chapter.name)).is_file()
+def test_every_chapter_is_in_every_room(chapter):
+    rooms = [file.format(chapter.name) for file in FILES] + [home("reference", chapter.name), home("layers", chapter.name)]
+    assert [file for file in rooms if not (ROOT / file).is_file()] == []
+    name = f"test_{chapter.name}.py"
+    assert (ROOT / "tests" / name).is_file() or (ROOT / "tests" / chapter.name / name).is_file()
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_room_shows_chapters_and_what_they_share_and_nothing_else(room):
+    found = {path.stem for path in (ROOT / room).iterdir() if not path.name.startswith("__")}
+    assert found == NAMES | TO_BE_CHAPTERS | {"common"}
+
+
+@every_chapter
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_chapter_is_a_file_or_a_folder_never_both(room, chapter):
+    file, folder = ROOT / room / f"{chapter.name}.py", ROOT / room / chapter.name
+    assert file.is_file() != folder.is_dir()
+    assert not folder.is_dir() or len(list(folder.glob("*.py"))) > 1, "a folder of one file is a file"
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_part_is_imported_by_its_own_chapter_alone(room):
+    parts = [path for path in MECHANISMS if path.relative_to(ROOT).parts[0] == room and is_part(path)]
+    assert parts
+    found = {
+        (name_of(user), name_of(part))
+        for part in parts
+        for user in MECHANISMS
+        if part in modules_imported_by(user) and chapter_of(user) != chapter_of(part)
+    }
+    assert found == set()
+
+
+def is_part(path):
+    """Whether a file belongs to a chapter's folder without being the file that opens it."""
+    place = path.relative_to(ROOT).parts
+    return len(place) == 3 and place[1] != "common" and place[2] != "__init__.py"
+
+
+@pytest.mark.parametrize("path", [path for path in MECHANISMS if chapter_of(path) == "common"], ids=name_of)
+def test_what_is_common_is_imported_by_two_chapters_or_more(path):
+    if path.name == "__init__.py":
+        return
+    users = users_of(path)
+    assert len(users) >= 2, users
+
+
+def users_of(path):
+    """The chapters that need a common file, directly or through other common files."""
+    found, waiting, seen = set(), [path], set()
+    while waiting:
+        needed = waiting.pop()
+        seen.add(needed)
+        for user in MECHANISMS:
+            if needed in modules_imported_by(user):
+                if chapter_of(user) != "common":
+                    found.add(chapter_of(user))
+                elif user not in seen:
+                    waiting.append(user)
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in MECHANISMS if chapter_of(path) == "common"], ids=name_of)
+def test_what_is_common_imports_no_chapter(path):
+    assert {chapter_of(module) for module in modules_imported_by(path)} <= {"common"}
+
+
+def test_imports_of_mechanisms_run_in_no_circle():
+    below = {path: modules_imported_by(path) - {path} for path in MECHANISMS}
+    while leaves := [path for path, needed in below.items() if not needed & set(below)]:
+        for path in leaves:
+            del below[path]
+    assert sorted(map(name_of, below)) == []
+
+
+def test_crosscheck_has_the_bridge_at_its_top_and_a_folder_for_each_purpose():
+    entries = [path for path in (ROOT / "crosscheck").iterdir() if path.name != "__pycache__"]
+    assert {path.stem for path in entries if path.is_file()} == BRIDGE
+    assert {path.name for path in entries if path.is_dir()} == PURPOSES
+    assert {path.stem for path in (ROOT / "crosscheck" / "cases").glob("*.py")} == NAMES | {"__init__"}
 
 
 def test_every_lesson_belongs_to_a_chapter():
     lessons = {path.stem for path in (ROOT / "notebooks").glob("*.py")}
-    assert lessons - {"index"} == {chapter.name for chapter in chapters()}
+    assert lessons - {"index"} == NAMES
+
+
+def test_tests_stand_in_folders_like_what_they_test():
+    entries = {path.stem.removeprefix("test_") for path in (ROOT / "tests").iterdir() if path.suffix in ("", ".py")}
+    assert entries - {"__pycache__"} <= NAMES | {"common", "machinery", "conformance", "house", "conftest"}
 
 
 def test_chapters_have_places_of_their_own():
@@ -49,42 +170,35 @@ def test_chapters_have_places_of_their_own():
 def test_readme_has_the_chapters_row(chapter):
     """Whether what its last column claims holds is asked of every case, in test_conformance.py."""
     assert any(line.startswith(beginning(chapter)) for line in README.splitlines()), (
-        f"README lacks the row that `python -m crosscheck.readme {chapter.name}` prints"
+        f"README lacks the row that `python -m crosscheck.report.readme {chapter.name}` prints"
     )
     assert chapter.name in claims(README)
 
 
-@pytest.mark.parametrize("path", [path for path in CODE if path.parts[-2] in ALLOWED], ids=name_of)
+@pytest.mark.parametrize("path", MECHANISMS, ids=name_of)
 def test_arrows_run_one_way(path):
-    room = path.parent.name
-    allowed = ALLOWED[room] | STANDARD | ({"tensorflow", "tensorflow_text"} if path.stem in TEXT_LAYERS else set())
-    assert imports_of(path) <= allowed
-
-
-def imports_of(path):
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add((node.module or ".").split(".")[0])
-    return found
+    room = path.relative_to(ROOT).parts[0]
+    is_text = chapter_of(path) in TEXT_CHAPTERS or path == ROOT / "layers/common/text.py"
+    allowed = ALLOWED[room] | STANDARD | ({"tensorflow", "tensorflow_text"} if room == "layers" and is_text else set())
+    if path == ROOT / "layers/__init__.py":
+        allowed |= {"importlib", "sys"}
+    assert {name.split(".")[0] for name in imports_of(path)} <= allowed
 
 
 @pytest.mark.parametrize("path", REFERENCES, ids=name_of)
 def test_axis_letters_are_those_of_the_legend(path):
-    legend = set(re.findall(r"`(\w)` [a-z]", README.split("## Axes")[1].split("\n## ")[0]))
-    assert len(legend) == 13
+    assert len(LEGEND) == 13
     for axes in re.findall(r"(?:Float|Int|Bool|Shaped)\[\w+, \"([^\"]*)\"\]", path.read_text()):
         letters = {axis.lstrip("#") for axis in axes.split() if not re.fullmatch(r"\.\.\.|_|\d+|\*#?\w+|[a-z]*[+\-*].*", axis)}
-        assert letters <= legend, axes
+        assert letters <= LEGEND, axes
 
 
 @every_chapter
 def test_references_say_what_they_compute_and_where_they_differ(chapter):
-    tree = ast.parse((ROOT / f"reference/{chapter.name}.py").read_text())
+    tree = ast.parse((ROOT / home("reference", chapter.name)).read_text())
     text = ast.get_docstring(tree)
-    for field in ("Paper\n", "Equations\n", "Axes\n", "Differs from the paper\n", f"Layer: layers/{chapter.name}.py"):
+    layer = home("layers", chapter.name).removesuffix("__init__.py")
+    for field in ("Paper\n", "Equations\n", "Axes\n", "Differs from the paper\n", f"Layer: {layer}"):
         assert field in text, field
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert set(chapter.functions) <= functions
@@ -92,17 +206,12 @@ def test_references_say_what_they_compute_and_where_they_differ(chapter):
 
 @every_chapter
 def test_layers_document_themselves(chapter):
-    tree = ast.parse((ROOT / f"layers/{chapter.name}.py").read_text())
+    tree = ast.parse((ROOT / home("layers", chapter.name)).read_text())
     classes = {node.name: ast.get_docstring(node) or "" for node in tree.body if isinstance(node, ast.ClassDef)}
+    reference = home("reference", chapter.name).removesuffix("__init__.py")
+    fields = (f"`{reference}`", "Call arguments:", "Returns:", "Example:", ">>> ", "Differs from the Model Garden:")
     for name in chapter.classes:
-        for field in (
-            f"reference/{chapter.name}.py",
-            "Call arguments:",
-            "Returns:",
-            "Example:",
-            ">>> ",
-            "Differs from the Model Garden:",
-        ):
+        for field in fields:
             assert field in classes[name], (name, field)
 
 
@@ -111,8 +220,20 @@ def test_a_file_is_one_idea(path):
     assert len(path.read_text().splitlines()) <= 250
 
 
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_a_function_is_seen_at_once(path):
+    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    assert [f.name for f in functions if f.end_lineno - f.lineno + 1 - lines_of_docstring(f) > 60] == []
+
+
+def lines_of_docstring(function):
+    first = function.body[0]
+    is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    return first.end_lineno - first.lineno + 1 if is_text else 0
+
+
 def test_files_speak_of_no_machine():
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(None, tracked):
-        if name != name_of(Path(__file__)) and (ROOT / name).suffix not in {".png", ".model"}:
+        if name != name_of(Path(__file__)) and (ROOT / name).is_file() and (ROOT / name).suffix not in {".png", ".model"}:
             assert not re.search(r"/home/|/root/|/work/|pypi\.org|pythonhosted", (ROOT / name).read_text()), name

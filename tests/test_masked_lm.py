@@ -11,14 +11,14 @@ import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
 
+from crosscheck.case import B, M, S, T
 from crosscheck.catalogue import find_cases
-from crosscheck.sizes import B, M, S, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.masked_lm import MaskedLM
 from reference import masked_lm as ref
-from reference.activations import ACTIVATIONS, gelu, linear
-from reference.normalization import LayerNorm
-from reference.projection import Projection
+from reference.common.activations import ACTIVATIONS, gelu, linear
+from reference.common.normalization import LayerNorm
+from reference.common.projection import Projection
 
 N = 17
 POLICIES = ("float64", "float32", "mixed_bfloat16", "mixed_float16", "float16", "bfloat16")

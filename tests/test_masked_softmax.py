@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from crosscheck.sizes import B, H, S, T
+from crosscheck.case import B, H, S, T
 from layers.masked_softmax import MaskedSoftmax
 from reference import masked_softmax as ref
 

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
+from crosscheck.case import B, M, S, T
 from crosscheck.catalogue import find_cases
-from crosscheck.sizes import B, M, S, T
 from layers.mat_mul_with_margin import MatMulWithMargin
 from reference import mat_mul_with_margin as ref
 

@@ -6,17 +6,17 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.backends import differentiate
+from crosscheck.case import B, H, M, S, T
 from crosscheck.catalogue import find_cases
-from crosscheck.counting import multiply_adds
-from crosscheck.sizes import B, H, M, S, T
+from crosscheck.lesson.counting import multiply_adds
 from crosscheck.weights import draw_weights, weights_of
 from layers.attention import MultiHeadAttention
+from layers.common.normalization import NoNorm
 from layers.mobile_bert import MobileBertEmbedding, MobileBertTransformer
-from layers.normalization import NoNorm
 from reference import mobile_bert as ref
-from reference.activations import gelu, relu
-from reference.normalization import LayerNorm, layer_norm, no_norm
-from reference.projection import dense
+from reference.common.activations import gelu, relu
+from reference.common.normalization import LayerNorm, layer_norm, no_norm
+from reference.common.projection import dense
 
 N, WORD, INSIDE, F = 17, 6, 8, 9
 NORMS = {"no_norm": no_norm, "layer_norm": layer_norm}

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from crosscheck.case import B, D, E, H, M, S, T
 from crosscheck.cases.multi_channel_attention import A
 from crosscheck.catalogue import find_cases
-from crosscheck.sizes import B, D, E, H, M, S, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.attention import MultiHeadAttention
 from layers.multi_channel_attention import MultiChannelAttention, VotingAttention

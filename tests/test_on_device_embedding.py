@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
-from crosscheck.sizes import B, M, T
+from crosscheck.case import B, M, T
 from crosscheck.weights import draw_weights
 from layers.on_device_embedding import OnDeviceEmbedding
 from reference import on_device_embedding as ref

@@ -7,13 +7,12 @@ import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.agreement import largest_error
-from crosscheck.case import TOLERANCE
+from crosscheck.case import TOLERANCE, B, D, E, H, M, S, T
 from crosscheck.cases.relative_attention import two_streams_with_targets
-from crosscheck.sizes import B, D, E, H, M, S, T
 from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
+from layers.common.relative_positions import relative_shift
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
-from layers.relative_positions import relative_shift
 from reference import relative_attention as ref
 from reference.self_attention_mask import causal_mask
 

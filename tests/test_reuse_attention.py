@@ -8,15 +8,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.backends import differentiate
+from crosscheck.case import B, D, E, M, S, T
 from crosscheck.catalogue import find_cases
-from crosscheck.counting import multiply_adds
-from crosscheck.sizes import B, D, E, M, S, T
+from crosscheck.lesson.counting import multiply_adds
 from crosscheck.weights import draw_weights, weights_of
 from layers.attention import MultiHeadAttention
 from layers.reuse_attention import ReuseMultiHeadAttention
 from reference import reuse_attention as ref
+from reference.common.projection import Projection
 from reference.masked_softmax import masked_softmax
-from reference.projection import Projection
 from reference.self_attention_mask import causal_mask
 
 H, K = 6, 2

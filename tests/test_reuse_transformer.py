@@ -6,17 +6,17 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.backends import differentiate
+from crosscheck.case import B, D, E, M, T
 from crosscheck.catalogue import find_cases
-from crosscheck.counting import multiply_adds
-from crosscheck.sizes import B, D, E, M, T
+from crosscheck.lesson.counting import multiply_adds
 from crosscheck.weights import draw_weights, weights_of
 from layers.reuse_attention import ReuseMultiHeadAttention
 from layers.reuse_transformer import ReuseTransformer
 from layers.transformer_encoder import TransformerEncoderBlock
 from reference import reuse_transformer as ref
+from reference.common.normalization import LayerNorm
+from reference.common.projection import Projection
 from reference.masked_softmax import masked_softmax
-from reference.normalization import LayerNorm
-from reference.projection import Projection
 from reference.reuse_attention import ReuseAttentionWeights
 from reference.self_attention_mask import causal_mask
 

@@ -7,15 +7,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.agreement import gradient_errors
 from crosscheck.backends import differentiate
-from crosscheck.case import GRADIENT_TOLERANCE
+from crosscheck.case import GRADIENT_TOLERANCE, B, H, T
 from crosscheck.catalogue import find_cases
-from crosscheck.sizes import B, H, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.rezero_transformer import ReZeroTransformer
 from layers.transformer_encoder import TransformerEncoderBlock
 from reference import rezero_transformer as ref
-from reference.activations import gelu, relu
-from reference.normalization import LayerNorm, layer_norm
+from reference.common.activations import gelu, relu
+from reference.common.normalization import LayerNorm, layer_norm
 from reference.transformer_encoder import EncoderWeights, transformer_encoder_block
 
 M, F = 8, 9

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from crosscheck.sizes import B, M, S, T
+from crosscheck.case import B, M, S, T
 from layers.self_attention_mask import SelfAttentionMask
 from reference import self_attention_mask as ref
 

@@ -11,12 +11,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.backends import differentiate
+from crosscheck.case import B, D, H, M, T
 from crosscheck.cases.spectral_normalization import converged
 from crosscheck.catalogue import find_cases
-from crosscheck.sizes import B, D, H, M, T
 from layers.spectral_normalization import SpectralNormalization
 from reference import spectral_normalization as ref
-from reference.convolution import convolve, convolve_transposed
+from reference.spectral_normalization.convolution import convolve, convolve_transposed
 
 F = 9
 CONVOLUTIONS = [

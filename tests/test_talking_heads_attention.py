@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from crosscheck.case import B, D, E, H, M, S, T
 from crosscheck.catalogue import find_cases
-from crosscheck.sizes import B, D, E, H, M, S, T
 from crosscheck.weights import weights_of
 from layers import attention
 from layers.talking_heads_attention import TalkingHeadsAttention, mix

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
+from crosscheck.case import B, D, H, S, T
 from crosscheck.cases.transformer_decoder import MEMORY, A, F, M
-from crosscheck.sizes import B, D, H, S, T
 from crosscheck.tree import to_numpy
 from crosscheck.weights import draw_weights, weights_of
 from layers.attention import MultiHeadAttention
@@ -21,8 +21,8 @@ from layers.multi_channel_attention import MultiChannelAttention
 from layers.transformer_decoder import TransformerDecoderBlock
 from reference import transformer_decoder as ref
 from reference.attention import AttentionWeights
-from reference.normalization import LayerNorm, layer_norm
-from reference.projection import Projection
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection
 from reference.self_attention_mask import causal_mask
 from reference.transformer_encoder import EncoderWeights, transformer_encoder_block
 

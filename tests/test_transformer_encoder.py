@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from crosscheck.sizes import B, D, E, H, M, S, T
+from crosscheck.case import B, D, E, H, M, S, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.attention import MultiHeadAttention
 from layers.grouped_query_attention import GroupedQueryAttention
 from layers.transformer_encoder import Transformer, TransformerEncoderBlock
 from reference import transformer_encoder as ref
 from reference.attention import AttentionWeights, multi_head_attention
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection
 from reference.grouped_query_attention import grouped_query_attention
-from reference.normalization import LayerNorm, layer_norm
-from reference.projection import Projection
 
 F = 9
 POLICIES = ("float64", "float32", "mixed_bfloat16", "mixed_float16", "float16", "bfloat16")

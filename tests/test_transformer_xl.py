@@ -7,8 +7,7 @@ import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.agreement import largest_error
-from crosscheck.case import TOLERANCE
-from crosscheck.sizes import B, D, H, S, T
+from crosscheck.case import TOLERANCE, B, D, H, S, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.transformer_encoder import TransformerEncoderBlock
 from layers.transformer_xl import TransformerXL, TransformerXLBlock

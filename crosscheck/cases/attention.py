@@ -4,10 +4,9 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck import pretrained
-from crosscheck.case import Case
+from crosscheck.case import B, Case, D, E, H, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, E, H, M, S, T
+from crosscheck.models import minilm
 from layers.attention import MultiHeadAttention
 from reference.attention import AttentionWeights, attention_over_axes, multi_head_attention
 from reference.self_attention_mask import causal_mask, padding_mask
@@ -52,16 +51,16 @@ SENTENCES = ("the cat sat on the mat because it was warm .", "paris is the capit
 
 def real_sentences(rng):
     """Two real sentences, the second padded to the length of the first."""
-    model = pretrained.load()
-    pieces = [pretrained.wordpieces(model, sentence) for sentence in SENTENCES]
+    model = minilm.load()
+    pieces = [minilm.wordpieces(model, sentence) for sentence in SENTENCES]
     length = max(map(len, pieces))
-    x = np.concatenate([pretrained.embed(model, row + ["[PAD]"] * (length - len(row))) for row in pieces])
+    x = np.concatenate([minilm.embed(model, row + ["[PAD]"] * (length - len(row))) for row in pieces])
     lengths = np.array([len(row) for row in pieces])
     return {"query": x, "value": x, "attention_mask": padding_mask(lengths, length)[:, None]}
 
 
 def give_real_weights(layer, rng):
-    weights = pretrained.attention_weights(pretrained.load(), layer=0)
+    weights = minilm.attention_weights(minilm.load(), layer=0)
     for name, projection in weights._asdict().items():
         dense = getattr(layer, "output_dense" if name == "attention_output" else f"{name}_dense")
         dense.kernel.assign(projection.kernel)

@@ -4,16 +4,15 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck import pretrained
-from crosscheck.bert_checkpoint import settings, take_weights
-from crosscheck.case import Case
+from crosscheck.case import B, Case, M, T
 from crosscheck.cases.self_attention_mask import NoWeights
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, M, T
+from crosscheck.models import minilm
+from crosscheck.models.bert_checkpoint import settings, take_weights
 from layers.bert import BertEncoder
-from layers.sentence_embedding import SentenceEmbedding
-from reference.activations import ACTIVATIONS
+from layers.bert.sentence_embedding import SentenceEmbedding
 from reference.bert import BertWeights, bert_encoder, sentence_embedding
+from reference.common.activations import ACTIVATIONS
 
 N, F, LAYERS = 17, 9, 2
 SMALL = partial(
@@ -62,12 +61,12 @@ def case(variant, inputs=packed, activation="gelu", scores=False, **options):
 
 
 def real_encoder(**options):
-    return BertEncoder(**settings(pretrained.load()), return_attention_scores=True, **options)
+    return BertEncoder(**settings(minilm.load()), return_attention_scores=True, **options)
 
 
 def real_sentences(rng):
-    model = pretrained.load()
-    pieces = [pretrained.wordpieces(model, text) for text in ("the cat sat on the mat.", "transformers read every word at once")]
+    model = minilm.load()
+    pieces = [minilm.wordpieces(model, text) for text in ("the cat sat on the mat.", "transformers read every word at once")]
     longest = max(map(len, pieces))
     mask = np.arange(longest) < np.array([[len(row)] for row in pieces])
     ids = np.zeros(mask.shape, "int32")
@@ -108,7 +107,7 @@ CHAPTER = Chapter(
             BertWeights,
             partial(reference, scores=True),
             call=call_with_dict,
-            prepare=lambda layer, rng: take_weights(layer, pretrained.load()),
+            prepare=lambda layer, rng: take_weights(layer, minilm.load()),
             dtypes=("float64", "float32"),  # the limits of half precision are for one block; rounding doubles with each, here six
             skips={"gradient": LARGE, "save": LARGE},
         ),

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, H, T
 from crosscheck.catalogue import Chapter
-from crosscheck.ragged import Ragged
-from crosscheck.sizes import B, H, T
+from crosscheck.tree import Ragged
 from layers.bert_pack_inputs import BertPackInputs
 from reference.bert_pack_inputs import bert_pack_inputs, round_robin, waterfall
 

@@ -1,4 +1,4 @@
-"""BertTokenizer beside reference/bert_tokenizer.py."""
+"""BertTokenizer beside reference/bert_tokenizer/."""
 
 from functools import partial
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crosscheck import pretrained
 from crosscheck.case import Case
 from crosscheck.catalogue import Chapter
-from crosscheck.ragged import Ragged
+from crosscheck.models import minilm
+from crosscheck.tree import Ragged
 from layers.bert_tokenizer import BertTokenizer
 from reference.bert_tokenizer import bert_tokenizer
 
@@ -72,7 +72,7 @@ def texts(rng):
 
 def real_vocabulary():
     """Path of BERT's 30,522 pieces."""
-    return pretrained.default_folder() / "vocab.txt"
+    return minilm.default_folder() / "vocab.txt"
 
 
 def layer(vocabulary, dtype, **options):

@@ -3,9 +3,8 @@
 from functools import partial
 from typing import NamedTuple
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, D, E, H, M
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, E, H, M
 from layers.bigbird_attention import BigBirdAttention, BigBirdMasks
 from reference.bigbird_attention import BigBirdWeights, bigbird_attention, masks
 

@@ -4,9 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, D, E, H, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, E, H, M, S, T
 from layers.cached_attention import CachedAttention
 from reference.attention import AttentionWeights
 from reference.cached_attention import Cache, cached_attention

@@ -4,14 +4,13 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck import pretrained
-from crosscheck.case import Case
+from crosscheck.case import B, Case, M, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, M, T
+from crosscheck.models import minilm
 from crosscheck.weights import draw_weights
 from layers.classification_head import ClassificationHead
-from reference.activations import ACTIVATIONS
 from reference.classification_head import ClassificationHeadWeights, classification_head
+from reference.common.activations import ACTIVATIONS
 
 F, C = 9, 4
 
@@ -33,16 +32,16 @@ SENTENCES = ("the cat sat on the mat .", "paris is the capital of france .")
 
 def real_sentences(rng):
     """Embeddings of two real sentences of equal length."""
-    model = pretrained.load()
-    return {"features": np.concatenate([pretrained.embed(model, pretrained.wordpieces(model, words)) for words in SENTENCES])}
+    model = minilm.load()
+    return {"features": np.concatenate([minilm.embed(model, minilm.wordpieces(model, words)) for words in SENTENCES])}
 
 
 def give_real_pooler(layer, rng):
     draw_weights(layer, rng)
-    model = pretrained.load()
+    model = minilm.load()
     m = model.config["hidden_size"]
-    layer.pooler_dense.kernel.assign(pretrained.tensor(model, "pooler.dense.weight", (m, m)).T)
-    layer.pooler_dense.bias.assign(pretrained.tensor(model, "pooler.dense.bias", (m,)))
+    layer.pooler_dense.kernel.assign(minilm.tensor(model, "pooler.dense.weight", (m, m)).T)
+    layer.pooler_dense.bias.assign(minilm.tensor(model, "pooler.dense.bias", (m,)))
 
 
 def reference(weights, features, activation, cls_token_idx, only_project=False):

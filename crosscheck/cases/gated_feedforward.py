@@ -2,11 +2,10 @@
 
 from functools import partial
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, M, S, T
 from layers.gated_feedforward import GatedFeedforward
-from reference.activations import ACTIVATIONS
+from reference.common.activations import ACTIVATIONS
 from reference.gated_feedforward import GatedFeedforwardWeights, gated_feedforward
 
 F = 9

@@ -6,12 +6,11 @@ from functools import partial
 import numpy as np
 from keras import ops
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, M
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, M
 from crosscheck.weights import draw_weights
 from layers.gaussian_process import RandomFeatureGaussianProcess
-from reference.activations import relu
+from reference.common.activations import relu
 from reference.gaussian_process import GaussianProcessWeights, gaussian_process
 
 R, C = 17, 3

@@ -1,4 +1,4 @@
-"""GaussianProcessClassificationHead beside reference/gaussian_process_head.py."""
+"""GaussianProcessClassificationHead beside reference/gaussian_process_head/."""
 
 import math
 from functools import partial
@@ -6,13 +6,12 @@ from functools import partial
 import numpy as np
 from keras import ops
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, M, T
 from crosscheck.cases.spectral_normalization import converged
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, M, T
 from crosscheck.weights import draw_weights
 from layers.gaussian_process_head import GaussianProcessClassificationHead
-from reference.activations import ACTIVATIONS
+from reference.common.activations import ACTIVATIONS
 from reference.gaussian_process_head import GaussianProcessHeadWeights, gaussian_process_head
 
 F, R, C = 9, 17, 4

@@ -1,16 +1,15 @@
-"""KernelAttention beside reference/kernel_attention.py."""
+"""KernelAttention beside reference/kernel_attention/."""
 
 from functools import partial
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, D, E, H, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, E, H, M, S, T
 from layers.kernel_attention import KernelAttention
+from reference.common.projection import into_heads, out_of_heads
 from reference.kernel_attention import KernelAttentionWeights, features_of, kernel_attention, recurrent
-from reference.kernel_structure import window_structure
-from reference.projection import into_heads, out_of_heads
+from reference.kernel_attention.structure import window_structure
 from reference.self_attention_mask import causal_mask
 
 R, LONG = 9, 6

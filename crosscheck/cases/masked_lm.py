@@ -5,11 +5,10 @@ from functools import partial
 import keras
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, M, S, T
 from layers.masked_lm import MaskedLM
-from reference.activations import ACTIVATIONS
+from reference.common.activations import ACTIVATIONS
 from reference.masked_lm import MaskedLMWeights, log_softmax, masked_lm
 
 N = 17

@@ -3,9 +3,8 @@
 from functools import partial
 from typing import NamedTuple
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, H, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, H, S, T
 from layers.masked_softmax import MaskedSoftmax
 from reference.masked_softmax import masked_softmax
 

@@ -4,9 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import Case, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import M, S, T
 from layers.mat_mul_with_margin import MatMulWithMargin
 from reference.mat_mul_with_margin import MatMulWithMarginWeights, mat_mul_with_margin
 

@@ -2,13 +2,12 @@
 
 from functools import partial
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, H, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, H, M, S, T
 from layers.mobile_bert import MobileBertEmbedding, MobileBertTransformer
-from reference.activations import gelu, relu, silu
+from reference.common.activations import gelu, relu, silu
+from reference.common.normalization import layer_norm, no_norm
 from reference.mobile_bert import MobileBertEmbeddingWeights, MobileBertWeights, mobile_bert_embedding, mobile_bert_transformer
-from reference.normalization import layer_norm, no_norm
 
 N, WORD, INSIDE, F = 17, 6, 8, 9
 NORMS = {"no_norm": no_norm, "layer_norm": layer_norm}

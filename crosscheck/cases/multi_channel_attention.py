@@ -4,9 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, D, E, H, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, E, H, M, S, T
 from layers.multi_channel_attention import MultiChannelAttention, VotingAttention
 from reference.attention import AttentionWeights
 from reference.masked_softmax import masked_softmax

@@ -5,9 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, M, S, T
 from layers.on_device_embedding import OnDeviceEmbedding
 from reference.on_device_embedding import OnDeviceEmbeddingWeights, embed, embed_by_one_hot
 

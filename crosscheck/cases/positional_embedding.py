@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, H, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, H, M, S, T
 from layers.positional_embedding import PositionalEmbedding, RelativePositionBias, RelativePositionEmbedding
 from reference import positional_embedding as ref
 

@@ -4,9 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import Case, D, E, H, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import D, E, H, M, S, T
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
 from reference.relative_attention import (
     RelativeAttentionWeights,

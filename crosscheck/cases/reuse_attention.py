@@ -4,9 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, D, E, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, E, M, S, T
 from layers.reuse_attention import ReuseMultiHeadAttention
 from reference.masked_softmax import masked_softmax
 from reference.reuse_attention import ReuseAttentionWeights, reuse_attention

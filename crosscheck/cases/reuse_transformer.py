@@ -2,11 +2,10 @@
 
 from functools import partial
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, D, E, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, E, M, S, T
 from layers.reuse_transformer import ReuseTransformer
-from reference.activations import gelu
+from reference.common.activations import gelu
 from reference.masked_softmax import masked_softmax
 from reference.reuse_transformer import ReuseTransformerWeights, reuse_transformer
 

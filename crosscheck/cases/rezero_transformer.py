@@ -2,12 +2,11 @@
 
 from functools import partial
 
-from crosscheck.case import Case, call_with_list
+from crosscheck.case import B, Case, H, S, T, call_with_list
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, H, S, T
 from crosscheck.weights import draw_weights
 from layers.rezero_transformer import ReZeroTransformer
-from reference.activations import gelu, relu
+from reference.common.activations import gelu, relu
 from reference.rezero_transformer import ReZeroWeights, rezero_transformer
 
 M, F = 8, 9  # of M the heads can have equal shares

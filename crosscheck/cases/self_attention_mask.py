@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, M, S, T
 from layers.self_attention_mask import SelfAttentionMask
 from reference.self_attention_mask import self_attention_mask
 

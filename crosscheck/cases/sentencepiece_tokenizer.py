@@ -1,4 +1,4 @@
-"""SentencepieceTokenizer beside reference/sentencepiece_tokenizer.py."""
+"""SentencepieceTokenizer beside reference/sentencepiece_tokenizer/."""
 
 from functools import partial
 from typing import NamedTuple
@@ -7,8 +7,8 @@ import numpy as np
 
 from crosscheck.case import Case
 from crosscheck.catalogue import Chapter
-from crosscheck.ragged import Ragged
-from crosscheck.sentencepiece_models import SENTENCES, SMALL, licence, read, small
+from crosscheck.models.sentencepiece import SENTENCES, SMALL, license_lines, read, small
+from crosscheck.tree import Ragged
 from layers.sentencepiece_tokenizer import SentencepieceTokenizer
 from reference.sentencepiece_tokenizer import encode
 
@@ -32,7 +32,7 @@ class NoWeights(NamedTuple):
     """A model is no weights: it is trained elsewhere."""
 
 
-TEXTS = (*HARD, *SENTENCES, *licence()[:40])
+TEXTS = (*HARD, *SENTENCES, *license_lines()[:40])
 
 
 def texts(rng):

@@ -1,4 +1,4 @@
-"""SpectralNormalization beside reference/spectral_normalization.py."""
+"""SpectralNormalization beside reference/spectral_normalization/."""
 
 import math
 from functools import partial
@@ -6,13 +6,11 @@ from functools import partial
 import keras
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, D, H, M, S, T
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, H, M, S, T
 from crosscheck.tree import to_numpy
 from crosscheck.weights import draw_weights
 from layers.spectral_normalization import SpectralNormalization
-from reference.convolution import padded_sizes
 from reference.spectral_normalization import (
     SpectralNormalizationWeights,
     convolution_matrix,
@@ -20,6 +18,7 @@ from reference.spectral_normalization import (
     spectral_einsum,
     unit,
 )
+from reference.spectral_normalization.convolution import padded_sizes
 
 F, LENGTH, IMAGE = 9, 8, (6, 4)
 

@@ -2,10 +2,9 @@
 
 from functools import partial
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, D, E, H, M, S, T
 from crosscheck.cases.attention import causal, cross, masked, masked_per_head, over_axes, with_key, with_scores
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, E, H, M, S, T
 from layers.talking_heads_attention import TalkingHeadsAttention
 from reference.attention import attention_over_axes
 from reference.self_attention_mask import causal_mask

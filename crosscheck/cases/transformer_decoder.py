@@ -4,13 +4,12 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import B, Case, D, H, S, T
+from crosscheck.case import M as MEMORY
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, H, S, T
-from crosscheck.sizes import M as MEMORY
 from layers.transformer_decoder import TransformerDecoderBlock
-from reference.activations import gelu, gelu_tanh, silu
 from reference.cached_attention import Cache
+from reference.common.activations import gelu, gelu_tanh, silu
 from reference.transformer_decoder import DecoderWeights, transformer_decoder_block
 
 M, F, A = H * D, 9, 6

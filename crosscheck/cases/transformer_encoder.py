@@ -2,12 +2,11 @@
 
 from functools import partial
 
-from crosscheck.case import Case, call_with_list
+from crosscheck.case import B, Case, D, E, H, M, S, T, call_with_list
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import B, D, E, H, M, S, T
 from layers.transformer_encoder import Transformer, TransformerEncoderBlock
-from reference.activations import gelu, gelu_tanh, silu
 from reference.attention import attention_over_axes
+from reference.common.activations import gelu, gelu_tanh, silu
 from reference.transformer_encoder import EncoderWeights, transformer_encoder_block
 
 F = 9

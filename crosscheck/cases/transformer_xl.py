@@ -4,11 +4,10 @@ from functools import partial
 
 import numpy as np
 
-from crosscheck.case import Case
+from crosscheck.case import Case, D, H, S
 from crosscheck.catalogue import Chapter
-from crosscheck.sizes import D, H, S
 from layers.transformer_xl import TransformerXL, TransformerXLBlock
-from reference.activations import gelu, relu
+from reference.common.activations import gelu, relu
 from reference.relative_attention import Terms, permutation_masks
 from reference.transformer_xl import XLBlockWeights, XLWeights, transformer_xl, transformer_xl_block
 

@@ -1,0 +1,1 @@
+"""How long layers and references take, and how much memory: `python -m crosscheck.bench`."""

@@ -1,0 +1,1 @@
+"""How long the references take: `python -m crosscheck.bench.references`."""

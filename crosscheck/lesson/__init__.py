@@ -1,0 +1,1 @@
+"""What the lessons use, and what makes and checks them."""

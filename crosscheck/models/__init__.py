@@ -1,0 +1,1 @@
+"""Real models and small ones, for cases and lessons."""

@@ -1,0 +1,1 @@
+"""What was compared, as people read it: progress and table, page, JSON."""

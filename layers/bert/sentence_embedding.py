@@ -1,0 +1,53 @@
+"""One vector for each sentence, from those of its tokens (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers.common.checks import check_rank, check_same
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class SentenceEmbedding(keras.layers.Layer):
+    """The mean of a sentence's token vectors, scaled to length one; the product of two of them is the cosine between them.
+
+    Computes equation (4) of `reference/bert.py`.
+
+    Axes: `b` batch, `t` position, `m` model size.
+
+    Call arguments:
+        inputs: Tensor of shape `(b, t, m)`.
+        input_mask: Tensor of shape `(b, t)`, not zero where there is a token.
+
+    Returns:
+        Tensor of shape `(b, m)`, in the compute dtype; zeros for a sentence without tokens.
+
+    Raises:
+        ValueError: for inputs with other than 3 axes, a mask with other than 2, and sizes that differ.
+
+    Example:
+
+    >>> SentenceEmbedding()(keras.ops.ones((1, 3, 4)), keras.ops.array([[1, 1, 0]])).numpy().tolist()
+    [[0.5, 0.5, 0.5, 0.5]]
+
+    Reference:
+        [Reimers and Gurevych, 2019](https://arxiv.org/abs/1908.10084), section 3.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # a small number in the mask would become zero in float16
+
+    def build(self, inputs_shape, input_mask_shape):
+        check_rank(3, inputs=inputs_shape)
+        check_rank(2, input_mask=input_mask_shape)
+        for axis, what in ((0, "batch size"), (1, "length")):
+            check_same(what, inputs=inputs_shape[axis], input_mask=input_mask_shape[axis])
+
+    def call(self, inputs, input_mask):
+        x = ops.cast(inputs, "float64" if self.compute_dtype == "float64" else "float32")
+        present = ops.cast(ops.not_equal(input_mask, 0), x.dtype)
+        total = ops.einsum("btm,bt->bm", x, present)  # of the same direction as the mean, which is all that is left of it
+        squared = ops.sum(ops.square(total), axis=1, keepdims=True)
+        return ops.cast(total / ops.sqrt(ops.where(squared == 0, ops.ones_like(squared), squared)), self.compute_dtype)
+
+    def compute_output_shape(self, inputs_shape, input_mask_shape):
+        return (inputs_shape[0], inputs_shape[2])

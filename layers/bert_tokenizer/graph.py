@@ -1,0 +1,157 @@
+"""The rules of BERT's tokenizer as operations of TensorFlow's graph, on all texts at once.
+
+Texts are one long row of code points here, a space behind each, and the packed forms of `layers/bert_tokenizer/code_points.py`
+say what each code point becomes. Whatever is rare (a sigma, a Hangul syllable, marks that NFD moves) is computed only where
+there is any.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from layers.bert_tokenizer.code_points import (
+    ALONE,
+    CASED,
+    DROPPED,
+    EXPANDED,
+    FINAL_SIGMA,
+    IGNORED,
+    MARK,
+    OTHER,
+    SEVERAL,
+    SIGMA,
+    SPACE,
+    VANISHING,
+)
+
+
+class Words(NamedTuple):
+    """Attributes:
+
+    letters: Ragged: the code points of each word.
+    first, last: For each of them, the first and the last character that it comes from, counted through all texts.
+    splits: Where the words of each text start and end among all words.
+    byte: Of each character, in its text. That of the next one is where it ends.
+    """
+
+    letters: tf.RaggedTensor
+    first: tf.Tensor
+    last: tf.Tensor
+    splits: tf.Tensor
+    byte: tf.Tensor
+
+
+def split_words(texts, tables, lower_case):
+    """Rules (1) to (5).
+
+    Args:
+        texts: Strings, `(b,)`.
+        tables: `CodePoints` for `lower_case`.
+        lower_case: Whether rules (3) and (4) apply.
+
+    Returns:
+        `Words`.
+    """
+    texts = tf.strings.join([texts, " "])  # so that no word goes on in the next text, and every character has one behind it
+    characters, byte = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
+    forms, first, last = normalize(characters.flat_values, tables, lower_case)
+    kind = forms & 7
+    is_part = kind < ALONE
+    is_start = (kind == ALONE) | (is_part & ~tf.concat([[False], is_part[:-1]], 0))
+    forms, first, last, is_start = only(kind != SPACE, forms, first, last, is_start)
+    starts = tf.where(is_start)[:, 0]
+    splits = tf.concat([starts, [tf.size(forms, tf.int64)]], 0)
+    letters = tf.RaggedTensor.from_row_splits(code_points(forms), splits, validate=False)
+    splits = tf.searchsorted(tf.gather(first, starts), characters.row_splits, out_type=tf.int64)
+    return Words(letters, first, last, splits, byte.flat_values)
+
+
+def normalize(characters, tables, lower_case):
+    """Rules (1) to (4): the packed forms of what is left, and the first and the last of `characters` that each comes from."""
+    if lower_case:
+        characters = tf.cond(
+            tf.reduce_any(characters == SIGMA), lambda: end_words(characters, tables.neighbours), lambda: characters
+        )
+    forms, origin = 8 * characters + look_up(tables.table, characters), tf.range(tf.size(characters, tf.int64))
+    if lower_case:
+        is_several = forms & 7 == EXPANDED
+        forms, origin = tf.cond(
+            tf.reduce_any(is_several), lambda: expand(forms, origin, is_several, tables), lambda: (forms, origin)
+        )
+    kind = forms & 7
+    return tf.cond(
+        tf.reduce_any(kind == MARK),
+        lambda: order_marks(*only(kind != DROPPED, forms, origin), tables.order),
+        lambda: only(kind < DROPPED, forms, origin, origin),
+    )
+
+
+def end_words(characters, neighbours):
+    """A capital sigma becomes the small one that ends words, where it ends one: rule (3)."""
+    seen = look_up(neighbours, characters)
+    seen, places = only(seen != IGNORED, seen, tf.range(tf.size(seen)))
+    before, behind = tf.concat([[OTHER], seen[:-1]], 0), tf.concat([seen[1:], [OTHER]], 0)
+    is_final = (tf.gather(characters, places) == SIGMA) & (before == CASED) & (behind != CASED)
+    (places,) = only(is_final, places)
+    return tf.tensor_scatter_nd_update(characters, places[:, None], tf.fill(tf.shape(places), FINAL_SIGMA))
+
+
+def expand(forms, origin, is_several, tables):
+    """Several forms for a character that becomes several, each with its origin."""
+    row = tf.where(is_several, code_points(forms) - SEVERAL, 0)
+    counts = tf.where(is_several, tf.gather(tables.lengths, row), 1)
+    each = tf.repeat(tf.range(tf.size(forms)), counts)
+    column = tf.range(tf.size(each)) - tf.gather(tf.cumsum(counts, exclusive=True), each)
+    parts = tf.gather_nd(tables.expansions, tf.stack([tf.gather(row, each), column], 1))
+    return tf.where(tf.gather(is_several, each), parts, tf.gather(forms, each)), tf.gather(origin, each)
+
+
+def order_marks(forms, origin, order):
+    """NFD's order of marks that follow each other; each then comes from all of the characters that these come from."""
+    order = look_up(order, code_points(forms))
+    run = tf.cumsum(tf.cast(order == 0, tf.int64))  # its marks, and what stands before them
+    runs = tf.size(run, tf.int64) + 1
+    first, last = (
+        tf.where(order > 0, tf.gather(edge(origin, tf.where(order > 0, run, -1), runs), run), origin)
+        for edge in (tf.math.unsorted_segment_min, tf.math.unsorted_segment_max)
+    )
+    places = tf.argsort(256 * run + tf.cast(order, tf.int64), stable=True)
+    forms = tf.gather(forms, places)  # the marks of a run have the same origins
+    return only(forms & 7 != VANISHING, forms, first, last)
+
+
+def spell(letters, longest, unknown):
+    """Words as strings, with `unknown` for those of more than `longest` letters, and which are those."""
+    is_long = letters.row_lengths() > longest
+    return tf.where(is_long, unknown, tf.strings.unicode_encode(letters, "UTF-8")), is_long
+
+
+def bytes_of_pieces(words, is_long, start, limit):
+    """Where pieces start and end in their texts, from where they do in their words; a word that is too long is one piece."""
+    widths = 1 + tf.add_n([tf.cast(words.letters.flat_values >= least, tf.int64) for least in (0x80, 0x800, 0x10000)])
+    ends = tf.gather(tf.concat([[0], tf.cumsum(widths)], 0), words.letters.row_splits)
+    word = start.value_rowids()
+    start, limit = (tf.gather(ends, word) + tf.cast(x.flat_values, tf.int64) for x in (start, limit))
+    limit = tf.where(tf.gather(is_long, word), tf.gather(ends, word + 1), limit)
+    letter = tf.repeat(tf.range(tf.size(widths, tf.int64)), widths)  # of every byte
+    first, last = tf.gather(words.first, tf.gather(letter, start)), tf.gather(words.last, tf.gather(letter, limit - 1))
+    return tf.gather(words.byte, first), tf.gather(words.byte, last + 1)
+
+
+def by_text(pieces, words):
+    """The pieces of every word as those of every word of every text."""
+    return tf.RaggedTensor.from_row_splits(pieces, words.splits, validate=False)
+
+
+def look_up(pages, code_points):
+    return tf.gather(pages.entries, 256 * tf.gather(pages.pages, tf.bitwise.right_shift(code_points, 8)) + (code_points & 255))
+
+
+def code_points(forms):
+    return tf.bitwise.right_shift(forms, 3)
+
+
+def only(kept, *tensors):
+    """What is at the places of each of `tensors` that are `kept`."""
+    places = tf.where(kept)[:, 0]
+    return tuple(tf.gather(tensor, places) for tensor in tensors)

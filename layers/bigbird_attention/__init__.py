@@ -1,0 +1,230 @@
+"""BigBird: attention that is sparse in blocks, its cost linear in the length (Keras 3)."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from layers.attention import MultiHeadAttention
+from layers.bigbird_attention.blocks import block_count, gather_blocks, into_blocks, seen_blocks
+from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_same
+from layers.common.slices import section
+from layers.masked_softmax import softmax_of_allowed
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class BigBirdAttention(MultiHeadAttention):
+    """Multi-head attention in which each block of queries sees a few blocks of keys: global, neighbouring and random ones.
+
+    Computes equation (1) of `reference/bigbird_attention.py` between the projections of multi-head attention, plus dropout on the
+    attention weights. Time and memory grow linearly with the length; no `(t, s)` array is made, but for a sequence of at most
+    `5 + num_rand_blocks` blocks, which gets full attention.
+
+    Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size.
+
+    Args:
+        num_rand_blocks: Random blocks in each row of the graph.
+        from_block_size: Tokens in a block. The length may be any: it is padded inside to whole blocks.
+        to_block_size: The same; there for the Model Garden's signature.
+        max_rand_mask_length: Longest sequence in which every row has random numbers of its own. A longer one works as well: its
+            rows use them again from the start, each for blocks of the whole sequence.
+        seed: Seed of the random blocks, which are drawn with NumPy when the layer is made, and of the dropout. By default another
+            one for each layer, after `keras.utils.set_random_seed` the same ones in each run. Layers should not share a seed, or
+            they share their random blocks.
+        num_heads, key_dim, value_dim, dropout, use_bias, output_shape, and the initializers, regularizers and constraints: As for
+            `MultiHeadAttention`. `attention_axes` can only be the axis between batch and model axis.
+
+    Call arguments:
+        query: Tensor of shape `(b, t, m)`.
+        value: Tensor of shape `(b, t, m)`; `m` may differ from the query's.
+        key: Tensor of shape `(b, t, m)`; `m` may differ again. Defaults to `value`.
+        attention_mask: Not zero where there is a token, `(b, t)`; or what `BigBirdMasks` returns. Padding is no key, and
+            as a query gets the zero vector before the output projection.
+        training: Whether to drop weights.
+
+    Returns:
+        Tensor of shape `(b, t, m)`.
+
+    Raises:
+        ValueError: for sizes below 1, different block sizes, inputs that are not `(b, t, m)` with one `b` and one `t`, and a mask
+            that is not `(b, t)` or made for other blocks.
+
+    Example:
+
+    >>> layer = BigBirdAttention(num_heads=2, key_dim=4, from_block_size=16, to_block_size=16)
+    >>> x = keras.ops.ones((1, 300, 8))
+    >>> layer(x, x).shape
+    TensorShape([1, 300, 8])
+
+    Differs from the Model Garden:
+        Random blocks come from the whole sequence; there from its first 1,024 tokens. A row never sees a block twice; there the
+        rows near the end may count keys twice. The graph is saved with the weights; there it changes with every construction, and
+        is drawn from NumPy's global generator, whose seed is set. Any length works; there it must be a multiple of the block
+        size, and below 1,024 tokens indices are out of range unless `max_rand_mask_length` is that length. Dropout on the weights
+        works, and a `(b, t)` mask may be given as it is.
+
+    Reference:
+        [Zaheer et al., 2020](https://arxiv.org/abs/2007.14062), section 2 and appendix D.
+    """
+
+    def __init__(self, num_rand_blocks=3, from_block_size=64, to_block_size=64, max_rand_mask_length=4096, seed=None, **kwargs):
+        super().__init__(seed=seed, **kwargs)
+        check_at_least(0, num_rand_blocks=num_rand_blocks, **({} if seed is None else {"seed": seed}))
+        check_at_least(1, from_block_size=from_block_size, to_block_size=to_block_size, max_rand_mask_length=max_rand_mask_length)
+        check_same("value", from_block_size=from_block_size, to_block_size=to_block_size)
+        self.num_rand_blocks = num_rand_blocks
+        self.from_block_size = from_block_size
+        self.to_block_size = to_block_size
+        self.max_rand_mask_length = max_rand_mask_length
+
+    def build(self, query_shape, value_shape, key_shape=None):
+        super().build(query_shape, value_shape, key_shape)
+        shape = (self.num_heads, block_count(self.max_rand_mask_length, self.from_block_size), self.num_rand_blocks)
+        # An initializer without a seed takes one from Keras: another each time, the same ones after set_random_seed.
+        seed = keras.initializers.RandomUniform().seed if self.seed is None else self.seed
+        draws = np.random.default_rng(seed).integers(2**31 - 1, size=shape, dtype="int32")
+        self.random_draws = self.add_weight(
+            name="random_draws", shape=shape, dtype="int32", trainable=False, initializer=lambda *_, **__: draws
+        )
+
+    def call(self, query, value, key=None, attention_mask=None, training=None):
+        q = self.query_dense(query)
+        k = self.key_dense(value if key is None else key)
+        v = self.value_dense(value)
+        for axis, what in enumerate(("batch", "length")):
+            check_same(what, query=q.shape[axis], key=k.shape[axis], value=v.shape[axis])
+        heads = self.attend(q, k, v, self.tokens(attention_mask, q), training)
+        return self.output_dense(heads)
+
+    def attend(self, q, k, v, mask, training):
+        """Equation (1): the heads `(b, t, h, e)`; the mask is `(b, t)`, or None."""
+        t, w = ops.shape(q)[1], self.from_block_size
+        blocks = block_count(t, w)
+        if isinstance(blocks, int) and blocks <= 5 + self.num_rand_blocks:
+            pairs = None if mask is None else ops.logical_and(mask[:, None, :, None], mask[:, None, None, :])
+            return super().attend(q, k, v, pairs, training)[0]
+
+        blocks = blocks if isinstance(blocks, int) else ops.maximum(blocks, 2)  # a first and a last row
+        missing, real = blocks * w - t, mask
+        if mask is None and not (isinstance(missing, int) and missing == 0):
+            real = ops.ones(ops.shape(q)[:2], "bool")
+        q, k, v = (into_blocks(x, w, missing) for x in (q * self.key_dim**-0.5, k, v))
+        real = None if real is None else into_blocks(real[:, :, None, None], w, missing)
+
+        first, last = self.edge_rows(q, k, v, real, training)
+        inner = self.inner_rows(section(q, 1, blocks - 1, axis=2), k, v, real, training)
+        heads = ops.concatenate([first, inner, last], axis=2)
+        heads = ops.reshape(heads, (ops.shape(q)[0], self.num_heads, blocks * w, self.value_dim))
+        heads = section(ops.transpose(heads, (0, 2, 1, 3)), 0, t, axis=1)
+        return heads if mask is None else heads * ops.cast(mask[:, :, None, None], heads.dtype)
+
+    def inner_rows(self, q, k, v, real, training):
+        """Equation (2): each row's queries against the keys of the blocks that it sees, gathered once and multiplied once."""
+        seen, counts = seen_blocks(self.random_draws, ops.shape(k)[2])
+        allowed = ops.repeat(counts, self.from_block_size, axis=-1)[None, :, :, None]
+        if real is not None:
+            of_every_head = ops.broadcast_to(real, (ops.shape(real)[0], self.num_heads, *ops.shape(real)[2:]))
+            allowed = ops.logical_and(allowed, gather_blocks(of_every_head, seen)[:, :, :, None, :, 0])
+        return self.mix_rows(q, gather_blocks(k, seen), gather_blocks(v, seen), allowed, training)
+
+    def edge_rows(self, q, k, v, real, training):
+        """Equation (3): the first and the last row, `(b, h, 1, block, e)`, against all keys."""
+        b, h, blocks, w, _ = ops.shape(k)
+        q = ops.concatenate([section(q, start, start + 1, axis=2) for start in (0, blocks - 1)], axis=3)
+        k, v = (ops.reshape(x, (b, h, 1, blocks * w, x.shape[-1])) for x in (k, v))
+        heads = self.mix_rows(q, k, v, None if real is None else ops.reshape(real, (b, 1, 1, 1, blocks * w)), training)
+        return (section(heads, start, start + w, axis=3) for start in (0, w))
+
+    def mix_rows(self, q, k, v, mask, training):
+        """What each row of scaled queries makes of its keys and values; all are `(b, h, rows, tokens, …)`."""
+        # A token sees at least itself; what padding sees is multiplied by 0, or cut off, in the end.
+        weights = softmax_of_allowed(ops.matmul(q, ops.swapaxes(k, 3, 4)), mask)
+        return ops.matmul(self.dropout_layer(weights, training=training), v)
+
+    def tokens(self, attention_mask, q):
+        """The boolean mask `(b, t)`, from either form of it; None for no mask."""
+        if attention_mask is None:
+            return None
+        if isinstance(attention_mask, (list, tuple)):
+            if len(attention_mask) != 4:
+                raise ValueError(
+                    "attention_mask must be (b, t), or the list of 4 masks that BigBirdMasks returns. "
+                    f"Received: a list of {len(attention_mask)}"
+                )
+            check_same("block size", from_block_size=self.from_block_size, attention_mask=attention_mask[3].shape[-1])
+            attention_mask = attention_mask[2][:, 0, 0]
+        mask = ops.cast(attention_mask, "bool")
+        check_broadcastable("attention_mask", mask.shape, tuple(q.shape[:2]))
+        return ops.broadcast_to(mask, ops.shape(q)[:2])
+
+    def check_shapes(self, query, value, key):
+        check_rank(3, query=query, value=value, key=key)
+        super().check_shapes(query, value, key)
+        check_same("length", query=query[1], value=value[1])
+
+    def get_config(self):
+        return super().get_config() | {
+            "num_rand_blocks": self.num_rand_blocks,
+            "from_block_size": self.from_block_size,
+            "to_block_size": self.to_block_size,
+            "max_rand_mask_length": self.max_rand_mask_length,
+        }
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class BigBirdMasks(keras.layers.Layer):
+    """The masks that the Model Garden's BigBird layers are called with, made once for all of them.
+
+    Computes `masks` of `reference/bigbird_attention.py`. `BigBirdAttention` takes them, or the `(b, t)` mask they were made of.
+
+    Axes: `b` batch, `t` position.
+
+    Args:
+        block_size: Tokens in a block; that of the layers that take the masks.
+
+    Call arguments:
+        inputs: Tensor of shape `(b, t, …)`; only its sizes matter.
+        mask: Not zero where there is a token, `(b, t)`.
+
+    Returns:
+        List of four tensors in the compute dtype, 1 where there is a token, or where query and key both are one: the windows of
+        all blocks but two at each end `(b, 1, blocks − 4, block_size, 3 · block_size)`, queries `(b, 1, t, 1)`, keys
+        `(b, 1, 1, t)`, and blocks `(b, blocks, block_size)`.
+
+    Raises:
+        ValueError: for a block size below 1, and a mask that is not `(b, t)`.
+
+    Example:
+
+    >>> masks = BigBirdMasks(block_size=2)(keras.ops.ones((1, 3, 8)), keras.ops.array([[1, 1, 0]]))
+    >>> keras.ops.convert_to_numpy(masks[3]).tolist()
+    [[[1.0, 1.0], [0.0, 0.0]]]
+
+    Differs from the Model Garden:
+        The mask is boolean: a 2 means "there is a token" and is no bonus. Any length works; the last block is filled with zeros.
+
+    Reference:
+        [Zaheer et al., 2020](https://arxiv.org/abs/2007.14062), appendix D.
+    """
+
+    def __init__(self, block_size, **kwargs):
+        super().__init__(**kwargs)
+        check_at_least(1, block_size=block_size)
+        self.block_size = block_size
+        self.supports_masking = True  # an argument called mask is, for Keras, the mask of its inputs
+
+    def call(self, inputs, mask):
+        check_rank(2, mask=mask.shape)
+        for axis, what in enumerate(("batch", "length")):
+            check_same(what, inputs=inputs.shape[axis], mask=mask.shape[axis])
+        mask = ops.cast(ops.not_equal(mask, 0), self.compute_dtype)
+        t, w = ops.shape(mask)[1], self.block_size
+        blocks = into_blocks(mask[:, :, None, None], w, block_count(t, w) * w - t)[:, 0, ..., 0]
+        windows = ops.concatenate([blocks[:, 1:-3], blocks[:, 2:-2], blocks[:, 3:-1]], axis=-1)
+        band = blocks[:, None, 2:-2, :, None] * windows[:, None, :, None, :]
+        return [band, mask[:, None, :, None], mask[:, None, None, :], blocks]
+
+    def compute_mask(self, inputs, mask=None):
+        return None  # what comes out are masks themselves
+
+    def get_config(self):
+        return super().get_config() | {"block_size": self.block_size}

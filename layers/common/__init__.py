@@ -1,0 +1,1 @@
+"""What the layers of two or more chapters share."""

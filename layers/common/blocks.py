@@ -1,0 +1,124 @@
+"""What transformer blocks are made of, beside attention: the feed-forward sublayer, norms, and the sizes of the heads."""
+
+import keras
+
+from layers.common.checks import check_at_least, check_epsilon
+from layers.common.normalization import LayerNorm, RMSNorm
+from layers.common.projection import LinearMap, ProjectingLayer, fresh
+
+
+class BlockLayer(ProjectingLayer):
+    """A layer of several sublayers, each with the options that the layer as a whole was given.
+
+    A subclass has the attributes below where it takes them as arguments.
+    """
+
+    use_bias = True
+    norm_epsilon = 1e-12
+    use_rms_norm = False
+    attention_initializer = None
+    norm_first = False
+    use_query_residual = True
+
+    def make_attention(self, name, kind, **options):
+        """A sublayer of class `kind`, with the block's heads, biases and seven options, and the attention's own initializer."""
+        shared = self.projection_options() | {"use_bias": self.use_bias, "dtype": self.dtype_policy}
+        if self.attention_initializer is not None:
+            shared["kernel_initializer"] = fresh(self.attention_initializer)
+        return kind(num_heads=self.num_attention_heads, name=name, **(shared | options))
+
+    def make_norm(self, name, size):
+        """A built norm along the last axis."""
+        check_epsilon(norm_epsilon=self.norm_epsilon)
+        norm = (RMSNorm if self.use_rms_norm else LayerNorm)(epsilon=self.norm_epsilon, name=name, dtype=self.dtype_policy)
+        norm.build((None, None, size))
+        return norm
+
+    def make_dropout(self, rate):
+        return keras.layers.Dropout(rate, dtype=self.dtype_policy)
+
+    def make_dense(self, name, input_size, output_size):
+        """A built linear map along the last axis, for inputs of any rank."""
+        options = self.projection_options() | {"bias_axes": "f" if self.use_bias else None, "dtype": self.dtype_policy}
+        dense = LinearMap("...m,mf->...f", output_size, name=name, **options)
+        dense.build((None, input_size))
+        dense.input_spec = keras.InputSpec(min_ndim=2, axes={-1: input_size})
+        dense.supports_masking = True  # what was padding stays so
+        return dense
+
+    def make_feed_forward(self, size, inner_size, activation, inner_dropout, output_dropout):
+        """Build what `feed_forward` uses: maps called `intermediate` and `output`, and a dropout behind each."""
+        self.intermediate_dense = self.make_dense("intermediate", size, inner_size)
+        self.feed_forward_activation = activation
+        self.inner_dropout_layer = self.make_dropout(inner_dropout)
+        self.output_dense = self.make_dense("output", inner_size, size)
+        self.output_dropout_layer = self.make_dropout(output_dropout)
+
+    def feed_forward(self, x, training):
+        """Equation (1) of `reference/transformer_encoder.py`."""
+        inner = self.feed_forward_activation(self.intermediate_dense(x))
+        inner = self.inner_dropout_layer(inner, training=training)
+        return self.output_dropout_layer(self.output_dense(inner), training=training)
+
+    def after_attention(self, x, added, training):
+        """z of equation (2) of `reference/transformer_encoder.py`, or of (3), from x and what attention adds to it."""
+        added = self.attention_dropout_layer(added, training=training)
+        y = x + added if self.use_query_residual else added
+        if self.norm_first:
+            return y + self.feed_forward(self.output_norm(y), training)
+        y = self.self_attention_norm(y)
+        return self.output_norm(y + self.feed_forward(y, training))
+
+
+def head_size(size, num_attention_heads, key_dim=None):
+    """`key_dim`, or if that is None, each head's equal share of a model of `size`.
+
+    Raises:
+        ValueError: if `size` is unknown, or the heads cannot share it equally.
+    """
+    if size is None:
+        raise ValueError("the last axis of the inputs must be of known size. Received: a last axis of None")
+    if key_dim is None and size % num_attention_heads:
+        raise ValueError(
+            "the last axis of the inputs must be divisible by num_attention_heads, unless the size of a head is given. "
+            f"Received: a last axis of {size}, num_attention_heads={num_attention_heads}"
+        )
+    return size // num_attention_heads if key_dim is None else key_dim
+
+
+def split_inputs(inputs, forms):
+    """The parts of `inputs`, a tensor or a list of them (or of their shapes); None for each part that is not given.
+
+    Args:
+        inputs: A tensor, a list of tensors, or the shapes of these.
+        forms: {length of the list: names of its parts}. The longest has all names in the order of the result.
+
+    Raises:
+        ValueError: for a list of another length.
+    """
+    is_list = isinstance(inputs, (list, tuple)) and not all(isinstance(part, (int, type(None))) for part in inputs)
+    parts = list(inputs) if is_list else [inputs]
+    if len(parts) not in forms:
+        lists = " or ".join("[" + ", ".join(names) + "]" for count, names in sorted(forms.items()) if count > 1)
+        expected, received = "a tensor or " * (1 in forms) + lists, f"a list of {len(parts)}" if is_list else "a tensor"
+        raise ValueError(f"inputs must be {expected}. Received: {received}")
+    given = dict(zip(forms[len(parts)], parts))
+    return [given.get(name) for name in forms[max(forms)]]
+
+
+def first_positions(count, x, normed, mask):
+    """The first `count` query positions of `x` and `normed` `(b, t, m)` and of a mask `(..., t, s)`; for None, all of them.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+    if count is None:
+        return x, normed, mask
+    check_at_least(1, output_range=count)
+    if len(x.shape) != 3:
+        raise ValueError(f"output_range needs inputs of 3 axes. Received: inputs of shape {tuple(x.shape)}")
+    if x.shape[1] is not None and count > x.shape[1]:
+        raise ValueError(f"output_range must be at most the length, {x.shape[1]}. Received: output_range={count}")
+    if mask is not None and len(mask.shape) > 1 and mask.shape[-2] != 1:
+        mask = mask[..., :count, :]
+    return x[:, :count], normed[:, :count], mask

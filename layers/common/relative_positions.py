@@ -1,0 +1,71 @@
+"""What relative attention's scores have beside queries and keys: checked, and moved from distances to keys."""
+
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from layers.common.checks import check_broadcastable, check_needs, check_shape
+from layers.common.slices import section
+
+
+class Terms(NamedTuple):
+    """As in `reference/relative_attention.py`; `encoded` is `(b or 1, h, d, l)`, the others as the layers take them."""
+
+    u: object
+    v: object
+    encoded: object
+    b: object
+    segment_encoding: object
+    segment_matrix: object
+
+
+def relative_shift(x, s):
+    """Equation (4) of `reference/relative_attention.py`: scores for rows, `(b, h, t, l)`, as scores for keys, `(b, h, t, s)`.
+
+    Query i's row j + t − i stands at place j of piece i, if the first t numbers are dropped and the rest is cut into pieces of
+    l − 1. Where there is no such row stands a number of another query: `has_encoding` says where.
+    """
+    b, h, t, rows = ops.shape(x)
+    x = section(ops.reshape(x, (b, h, t * rows)), t, t * rows, axis=2)
+    return section(ops.reshape(x, (b, h, t, rows - 1)), 0, s, axis=3)
+
+
+def has_encoding(t, s, rows):
+    """Boolean `(t, s)`, True where query and key are at a distance that has a row; None if that is everywhere."""
+    if all(isinstance(size, int) for size in (t, s, rows)) and rows == t + s:
+        return None
+    return ops.arange(s)[None, :] + t - ops.arange(t)[:, None] < rows
+
+
+def has_open_sizes(arguments):
+    """Whether a symbolic tensor somewhere in `arguments` has an axis, beside the batch, of which the size is not known yet."""
+    return any(None in x.shape[1:] for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor))
+
+
+def check_terms(terms, positions, batch, t, s, h, d):
+    """Raise a ValueError unless the biases and segments in `terms` have their shapes and what they need; None is unknown.
+
+    Args:
+        terms: `Terms`, whose `encoded` is not looked at.
+        positions: Whether there are encodings.
+        batch, t, s, h, d: Sizes.
+    """
+    u, v, _, b, encoding, matrix = terms
+    for name, bias in {"content": u, "positional": v, "segment": b}.items():
+        check_shape(f"{name}_attention_bias", bias, (h, d))
+    check_needs("relative_position_encoding", positions, positional_attention_bias=v)
+    check_needs("segment_encoding", encoding is not None, segment_matrix=matrix, segment_attention_bias=b)
+    check_needs("segment_matrix", matrix is not None, segment_encoding=encoding)
+    check_shape("segment_encoding", encoding, (2, h, d))
+    if matrix is not None:
+        check_broadcastable("segment_matrix", matrix.shape, (batch, t, s))
+
+
+def check_rows(t, s, rows):
+    """Raise a ValueError unless there are encodings for all distances, or for all that look back; None is unknown."""
+    if None not in (t, s, rows) and rows not in (t + s, s + 1):
+        raise ValueError(
+            f"relative_position_encoding must have a row for each distance: t + s = {t + s} rows for {s}, …, {1 - t}, "
+            f"or s + 1 = {s + 1} rows for {s}, …, 0, which is causal; s = {s} counts the state. Received: {rows} rows"
+        )

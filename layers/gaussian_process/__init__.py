@@ -1,0 +1,236 @@
+"""A Gaussian process on random features, as an output layer (Keras 3)."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from layers.common.activations import cosine, get_activation
+from layers.common.checks import check_rank
+from layers.common.normalization import LayerNorm
+from layers.gaussian_process import state as covariance_state
+from layers.gaussian_process.arguments import ARGUMENTS, check_arguments
+from layers.gaussian_process.posterior import covariance
+from layers.gaussian_process.random_features import FeatureWeights, RandomFeatures, given
+
+NORM_EPSILON = 1e-3
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class RandomFeatureGaussianProcess(keras.layers.Layer):
+    """Logits with a covariance that grows with the distance from the training data, back to what it was before there were any.
+
+    Computes equations (1) to (5) of `reference/gaussian_process.py`. The kernel is e^{−‖x−y‖²/(2 gp_kernel_scale)}.
+
+    Axes: `b` example, `m` model size, `r` random feature, `c` class.
+
+    Args:
+        units: Number of classes, `c`.
+        num_inducing: Number of random features, `r`; the error of the kernel falls with its root. Not for "linear".
+        gp_kernel_type: "gaussian"; "laplacian", e^{−‖x−y‖₁/√gp_kernel_scale}; "linear", x·y/gp_kernel_scale, whose features are
+            the inputs.
+        gp_kernel_scale: s, of a squared distance. It always counts, behind the norm too.
+        gp_output_bias: Start of the logits' bias.
+        normalize_input: Whether a layer norm, with ε = 10⁻³, comes first.
+        gp_kernel_scale_trainable: Whether log s is trained.
+        gp_output_bias_trainable: Whether the bias is.
+        gp_cov_momentum: m. For 0 and less the precision is the exact sum over all examples since the last reset, which has to be
+            one pass: see `ResetCovarianceCallback` in `layers/gaussian_process/callback.py`. Above 0 it is a moving mean per
+            example, that forgets how many there were: variances are far too large.
+        gp_cov_ridge_penalty: ρ, the variance of the noise; it never decays.
+        scale_random_features: Whether features have the factor √(2/r). Without it the prior's variance is r/2 times as large.
+        use_custom_random_features: Whether the next two count.
+        custom_random_features_initializer: Of the random kernel, in place of the draw that `gp_kernel_type` asks for. Beware of
+            Keras's "random_normal": its deviation is 0.05, which makes s 400 times as large.
+        custom_random_features_activation: In place of the cosine, by name or as a callable.
+        l2_regularization: Penalty on the squares of the output weights. They are the posterior's mean for a loss that is the mean
+            squared error over n examples, if it is ρ/n.
+        gp_cov_likelihood: "gaussian"; for 1 unit "binary_logistic" or "poisson", whose logit is the logarithm of the rate.
+        return_gp_cov: Whether there is a covariance at all.
+        return_random_features: Whether features are returned.
+        seed: Of the random features.
+
+    Call arguments:
+        inputs: Tensor of shape `(b, m)`.
+        training: Whether to count the batch in. No covariance is known meanwhile: None is returned for it.
+        diagonal: Whether of the covariance only its diagonal, the variances, is computed.
+
+    Returns:
+        A list: logits `(b, c)`; with `return_gp_cov` their covariance `(b, b)`, the same for all classes, or its diagonal `(b,)`;
+        with `return_random_features` features `(b, r)`. In the compute dtype.
+
+    Raises:
+        ValueError: for arguments out of range or that exclude each other; inputs without 2 axes, the last of them known and the
+            same at every call; and a precision that is not positive (in a compiled program, the covariance is infinite then).
+
+    Example:
+
+    >>> layer = RandomFeatureGaussianProcess(units=3, num_inducing=16, gp_cov_momentum=-1)
+    >>> _ = layer(keras.ops.ones((5, 8)), training=True)
+    >>> [tensor.shape for tensor in layer(keras.ops.ones((5, 8)), diagonal=True)]
+    [TensorShape([5, 3]), TensorShape([5])]
+
+    Differs from the Model Garden:
+        The kernel is documented as it is. Norm and scale count together, and the scale can be trained. The ridge does not decay.
+        While training there is no covariance, instead of the identity. The precision, at least float32, is inverted when it has
+        changed, not at each call; over replicas it counts the data of all. The variance can be had without the covariance. The
+        kernel's type counts with custom features too. `seed` is new. Poisson and logistic need 1 unit when the layer is made.
+
+    Reference:
+        [Rahimi and Recht, 2007](https://papers.nips.cc/paper/3182-random-features-for-large-scale-kernel-machines), section 3;
+        [Liu et al., 2020](https://arxiv.org/abs/2006.10108), section 3.1.
+    """
+
+    def __init__(
+        self,
+        units,
+        num_inducing=1024,
+        gp_kernel_type="gaussian",
+        gp_kernel_scale=1.0,
+        gp_output_bias=0.0,
+        normalize_input=False,
+        gp_kernel_scale_trainable=False,
+        gp_output_bias_trainable=False,
+        gp_cov_momentum=0.999,
+        gp_cov_ridge_penalty=1.0,
+        scale_random_features=True,
+        use_custom_random_features=True,
+        custom_random_features_initializer=None,
+        custom_random_features_activation=None,
+        l2_regularization=1e-6,
+        gp_cov_likelihood="gaussian",
+        return_gp_cov=True,
+        return_random_features=False,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units = units
+        self.num_inducing = num_inducing
+        self.gp_kernel_type = gp_kernel_type
+        self.gp_kernel_scale = gp_kernel_scale
+        self.gp_output_bias = gp_output_bias
+        self.normalize_input = normalize_input
+        self.gp_kernel_scale_trainable = gp_kernel_scale_trainable
+        self.gp_output_bias_trainable = gp_output_bias_trainable
+        self.gp_cov_momentum = gp_cov_momentum
+        self.gp_cov_ridge_penalty = gp_cov_ridge_penalty
+        self.scale_random_features = scale_random_features
+        self.use_custom_random_features = use_custom_random_features
+        self.custom_random_features_initializer = custom_random_features_initializer
+        self.custom_random_features_activation = custom_random_features_activation
+        self.l2_regularization = l2_regularization
+        self.gp_cov_likelihood = gp_cov_likelihood
+        self.return_gp_cov = return_gp_cov
+        self.return_random_features = return_random_features
+        self.seed = seed
+        check_arguments(self)
+        if custom_random_features_initializer is not None:
+            self.custom_random_features_initializer = keras.initializers.get(custom_random_features_initializer)
+        if custom_random_features_activation is not None:
+            name = "custom_random_features_activation"
+            self.custom_random_features_activation = get_activation(name, custom_random_features_activation)
+        self.autocast = False  # else inputs would lose their float32
+        self.input_size = None
+
+    @property
+    def feature_dtype(self):
+        return "float64" if self.compute_dtype == "float64" else "float32"
+
+    def build(self, inputs_shape):
+        self.check_shape(inputs_shape)
+        self.input_size = m = inputs_shape[-1]
+        dtype = self.feature_dtype
+        r = m if self.gp_kernel_type == "linear" else self.num_inducing
+        if self.normalize_input:
+            self.input_norm = LayerNorm(epsilon=NORM_EPSILON, name="input_norm", dtype=dtype)
+            self.input_norm.build((None, m))
+        if self.gp_kernel_type != "linear":
+            options = {"kernel_type": self.gp_kernel_type, "kernel_initializer": self.custom_random_features_initializer}
+            activation = self.custom_random_features_activation or cosine
+            self.random_features = RandomFeatures(r, activation, seed=self.seed, name="random_features", dtype=dtype, **options)
+            self.random_features.build((None, m))
+        penalty = keras.regularizers.L2(self.l2_regularization)
+        self.gp_output_weights = FeatureWeights(self.units, penalty, name="gp_output_weights", dtype=self.dtype_policy)
+        self.gp_output_weights.build((None, r))
+        start = given(np.full(self.units, self.gp_output_bias))  # Keras's Constant takes float64 through float32
+        self.output_bias = self.add_weight(
+            name="gp_output_bias", shape=(self.units,), initializer=start, trainable=self.gp_output_bias_trainable, autocast=False
+        )
+        start = given(np.log(self.gp_kernel_scale))
+        self.log_kernel_scale = self.add_weight(
+            name="log_kernel_scale",
+            shape=(),
+            initializer=start,
+            trainable=self.gp_kernel_scale_trainable,
+            dtype=dtype,
+            autocast=False,
+        )
+        if self.return_gp_cov:
+            covariance_state.add_state(self, r, dtype)
+
+    def call(self, inputs, training=None, diagonal=False):
+        self.check_shape(inputs.shape)
+        phi = self.features(ops.cast(inputs, self.feature_dtype))
+        logits = self.gp_output_weights(phi) + ops.cast(self.output_bias, phi.dtype)
+        outputs = [logits]
+        if self.return_gp_cov and training:
+            covariance_state.count_in(self, ops.stop_gradient(phi), ops.stop_gradient(logits))
+            outputs.append(None)
+        elif self.return_gp_cov:
+            outputs.append(covariance(phi, covariance_state.factor(self), diagonal))
+        if self.return_random_features:
+            outputs.append(phi)
+        return [x if x is None else ops.cast(x, self.compute_dtype) for x in outputs]
+
+    def features(self, x):
+        """Equation (1)."""
+        if self.normalize_input:
+            x = self.input_norm(x)
+        x = x * ops.exp(-self.log_kernel_scale / 2)
+        if self.gp_kernel_type == "linear":
+            return x
+        phi = self.random_features(x)
+        return phi * math.sqrt(2 / self.num_inducing) if self.scale_random_features else phi
+
+    def reset_covariance_matrix(self):
+        """Forget all examples: the precision is the prior's again. Before each pass over the data, where `gp_cov_momentum` ≤ 0.
+
+        Raises:
+            ValueError: if there is no covariance, or not yet.
+        """
+        if not self.return_gp_cov or not self.built:
+            raise ValueError(
+                "reset_covariance_matrix needs a layer that has been called, with return_gp_cov=True. "
+                f"Received: return_gp_cov={self.return_gp_cov}, built={self.built}"
+            )
+        self.precision_matrix.assign(
+            self.gp_cov_ridge_penalty * ops.eye(self.precision_matrix.shape[0], dtype=self.feature_dtype)
+        )
+
+    def check_shape(self, shape):
+        check_rank(2, inputs=shape)
+        size = self.input_size or shape[-1]
+        if size is None or shape[-1] != size:
+            last = f"of size {self.input_size}" if self.input_size else "of known size"
+            raise ValueError(f"inputs must have a last axis {last}. Received: inputs of shape {tuple(shape)}")
+
+    def compute_output_spec(self, inputs, training=None, diagonal=False):
+        # Not traced: a trace would invert.
+        self.check_shape(inputs.shape)
+        b, r = inputs.shape[0], inputs.shape[-1] if self.gp_kernel_type == "linear" else self.num_inducing
+        outputs = [keras.KerasTensor((b, self.units), self.compute_dtype)]
+        if self.return_gp_cov:
+            outputs.append(None if training else keras.KerasTensor((b,) if diagonal else (b, b), self.compute_dtype))
+        if self.return_random_features:
+            outputs.append(keras.KerasTensor((b, r), self.compute_dtype))
+        return outputs
+
+    def get_config(self):
+        config = super().get_config() | {name: getattr(self, name) for name in ARGUMENTS}
+        serialize = {"initializer": keras.initializers.serialize, "activation": keras.activations.serialize}
+        for kind, serialized in serialize.items():
+            name = f"custom_random_features_{kind}"
+            config[name] = None if config[name] is None else serialized(config[name])
+        return config

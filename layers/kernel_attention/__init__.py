@@ -1,0 +1,250 @@
+"""Attention whose cost grows with the length and not with its square (Keras 3)."""
+
+import math
+from functools import partial
+
+import keras
+from keras import ops
+
+from layers.attention import MultiHeadAttention
+from layers.kernel_attention import exponential_sums, linear_sums, stream
+from layers.kernel_attention.arguments import ARGUMENTS, check_arguments, check_call
+from layers.kernel_attention.features import (
+    ELEMENTWISE,
+    EXPONENTIAL,
+    draw_projection,
+    exact_exponents,
+    features,
+    least_kernel,
+    normalised,
+    redraw_projection,
+    widened,
+)
+from layers.kernel_attention.pairs import causal_structure, pairs_of, window_structure
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class KernelAttention(MultiHeadAttention):
+    """Attention with a kernel φ(q)·φ(k) for the softmax's exponential, so that keys can be summed before queries are asked.
+
+    Computes equation (3) of `reference/kernel_attention/`, in time and memory linear in the length; or (1), pair by pair.
+
+    Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size, `r` feature.
+
+    Args:
+        feature_transform: "elu", the linear transformer's elu(x) + 1; "exp", FAVOR+, the Performer's positive features of the
+            softmax; "expplus", FAVOR++, of less variance; "expmod", "exp" without ‖x‖²/2; "relu", the Performer's other kernel;
+            "rfa", sine and cosine of normalised q and k; "square", x²; "identity", x, whose weights may be negative.
+        num_random_features: Number of random projections, `r`; 0 for none. Defaults to 256, for "elu" to 0.
+        seed: Seed of the projection (give each layer its own) and of the dropout.
+        redraw: Whether each call while training uses a new projection. The weight `projection` stays, for all other calls.
+        is_short_seq: Whether to compute a weight for each pair: exactly, where random features only estimate the kernel.
+        begin_kernel: Number of first queries that get exact softmax attention.
+        scale: Factor of q·k; defaults to 1/√d, for "elu" to 1. With "rfa" it is 1/σ², and defaults to 1.
+        scale_by_length: Whether the scale is multiplied by log₅₁₂ n for n unmasked keys; not with "rfa" or where causal.
+        use_causal_windowed: Whether attention is causal by chunks: in both directions inside a chunk, and to the chunks before.
+        causal_chunk_length: Tokens of a chunk.
+        causal_window_length: Chunks that a query sees, its own among them.
+        causal_window_decay: Factor of the keys of each chunk further back, in (0, 1].
+        causal_padding: Which chunk is short if the length is no multiple of the chunk's: "left" the first, "right" the last.
+        use_gate: Whether a gate g = σ(x W + b) at each key forgets earlier ones, as RFA's; needs `use_causal_mask`.
+        trainable_bandwidth: Whether "rfa" learns a 1/σ for each head and each of the `d` axes: the weight `inverse_bandwidth`.
+        **kwargs: As for `MultiHeadAttention`. There are no weights to drop: dropout falls on the heads' outputs.
+
+    Call arguments:
+        query: Tensor of shape `(b, t, m)`.
+        value: Tensor of shape `(b, s, m)`.
+        key: Tensor of shape `(b, s, m)`. Defaults to `value`.
+        attention_mask: Not zero where the key exists, `(b, s)`. Without any, a query gets zeros before the output projection.
+            For the statistics of "expplus" it also says which queries exist, where there are as many as keys.
+        cache: Dict as from `init_cache` or an earlier call, for a stream: what was before these tokens.
+        training: Whether to drop, and to redraw.
+        use_causal_mask: Whether query t sees only keys s ≤ t. A cache without windows implies it.
+
+    Returns:
+        Tensor of shape `(b, t, m)`; with a cache, that and the new cache.
+
+    Raises:
+        ValueError: for arguments out of range or that exclude each other, and inputs, masks and caches that do not fit.
+
+    Example:
+
+    >>> layer = KernelAttention("exp", num_random_features=16, num_heads=2, key_dim=4)
+    >>> layer(keras.ops.ones((1, 3, 8)), keras.ops.ones((1, 5, 8)), attention_mask=keras.ops.ones((1, 5))).shape
+    TensorShape([1, 3, 8])
+
+    Differs from the Model Garden:
+        "elu" has no projection and no 1/√d unless asked. "exp" has ‖x‖²/2 in the exponent, and stabilisers that cancel: one for
+        each query, one for each feature of the keys that it sees, none of them masked or later. "expplus" is scaled once. "rfa",
+        gate and `use_causal_mask` are new. Weights sum to 1: nothing is added to denominators. `begin_kernel` and `is_short_seq`
+        are the softmax, without masked keys. The cache is returned, not changed, and holds the window: a stream equals the whole.
+
+    Reference:
+        [Katharopoulos et al., 2020](https://arxiv.org/abs/2006.16236), [Choromanski et al., 2021](https://arxiv.org/abs/2009.14794),
+        [Peng et al., 2021](https://arxiv.org/abs/2103.02143), [Likhosherstov et al., 2022](https://arxiv.org/abs/2205.15317).
+    """
+
+    def __init__(
+        self,
+        feature_transform="exp",
+        num_random_features=None,
+        seed=0,
+        redraw=False,
+        is_short_seq=False,
+        begin_kernel=0,
+        scale=None,
+        scale_by_length=False,
+        use_causal_windowed=False,
+        causal_chunk_length=1,
+        causal_window_length=3,
+        causal_window_decay=None,
+        causal_padding=None,
+        use_gate=False,
+        trainable_bandwidth=False,
+        **kwargs,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        if num_random_features is None:
+            num_random_features = 0 if feature_transform == "elu" else 256
+        self.feature_transform = feature_transform
+        self.num_random_features = num_random_features
+        self.redraw = redraw
+        self.is_short_seq = is_short_seq
+        self.begin_kernel = begin_kernel
+        self.scale = scale
+        self.scale_by_length = scale_by_length
+        self.use_causal_windowed = use_causal_windowed
+        self.causal_chunk_length = causal_chunk_length
+        self.causal_window_length = causal_window_length
+        self.causal_window_decay = causal_window_decay
+        self.causal_padding = causal_padding
+        self.use_gate = use_gate
+        self.trainable_bandwidth = trainable_bandwidth
+        check_arguments(self)
+        self.autocast = False  # else a cache would lose its float32; the linear maps cast what they are given themselves
+
+    def build(self, query_shape, value_shape, key_shape=None):
+        super().build(query_shape, value_shape, key_shape)
+        r, d, h = self.num_random_features, self.key_dim, self.num_heads
+        self.projection = self.inverse_bandwidth = None
+        if r:
+            rows = draw_projection(self.seed, r, d)
+            self.projection = self.add_weight(
+                name="projection", shape=(r, d), initializer=lambda shape, dtype: ops.cast(rows, dtype), trainable=False
+            )
+        if self.redraw:
+            self.generator = keras.random.SeedGenerator(self.seed)
+        if self.trainable_bandwidth:
+            start = keras.initializers.Constant(math.sqrt(self.scale or 1.0))
+            self.inverse_bandwidth = self.add_weight(name="inverse_bandwidth", shape=(h, d), initializer=start)
+        if self.use_gate:
+            shape = (None, None, (key_shape or value_shape)[-1])
+            self.gate_dense = self.make_projection("gate", "bsm,mh->bsh", (None, h), "h" if self.use_bias else None, shape)
+
+    def call(self, query, value, key=None, attention_mask=None, cache=None, training=None, use_causal_mask=False):
+        key = value if key is None else key
+        causal = use_causal_mask or (cache is not None and not self.use_causal_windowed)
+        mask = check_call(self, query, value, attention_mask, cache, causal)  # (b, 1, s)
+        q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
+        q, k, v = (ops.transpose(widened(x), (0, 2, 1, 3)) for x in (q, k, v))
+        u = ops.concatenate([v, ops.ones_like(v[..., :1])], axis=-1)  # the sums of the ones are the denominators
+        log_gate = None
+        if self.use_gate:
+            x = ops.transpose(widened(self.gate_dense(key)), (0, 2, 1))
+            log_gate, u = ops.log_sigmoid(x), u * ops.sigmoid(-x)[..., None]
+        if mask is not None:
+            k, u = (ops.where(mask[..., None], x, 0.0) for x in (k, u))
+            log_gate = log_gate if log_gate is None else ops.where(mask, log_gate, 0.0)
+        if self.scale_by_length:
+            count = ops.shape(k)[2] if mask is None else ops.maximum(ops.sum(ops.cast(mask, q.dtype), -1), 1)[..., None, None]
+            q = q * ops.log(ops.cast(count, q.dtype)) / math.log(512)
+
+        if self.is_short_seq:
+            heads = self.by_pairs(self.feature_transform, *self.scaled(q, k), u, mask, causal, log_gate)
+        else:
+            heads, cache = self.by_sums(*self.scaled(q, k), u, mask, causal, log_gate, cache, training)
+        if self.begin_kernel:
+            scale = self.key_dim**-0.5 if self.scale is None or self.feature_transform == "rfa" else self.scale
+            first = self.by_pairs("exp", q[:, :, : self.begin_kernel] * scale, k, u, mask, causal, log_gate)
+            heads = ops.concatenate([first, heads[:, :, self.begin_kernel :]], axis=2)
+        heads = ops.cast(ops.transpose(heads, (0, 2, 1, 3)), self.compute_dtype)
+        output = self.output_dense(self.dropout_layer(heads, training=training))
+        return output if cache is None else (output, cache)
+
+    def by_sums(self, q, k, u, mask, causal, log_gate, cache, training):
+        """Equation (3): the heads `(b, h, t, e)` and, if there is a cache, the one after these tokens."""
+        state, total = stream.unpacked(cache)
+        phi_q, phi_k = features(self.feature_transform, q, k, self.rows(training), mask)
+        summed = self.summation(causal, log_gate)
+        sums, state = summed(phi_q, phi_k, u, state=state)
+        least = None
+        if self.feature_transform == "rfa":
+            ones = (ops.ones_like(x[..., :1]) for x in (phi_q, phi_k))
+            weight, total = summed(*ones, u[..., -1:], state=total)
+            least = least_kernel(self.inverse_scale) * weight
+        heads = divided(sums, least)
+        return heads, None if cache is None else stream.packed(state, total)
+
+    def by_pairs(self, transform, q, k, u, mask, causal, log_gate):
+        """Equation (1): the heads `(b, h, t, e)`, with a weight for every pair."""
+        structure, rows, columns = None, ops.shape(q)[2], ops.shape(k)[2]
+        if self.use_causal_windowed:
+            structure = window_structure(rows, columns, q.dtype, **self.window)
+        elif causal:
+            structure = causal_structure(rows, columns, q.dtype, log_gate)
+        if transform in ELEMENTWISE:
+            phi_q, phi_k = features(transform, q, k, self.rows())
+            pairs = ops.matmul(phi_q, ops.swapaxes(phi_k, 2, 3)) * (1.0 if structure is None else ops.exp(structure))
+        else:
+            pairs = pairs_of(exact_exponents(transform, q, k), structure, mask)
+        return divided(ops.matmul(pairs, u))
+
+    def rows(self, training=False):
+        """The projection in use, or None."""
+        if self.redraw and training:
+            return redraw_projection(self.generator, *self.projection.shape, widened(self.projection).dtype)
+        return None if self.projection is None else widened(self.projection)
+
+    def summation(self, causal, log_gate):
+        """The function that sums the keys that each query sees."""
+        sums = exponential_sums if self.feature_transform in EXPONENTIAL else linear_sums
+        if self.use_causal_windowed:
+            return partial(sums.windowed, **self.window)
+        return partial(sums.causal, log_gate=log_gate) if causal else sums.over_all
+
+    @property
+    def window(self):
+        size, window, decay = self.causal_chunk_length, self.causal_window_length, self.causal_window_decay
+        return {"size": size, "window": window, "decay": decay, "left": self.causal_padding == "left"}
+
+    def scaled(self, q, k):
+        """Queries and keys whose kernel is the transform's: each with √scale; for "rfa" of length 1, times 1/σ."""
+        if self.feature_transform == "rfa":
+            return normalised(q) * self.inverse_scale, normalised(k) * self.inverse_scale
+        scale = self.scale or (1.0 if self.feature_transform == "elu" else self.key_dim**-0.5)
+        return q * math.sqrt(scale), k * math.sqrt(scale)
+
+    @property
+    def inverse_scale(self):
+        """1/σ of "rfa", which broadcasts to `(b, h, t, d)`."""
+        return math.sqrt(self.scale or 1.0) if self.inverse_bandwidth is None else widened(self.inverse_bandwidth)[:, None]
+
+    def init_cache(self, batch_size):
+        """The cache before the first token."""
+        return stream.empty(self.cache_shapes(batch_size), self.compute_dtype)
+
+    def cache_shapes(self, batch_size):
+        r, is_rfa = self.num_random_features or self.key_dim, self.feature_transform == "rfa"
+        chunks = self.causal_window_length - 1 if self.use_causal_windowed else None
+        sizes = batch_size, self.num_heads, 2 * r if is_rfa else r, self.value_dim, chunks
+        return stream.shapes(*sizes, has_peak=self.feature_transform in EXPONENTIAL, has_total=is_rfa)
+
+    def get_config(self):
+        return super().get_config() | {name: getattr(self, name) for name in ARGUMENTS}
+
+
+def divided(sums, least=None):
+    """Sums over keys by the last of them, their weights', which counts as `least` if it is less. Zeros where there was no key."""
+    sums, weights = ops.split(sums, [sums.shape[-1] - 1], axis=3)
+    weights = weights if least is None else ops.maximum(weights, least)
+    return sums / ops.where(weights == 0, 1.0, weights)

@@ -1,0 +1,40 @@
+"""Kernel attention with a weight for every pair of query and key, for short sequences and for exact kernels (Keras 3).
+
+Axes: `b` batch, `h` head, `t` query position, `s` key position, `d` key size, `e` value size; queries are `(b, h, t, d)`.
+What a key counts beside its kernel is a structure, in logarithms: `LOWEST` where it must not be seen.
+"""
+
+import math
+
+from keras import ops
+
+from layers.kernel_attention.features import LOWEST
+from layers.kernel_attention.linear_sums import missing
+
+
+def causal_structure(rows, columns, dtype, log_gate=None):
+    """The logarithm of what is left of key s for query t, the product of the gates after s if any; `(1 or b, 1 or h, t, s)`."""
+    earlier = ops.arange(columns)[None, :] <= ops.arange(rows)[:, None]
+    if log_gate is None:
+        return ops.where(earlier, ops.zeros((), dtype), LOWEST)[None, None]
+    total = ops.cumsum(log_gate, axis=2)
+    return ops.where(earlier, total[:, :, :rows, None] - total[:, :, None, :], LOWEST)
+
+
+def window_structure(rows, columns, dtype, size, window, decay=None, left=False):
+    """log decayⁿ for keys n < `window` chunks of `size` tokens back; `(1, 1, t, s)`."""
+    before = missing(columns, size) if left else 0
+    query_chunk, key_chunk = ((ops.arange(n) + before) // size for n in (rows, columns))
+    behind = query_chunk[:, None] - key_chunk[None, :]
+    seen = ops.logical_and(behind >= 0, behind < window)
+    return ops.where(seen, math.log(decay or 1.0) * ops.cast(behind, dtype), LOWEST)[None, None]
+
+
+def pairs_of(exponents, structure=None, mask=None):
+    """e^(exponent + structure), but for a factor per query; 0 where structure or mask, `(b, 1, s)`, forbid."""
+    if structure is not None:
+        exponents = exponents + structure
+    if mask is not None:
+        exponents = ops.where(mask[:, :, None], exponents, LOWEST)
+    pairs = ops.exp(exponents - ops.stop_gradient(ops.max(exponents, axis=-1, keepdims=True, initial=LOWEST)))
+    return pairs if structure is None else ops.where(structure > LOWEST / 2, pairs, 0.0)

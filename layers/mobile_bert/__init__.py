@@ -1,0 +1,248 @@
+"""MobileBERT's embedding and its block (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers.attention import MultiHeadAttention
+from layers.common.activations import get_activation
+from layers.common.checks import check_at_least, check_divisible, check_length, check_rate
+from layers.common.ids import check_integers
+from layers.mobile_bert.parts import MobileBertLayer, check_alike, trigram
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class MobileBertEmbedding(MobileBertLayer):
+    """Embeds each token with what stands before and behind it, from a table of narrow rows.
+
+    Computes equation (2) of `reference/mobile_bert.py`, plus dropout: the vectors of the next, this and the previous word, in
+    this order, are mapped to the model size together, and position and type are added.
+
+    Axes: `b` batch, `t` position, `m` model size.
+
+    Args:
+        word_vocab_size, type_vocab_size, max_sequence_length: How many words, segment types and positions there are.
+        word_embed_size: Size of a word's vector.
+        output_embed_size: Size of the output, `m`.
+        dropout_rate: Fraction dropped of the output.
+        normalization_type, initializer: As for `MobileBertLayer`; the initializer is that of tables and projection.
+        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
+            `ProjectingLayer`, for the projection.
+
+    Call arguments:
+        input_ids: Integers of shape `(b, t)`; one outside the vocabulary has the zero vector.
+        token_type_ids: Integers of shape `(b, t)`. Without them no type is added.
+        input_mask: `(b, t)`, not zero at tokens. What is padding is then zero to its neighbours, as what is beyond the ends is,
+            and the tokens of a row come out the same with more padding or less. Without it, as in the published models, the last
+            token reads the vector of [PAD] behind it, which is not zero.
+        training: Whether to drop.
+
+    Returns:
+        Tensor of shape `(b, t, m)` in the compute dtype.
+
+    Raises:
+        ValueError: for sizes below 1, a rate outside [0, 1), an unknown norm, ids that are no integers, more positions than there
+            are, and arguments of other shapes than `(b, t)`.
+
+    Example:
+
+    >>> embed = MobileBertEmbedding(word_vocab_size=10, word_embed_size=4, type_vocab_size=2, output_embed_size=8)
+    >>> embed(keras.ops.array([[1, 2, 0]]), input_mask=keras.ops.array([[1, 1, 0]])).shape
+    TensorShape([1, 3, 8])
+
+    Differs from the Model Garden:
+        There is an `input_mask`. `max_sequence_length` and the ids are checked.
+
+    Reference:
+        [Sun et al., 2020](https://arxiv.org/abs/2004.02984), section 3.4.
+    """
+
+    def __init__(
+        self,
+        word_vocab_size,
+        word_embed_size,
+        type_vocab_size,
+        output_embed_size,
+        max_sequence_length=512,
+        normalization_type="no_norm",
+        initializer=None,
+        dropout_rate=0.1,
+        **kwargs,
+    ):
+        super().__init__(normalization_type, initializer, **kwargs)
+        check_at_least(1, word_vocab_size=word_vocab_size, word_embed_size=word_embed_size, type_vocab_size=type_vocab_size)
+        check_at_least(1, output_embed_size=output_embed_size, max_sequence_length=max_sequence_length)
+        check_rate(dropout_rate=dropout_rate)
+        self.word_vocab_size = word_vocab_size
+        self.word_embed_size = word_embed_size
+        self.type_vocab_size = type_vocab_size
+        self.output_embed_size = output_embed_size
+        self.max_sequence_length = max_sequence_length
+        self.dropout_rate = dropout_rate
+
+    def build(self, input_ids_shape):
+        m, word = self.output_embed_size, self.word_embed_size
+        self.word_embedding = self.make_table("word_embedding", self.word_vocab_size, word)
+        self.type_embedding = self.make_table("type_embedding", self.type_vocab_size, m, use_one_hot=True)
+        self.position_embedding = self.make_positions("position_embedding", self.max_sequence_length, m)
+        self.embedding_projection = self.make_dense("embedding_projection", 3 * word, m)
+        self.embedding_norm = self.make_norm("embedding_norm", m)
+        self.dropout_layer = self.make_dropout(self.dropout_rate)
+
+    def call(self, input_ids, token_type_ids=None, input_mask=None, training=None):
+        check_alike(2, input_ids=input_ids, token_type_ids=token_type_ids, input_mask=input_mask)
+        check_integers(input_ids=input_ids, token_type_ids=token_type_ids)
+        check_length("input_ids", input_ids.shape[1], max_sequence_length=self.max_sequence_length)
+        e = self.word_embedding(input_ids)
+        if input_mask is not None:
+            e = ops.where(ops.cast(input_mask, "bool")[..., None], e, ops.zeros_like(e))
+        x = self.embedding_projection(trigram(e))
+        x = x + self.position_embedding(x)
+        if token_type_ids is not None:
+            x = x + self.type_embedding(token_type_ids)
+        return self.dropout_layer(self.embedding_norm(x), training=training)
+
+    def get_config(self):
+        sizes = ("word_vocab_size", "word_embed_size", "type_vocab_size", "output_embed_size", "max_sequence_length")
+        return super().get_config() | {name: getattr(self, name) for name in (*sizes, "dropout_rate")}
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class MobileBertTransformer(MobileBertLayer):
+    """An encoder block that is narrow inside: attention and a stack of feed-forward networks between two bottlenecks.
+
+    Computes equations (4) to (7) of `reference/mobile_bert.py`, plus dropout.
+
+    Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `f` feed-forward size.
+
+    Args:
+        hidden_size: Size of input and output, `m`.
+        num_attention_heads: Number of heads, `h`; they share `intra_bottleneck_size` equally.
+        intermediate_size, intermediate_act_fn: Size between the two maps of each feed-forward network, `f`, and the activation
+            there, by name or as a callable; "gelu" is the exact one.
+        hidden_dropout_prob, attention_probs_dropout_prob: Fractions dropped of what the block adds to its input and of the
+            attention weights, and of nothing else.
+        intra_bottleneck_size: Size of the residual stream inside.
+        use_bottleneck_attention: Whether queries, keys and values all come from the bottleneck; the next argument is then idle.
+        key_query_shared_bottleneck: Whether queries and keys come from a bottleneck of their own and values from the input, the
+            paper's way, or all three from the input.
+        num_feedforward_networks: How many there are in all, each with a residual connection and a norm.
+        normalization_type, initializer: As for `MobileBertLayer`; the initializer is that of all maps.
+        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
+            `ProjectingLayer`; for every linear map, those of attention included.
+
+    Call arguments:
+        input_tensor: Tensor of shape `(b, t, m)`.
+        attention_mask: Not zero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`.
+        return_attention_scores: Also return the attention weights. Never changes the output.
+        training: Whether to drop.
+
+    Returns:
+        Tensor of shape `(b, t, m)`, or that and the attention weights `(b, h, t, s)`.
+
+    Raises:
+        ValueError: for sizes below 1, heads that cannot share the inside, rates outside [0, 1), an unknown norm or activation, an
+            input that is not `(b, t, m)`, and a mask that does not fit.
+
+    Example:
+
+    >>> block = MobileBertTransformer(hidden_size=8, num_attention_heads=2, intermediate_size=8, intra_bottleneck_size=4)
+    >>> block(keras.ops.ones((1, 3, 8))).shape
+    TensorShape([1, 3, 8])
+
+    Differs from the Model Garden:
+        With `use_bottleneck_attention` there is no shared bottleneck; there it is made, and never used. "gelu" is exact. A query
+        with no allowed key gets zeros from attention, not the mean of the values.
+
+    Reference:
+        [Sun et al., 2020](https://arxiv.org/abs/2004.02984), sections 3.1 to 3.3.
+    """
+
+    def __init__(
+        self,
+        hidden_size=512,
+        num_attention_heads=4,
+        intermediate_size=512,
+        intermediate_act_fn="relu",
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+        intra_bottleneck_size=128,
+        use_bottleneck_attention=False,
+        key_query_shared_bottleneck=True,
+        num_feedforward_networks=4,
+        normalization_type="no_norm",
+        initializer=None,
+        **kwargs,
+    ):
+        super().__init__(normalization_type, initializer, **kwargs)
+        check_at_least(1, hidden_size=hidden_size, num_attention_heads=num_attention_heads, intermediate_size=intermediate_size)
+        check_at_least(1, intra_bottleneck_size=intra_bottleneck_size, num_feedforward_networks=num_feedforward_networks)
+        check_rate(hidden_dropout_prob=hidden_dropout_prob, attention_probs_dropout_prob=attention_probs_dropout_prob)
+        check_divisible(intra_bottleneck_size=intra_bottleneck_size, num_attention_heads=num_attention_heads)
+        self.hidden_size = hidden_size
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.intermediate_act_fn = get_activation("intermediate_act_fn", intermediate_act_fn)
+        self.hidden_dropout_prob = hidden_dropout_prob
+        self.attention_probs_dropout_prob = attention_probs_dropout_prob
+        self.intra_bottleneck_size = intra_bottleneck_size
+        self.use_bottleneck_attention = use_bottleneck_attention
+        self.key_query_shared_bottleneck = key_query_shared_bottleneck
+        self.num_feedforward_networks = num_feedforward_networks
+
+    def build(self, input_tensor_shape):
+        self.check_shape(input_tensor_shape)
+        m, inside, f = self.hidden_size, self.intra_bottleneck_size, self.intermediate_size
+        self.bottleneck_input, self.bottleneck_input_norm = self.with_norm("bottleneck_input", m, inside)
+        if self.has_shared_bottleneck:
+            self.kq_shared_bottleneck, self.kq_shared_bottleneck_norm = self.with_norm("kq_shared_bottleneck", m, inside)
+        self.attention = self.make_attention(
+            *("attention", MultiHeadAttention),
+            key_dim=inside // self.num_attention_heads,
+            dropout=self.attention_probs_dropout_prob,
+            output_shape=inside,
+        )
+        q_size = inside if self.use_bottleneck_attention or self.has_shared_bottleneck else m
+        v_size = inside if self.use_bottleneck_attention else m
+        self.attention.build((None, None, q_size), (None, None, v_size), (None, None, q_size))
+        self.attention_norm = self.make_norm("attention_norm", inside)
+        networks = range(self.num_feedforward_networks)
+        self.intermediate_dense = [self.make_dense(f"intermediate_{i}", inside, f) for i in networks]
+        self.output_dense = [self.make_dense(f"output_{i}", f, inside) for i in networks]
+        self.output_norm = [self.make_norm(f"output_norm_{i}", inside) for i in networks]
+        self.bottleneck_output, self.bottleneck_output_norm = self.with_norm("bottleneck_output", inside, m)
+        self.dropout_layer = self.make_dropout(self.hidden_dropout_prob)
+
+    def call(self, input_tensor, attention_mask=None, return_attention_scores=False, training=None):
+        self.check_shape(input_tensor.shape)
+        x = input_tensor
+        u = self.bottleneck_input_norm(self.bottleneck_input(x))
+        query, value = self.query_and_value(x, u)
+        attended, scores = self.attention(
+            query, value, key=query, attention_mask=attention_mask, return_attention_scores=True, training=training
+        )
+        y = self.attention_norm(u + attended)
+        for i in range(self.num_feedforward_networks):
+            y = self.output_norm[i](y + self.output_dense[i](self.intermediate_act_fn(self.intermediate_dense[i](y))))
+        z = self.bottleneck_output_norm(x + self.dropout_layer(self.bottleneck_output(y), training=training))
+        return (z, scores) if return_attention_scores else z
+
+    def query_and_value(self, x, u):
+        """Where queries and keys come from, and where values do, in equation (5)."""
+        if self.use_bottleneck_attention:
+            return u, u
+        return (self.kq_shared_bottleneck_norm(self.kq_shared_bottleneck(x)) if self.has_shared_bottleneck else x), x
+
+    @property
+    def has_shared_bottleneck(self):
+        return self.key_query_shared_bottleneck and not self.use_bottleneck_attention
+
+    def check_shape(self, shape):
+        if len(shape) != 3 or shape[-1] != self.hidden_size:
+            raise ValueError(f"input_tensor must be of shape (b, t, {self.hidden_size}). Received: a shape of {tuple(shape)}")
+
+    def get_config(self):
+        names = ("hidden_size", "num_attention_heads", "intermediate_size", "intra_bottleneck_size", "num_feedforward_networks")
+        names += ("hidden_dropout_prob", "attention_probs_dropout_prob")
+        names += ("use_bottleneck_attention", "key_query_shared_bottleneck")
+        activation = {"intermediate_act_fn": keras.activations.serialize(self.intermediate_act_fn)}
+        return super().get_config() | {name: getattr(self, name) for name in names} | activation

@@ -1,0 +1,249 @@
+"""Transformer-XL's block, and the stack of blocks that remembers the segment before (Keras 3)."""
+
+import keras
+from keras import ops
+
+from layers.common.checks import check_at_least, check_needs
+from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
+from layers.transformer_xl.parts import ARGUMENTS, XLLayer, check_stack
+
+RENAMED = {"kernel_initializer": "initializer"}
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class TransformerXLBlock(XLLayer):
+    """Relative attention to a segment and the memory before it, then a feed-forward network; each with a residual and a norm.
+
+    Computes equations (1), (2) and, with two streams, (4) of `reference/transformer_xl.py`, plus dropout.
+
+    Axes: `b` batch, `t` query position, `s` key position (the memory's included), `h` head, `l` relative position,
+    `m` model size, `d` key size, `f` feed-forward size.
+
+    Args:
+        vocab_size: Recorded in the configuration; nothing here depends on it.
+        hidden_size, num_attention_heads, head_size, inner_size: `m`, `h`, `d` and `f`, where `m` is `h` · `d`.
+        dropout_rate, attention_dropout_rate, inner_dropout: Fractions dropped of what each of the two sublayers adds, of the
+            attention weights, and of what comes from the activation.
+        two_stream: Whether there is a query stream beside the content stream.
+        norm_epsilon, inner_activation: What is added to the variance in the norms; the feed-forward network's activation.
+        kernel_initializer, **kwargs: As for `ProjectingLayer`, for all maps.
+
+    Call arguments:
+        content_stream: Tensor of shape `(b, t, m)`.
+        content_attention_bias, positional_attention_bias, relative_position_encoding, segment_matrix, segment_encoding,
+            segment_attention_bias, state: As for `MultiHeadRelativeAttention`; `state` is the memory `(b, s − t, m)`.
+        content_attention_mask: Not zero where attention is allowed; broadcastable to `(b, t, s)` or `(b, h, t, s)`.
+        query_stream, query_attention_mask, target_mapping: As for `TwoStreamRelativeAttention`, with `two_stream` only.
+        training: Whether to drop.
+
+    Returns:
+        A dict with "content_attention" and, with `two_stream`, "query_attention", each of the shape of its stream.
+
+    Raises:
+        ValueError: for sizes, rates or an activation that are none, a hidden_size that is not num_attention_heads · head_size,
+            a query stream without `two_stream` or the other way round, and as attention does.
+
+    Example:
+
+    >>> block = TransformerXLBlock(100, 8, 2, 4, 16, dropout_rate=0.1, attention_dropout_rate=0.1)
+    >>> x, u, v = keras.ops.ones((1, 3, 8)), keras.ops.zeros((2, 4)), keras.ops.zeros((2, 4))
+    >>> block(x, u, v, keras.ops.ones((1, 4, 8)))["content_attention"].shape
+    TensorShape([1, 3, 8])
+
+    Differs from the Model Garden:
+        `dropout_rate` is the rate behind attention too (there `attention_dropout_rate`). Arguments that need `two_stream` are
+        errors without it. Attention differs as `MultiHeadRelativeAttention` says.
+
+    Reference:
+        [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.
+    """
+
+    def build(self, content_stream_shape, relative_position_encoding_shape=None, query_stream_shape=None):
+        self.check_width(content_stream_shape)
+        kind = TwoStreamRelativeAttention if self.two_stream else MultiHeadRelativeAttention
+        options = {"key_dim": self.head_size, "dropout": self.attention_dropout_rate, "use_bias": False}
+        self.self_attention = self.make_attention("self_attention", kind, **options)
+        other = query_stream_shape or content_stream_shape
+        self.self_attention.build(content_stream_shape, other, relative_position_encoding_shape=relative_position_encoding_shape)
+        self.attention_dropout_layer = self.make_dropout(self.dropout_rate)
+        self.self_attention_norm = self.make_norm("self_attention_layer_norm", self.hidden_size)
+        rates = self.inner_dropout, self.dropout_rate
+        self.make_feed_forward(self.hidden_size, self.inner_size, self.inner_activation, *rates)
+        self.output_norm = self.make_norm("output_layer_norm", self.hidden_size)
+
+    def call(
+        self,
+        content_stream,
+        content_attention_bias,
+        positional_attention_bias,
+        relative_position_encoding=None,
+        segment_matrix=None,
+        segment_encoding=None,
+        segment_attention_bias=None,
+        state=None,
+        content_attention_mask=None,
+        query_stream=None,
+        query_attention_mask=None,
+        target_mapping=None,
+        training=None,
+    ):
+        self.check_streams(query_stream, query_attention_mask, target_mapping)
+        h, g, encoding = content_stream, query_stream, relative_position_encoding
+        biases = content_attention_bias, positional_attention_bias
+        rest = segment_matrix, segment_encoding, segment_attention_bias, state, content_attention_mask
+        if not self.two_stream:
+            attended = self.self_attention(h, h, *biases, None, encoding, *rest, training=training)
+            return {"content_attention": self.after_attention(h, attended, training)}
+        streams = (h, *biases, g, encoding, target_mapping, *rest, query_attention_mask)
+        attended, asked = self.self_attention(*streams, training=training)
+        content, query = self.after_attention(h, attended, training), self.after_attention(g, asked, training)
+        return {"content_attention": content, "query_attention": query}
+
+    def after_attention(self, x, attended, training):
+        """The rest of equation (2)."""
+        y = self.self_attention_norm(x + self.attention_dropout_layer(attended, training=training))
+        return self.output_norm(y + self.feed_forward(y, training))
+
+    def compute_output_shape(self, content_stream_shape, query_stream_shape=None):
+        streams = {"content_attention": content_stream_shape, "query_attention": query_stream_shape}
+        return {name: shape for name, shape in streams.items() if shape is not None}
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class TransformerXL(XLLayer):
+    """A stack of blocks, each of which remembers what came into it before.
+
+    Computes `transformer_xl` of `reference/transformer_xl.py`, equations (1) to (4), plus dropout.
+
+    Axes: as for `TransformerXLBlock`.
+
+    Args:
+        num_layers: Number of blocks.
+        vocab_size, hidden_size, num_attention_heads, head_size, inner_size, dropout_rate, attention_dropout_rate, two_stream,
+            inner_activation: As for `TransformerXLBlock`.
+        initializer: How all maps, and attention's biases, start.
+        tie_attention_biases: Whether all blocks have the same biases u, v and b of attention, `(h, d)`, or each its own.
+        memory_length: How many positions each block remembers, at most. None or 0 for no memory.
+        reuse_length: How many positions of a segment, from its first, go into the memory. None or 0 for all.
+        **kwargs: As for `ProjectingLayer`, and `norm_epsilon` and `inner_dropout`.
+
+    Call arguments:
+        content_stream: Tensor of shape `(b, t, m)`.
+        relative_position_encoding: `(1, l, m)` or `(b, l, m)`, as for `MultiHeadRelativeAttention`; s counts the memory.
+        segment_matrix, segment_embedding: `(b, t, s)`, not zero where segments differ, and `(num_layers, 2, h, d)`.
+        state: List of each block's memory `(b, s − t, m)`, as an earlier call returned it. None or empty for none.
+        content_attention_mask, query_stream, query_attention_mask, target_mapping, training: As for `TransformerXLBlock`.
+
+    Returns:
+        The last block's content stream, with `two_stream` its query stream; and a list of each block's memory, through which no
+        gradient flows. The list is empty without memory.
+
+    Raises:
+        ValueError: as for `TransformerXLBlock`, and for lengths below 0, a `reuse_length` without memory, a state that is not
+            one memory for each block, segments that were not there when the layer was built.
+
+    Example:
+
+    >>> xl = TransformerXL(100, 2, 8, 2, 4, 16, 0.1, 0.1, "glorot_uniform", memory_length=5)
+    >>> output, memories = xl(keras.ops.ones((1, 3, 8)), keras.ops.ones((1, 4, 8)))
+    >>> output, memories = xl(keras.ops.ones((1, 3, 8)), keras.ops.ones((1, 7, 8)), state=memories)
+
+    Differs from the Model Garden:
+        A `reuse_length` of None keeps all, where a TypeError was. `initializer` reaches the maps, not only the biases.
+        A `hidden_size` that does not fit the heads is an error. The bias for segments is a weight only if there are segments.
+
+    Reference: [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.2.
+    """
+
+    own_arguments = ("num_layers", "tie_attention_biases", "memory_length", "reuse_length")
+    renamed_arguments = RENAMED
+
+    def __init__(
+        self,
+        vocab_size,
+        num_layers,
+        hidden_size,
+        num_attention_heads,
+        head_size,
+        inner_size,
+        dropout_rate,
+        attention_dropout_rate,
+        initializer,
+        two_stream=False,
+        tie_attention_biases=True,
+        memory_length=None,
+        reuse_length=None,
+        inner_activation="relu",
+        **kwargs,
+    ):
+        sizes = vocab_size, hidden_size, num_attention_heads, head_size, inner_size
+        options = {"inner_activation": inner_activation, "kernel_initializer": initializer}
+        super().__init__(*sizes, dropout_rate, attention_dropout_rate, two_stream, **options, **kwargs)
+        check_at_least(1, num_layers=num_layers)
+        check_at_least(0, memory_length=memory_length or 0, reuse_length=reuse_length or 0)
+        check_needs("memory_length", memory_length, reuse_length=reuse_length or None)
+        self.num_layers = num_layers
+        self.initializer = self.kernel_initializer
+        self.tie_attention_biases = tie_attention_biases
+        self.memory_length = memory_length
+        self.reuse_length = reuse_length
+
+    def build(self, content_stream_shape, relative_position_encoding_shape, segment_matrix_shape=None, query_stream_shape=None):
+        self.check_width(content_stream_shape)
+        own = () if self.tie_attention_biases else (self.num_layers,)
+        self.content_attention_bias = self.make_bias("content_attention_bias", own)
+        self.positional_attention_bias = self.make_bias("positional_attention_bias", own)
+        self.segment_attention_bias = self.make_bias("segment_attention_bias", own) if segment_matrix_shape else None
+        options = {name: getattr(self, name) for name in ARGUMENTS} | self.projection_options()
+        options |= {"inner_activation": self.inner_activation, "dtype": self.dtype_policy}
+        self.blocks = [TransformerXLBlock(**options, name=f"layer_{i}") for i in range(self.num_layers)]
+        for block in self.blocks:
+            block.build(content_stream_shape, relative_position_encoding_shape, query_stream_shape)
+
+    def call(
+        self,
+        content_stream,
+        relative_position_encoding,
+        segment_matrix=None,
+        segment_embedding=None,
+        state=None,
+        content_attention_mask=None,
+        query_stream=None,
+        query_attention_mask=None,
+        target_mapping=None,
+        training=None,
+    ):
+        check_stack(self, segment_matrix, segment_embedding, state)
+        h, g, memories = content_stream, query_stream, []
+        for i, block in enumerate(self.blocks):
+            memory = state[i] if state else None
+            if self.memory_length:
+                memories.append(self.remember(memory, h))
+            u, v, b = self.biases(i)
+            segments = (None, None, None) if segment_matrix is None else (segment_matrix, segment_embedding[i], b)
+            streams = content_attention_mask, g, query_attention_mask, target_mapping
+            outputs = block(h, u, v, relative_position_encoding, *segments, memory, *streams, training=training)
+            h, g = outputs["content_attention"], outputs.get("query_attention")
+        return (g if self.two_stream else h), memories
+
+    def remember(self, memory, h):
+        """Equation (3)."""
+        h = h[:, : self.reuse_length] if self.reuse_length else h
+        both = h if memory is None else ops.concatenate([memory, h], axis=1)
+        return ops.stop_gradient(both[:, -self.memory_length :])
+
+    def biases(self, i):
+        """u, v and b of block i."""
+        weights = self.content_attention_bias, self.positional_attention_bias, self.segment_attention_bias
+        tensors = (None if weight is None else ops.convert_to_tensor(weight) for weight in weights)
+        return [x if x is None or self.tie_attention_biases else x[i] for x in tensors]
+
+    def compute_output_shape(self, content_stream_shape, query_stream_shape=None):
+        return query_stream_shape or content_stream_shape
+
+    def compute_output_spec(self, *args, **kwargs):
+        output = super().compute_output_spec(*args, **kwargs)
+        if isinstance(output, tuple):
+            return output
+        shape, count = (output.shape[0], None, self.hidden_size), self.num_layers if self.memory_length else 0
+        return output, [keras.KerasTensor(shape, dtype=self.compute_dtype) for _ in range(count)]

@@ -1,0 +1,1 @@
+"""What the references of two or more chapters share."""

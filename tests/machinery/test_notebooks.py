@@ -1,0 +1,193 @@
+"""Every lesson keeps the rules; and every rule sees the lesson that breaks it."""
+
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from crosscheck.catalogue import chapters
+from crosscheck.lesson import make as lessons
+from crosscheck.lesson import rules
+
+SCRIPTS = sorted(lessons.FOLDER.glob("*.py"))
+every_lesson = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+
+
+@every_lesson
+def test_the_notebook_is_the_executed_script(script):
+    notebook = rules.read(script.with_suffix(".ipynb"))
+    assert rules.paired(script, notebook) + rules.executed(notebook) + rules.portable(notebook) == []
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
+def test_a_lesson_has_its_sections_and_keeps_its_budget(chapter):
+    path = lessons.FOLDER / f"{chapter.name}.ipynb"
+    notebook = rules.read(path)
+    assert rules.sections(notebook) + rules.budget(notebook, path.stat().st_size / 1000) == []
+
+
+@pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
+def test_exercises_are_to_do_and_their_solutions_right(chapter):
+    assert rules.exercises(rules.read(lessons.FOLDER / f"{chapter.name}.ipynb")) == []
+
+
+def test_the_index_lists_every_chapter():
+    index = rules.read(lessons.FOLDER / "index.ipynb")
+    assert rules.lists_chapters(index, [chapter.name for chapter in chapters()]) == []
+    assert rules.lists_chapters(index, ["nothing"]) == ["the index lacks nothing: run make notebooks"]
+
+
+def good():
+    """A notebook of one code cell that ran."""
+    output = new_output("stream", name="stdout", text="1\n")
+    cell = new_code_cell("print(1)", execution_count=1, outputs=[output])
+    return new_notebook(cells=[cell], metadata=lessons.METADATA)
+
+
+def html(text):
+    return new_output("display_data", data={"text/html": text})
+
+
+def test_a_good_notebook_has_no_complaints():
+    assert rules.executed(good()) + rules.portable(good()) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda n: n.cells[0].update(execution_count=None), "execution counts are"),
+        (lambda n: n.cells[0].update(execution_count=2), "execution counts are"),
+        (lambda n: n.metadata.kernelspec.update(name="conda"), "the kernel is conda"),
+        (lambda n: n.cells[0].outputs.append(new_output("error", ename="E", evalue="", traceback=[])), "an output is an error"),
+        (lambda n: n.cells[0].outputs[0].update(text="saved in /" + "home/me/x"), "absolute path"),
+        (lambda n: n.cells[0].outputs[0].update(text="<object at 0x7f01020304>"), "has an address"),
+        (lambda n: n.cells[0].outputs.append(html("<a href='/" + "tmp/x'>x</a>")), "absolute path"),
+        (lambda n: n.cells[0].outputs[0].update(name="stderr"), "comes from stderr"),
+    ],
+)
+def test_a_spoiled_notebook_is_seen(spoil, complaint):
+    notebook = good()
+    spoil(notebook)
+    (found,) = rules.executed(notebook) + rules.portable(notebook)
+    assert complaint in found
+
+
+def test_a_changed_script_is_seen(tmp_path):
+    script = tmp_path / "lesson.py"
+    script.write_text("# %%\nprint(1)\n")
+    assert rules.paired(script, good()) == []
+    script.write_text("# %%\nprint(2)\n")
+    assert "cells differ" in rules.paired(script, good())[0]
+    nbformat.write(good(), script.with_suffix(".ipynb"))
+    assert lessons.changed(script)
+
+
+def test_sections_in_another_order_are_seen():
+    cells = [new_markdown_cell(f"## {name}") for name in rules.SECTIONS]
+    assert rules.sections(new_notebook(cells=cells)) == []
+    assert rules.sections(new_notebook(cells=cells[::-1])) != []
+    assert rules.sections(new_notebook(cells=cells[1:])) != []
+
+
+def code(count, lines=1):
+    return [new_code_cell("x\n" * lines) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kilobytes", "complaint"),
+    [
+        (code(24), 1, "24 cells"),
+        (code(46), 1, "46 cells"),
+        ([*code(29), new_code_cell("x\n" * 26)], 1, "26 lines"),
+        (code(30, lines=9), 1, "median 9"),
+        ([*code(29), new_markdown_cell("word " * 1501)], 1, "1501 words"),
+        (code(30), 501, "501 kB"),
+    ],
+)
+def test_a_lesson_over_its_budget_is_seen(cells, kilobytes, complaint):
+    (found,) = rules.budget(new_notebook(cells=cells), kilobytes)
+    assert complaint in found
+
+
+STUB = """def double(x):
+    return None  # your turn
+
+
+_ = check(lambda x: 2 * x, double, {"x": (3,)})"""
+FOLDED = "<details><summary>Hint</summary>Add.</details>\n<details><summary>Solution</summary>"
+
+
+def with_exercises(solution="<code>2 * x</code>", stub=STUB, said="not yet", count=3):
+    outputs = [new_output("stream", name="stdout", text=said)]
+    cells = [new_code_cell("from crosscheck.lesson.exercises import check"), new_markdown_cell("## Exercises")]
+    for _ in range(count):
+        cells += [new_code_cell(stub, outputs=outputs), new_markdown_cell(FOLDED + solution + "</details>")]
+    return new_notebook(cells=cells)
+
+
+@pytest.mark.parametrize(
+    "solution",
+    [
+        "<code>2 * x</code>",
+        "<code>y = x if 3 &gt; 2 else 0; return y + x</code>",
+        "\n\n```python\ndef double(x):\n    return x + x\n```\n\n",
+    ],
+)
+def test_solutions_may_be_an_expression_a_line_or_a_function(solution):
+    assert rules.exercises(with_exercises(solution)) == []
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "complaint"),
+    [
+        ({"count": 2}, "2 exercises, not 3"),
+        ({"said": "right"}, "does not say that it is not done yet"),
+        ({"solution": "multiply"}, "no folded hint and solution"),
+        ({"solution": "<code>3 * x</code>"}, "is wrong: 3 of 3 values differ"),
+        ({"solution": "<code>return 2 *</code>"}, "is wrong: SyntaxError"),
+        ({"stub": STUB.replace("lambda x: 2 * x", "made_earlier")}, "is wrong: NameError"),
+    ],
+)
+def test_spoiled_exercises_are_seen(spoiled, complaint):
+    assert complaint in rules.exercises(with_exercises(**spoiled))[0]
+
+
+def test_making_a_lesson_twice_changes_nothing(tmp_path):
+    script, made = tmp_path / "lesson.py", []
+    script.write_text("# %% [markdown]\n# One\n\n# %%\nprint(1)\n")
+    for _ in range(2):
+        assert lessons.make(script) == 0
+        made.append(script.with_suffix(".ipynb").read_text())
+    assert made[0] == made[1]
+    assert not lessons.changed(script)
+    assert rules.portable(rules.read(script.with_suffix(".ipynb"))) == []
+
+
+def test_the_cells_of_one_notebook_stay_together_on_one_worker(tmp_path):
+    cells = [new_code_cell("count = 1", execution_count=1)]
+    cells += [new_code_cell(f"count += 1\nassert count == {n}", execution_count=n) for n in (2, 3, 4)]
+    notebook = new_notebook(cells=cells, metadata=lessons.METADATA)
+    shutil.copy(lessons.FOLDER.parent / "conftest.py", tmp_path)
+    for name in ("one", "two"):
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    options = ["-n", "2", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, "one.ipynb", "two.ipynb"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "8 passed" in run.stdout, run.stdout
+
+
+def test_making_a_lesson_that_fails_leaves_the_old_notebook(tmp_path, capsys):
+    script = tmp_path / "broken.py"
+    script.write_text("# %%\nprint(1)\n\n# %%\n1 / 0\n")
+    script.with_suffix(".ipynb").write_text("old")
+    assert lessons.make(script) == 1
+    assert script.with_suffix(".ipynb").read_text() == "old"
+    assert "broken.py, cell 2" in capsys.readouterr().err
+
+
+def test_an_unknown_lesson_gets_the_nearest(capsys):
+    assert lessons.main(["atention"]) == 2
+    assert "The nearest: attention" in capsys.readouterr().err
