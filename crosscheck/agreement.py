@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from crosscheck.backends import differentiate
+from crosscheck.backends import differentiate, evaluate
 from crosscheck.case import TOLERANCE, arguments
 from crosscheck.tree import is_float, numbers, to_numpy
 from crosscheck.weights import weights_of
@@ -37,83 +37,129 @@ def leaf_error(found, expected, least_scale):
     return float(error) if np.isfinite(error) else np.inf
 
 
+class Trial:
+    """One case with one seed: its layers, outputs and gradients, each made once, however many checks ask for it.
+
+    A layer may change while it is called (a cache, a running norm): whoever asks for it gets it as it was made.
+    """
+
+    def __init__(self, case, seed=0):
+        self.case, self.seed = case, seed
+        self.layers, self.starts, self.inputs, self.outputs, self.references, self.gradients = {}, {}, {}, {}, {}, {}
+
+    def make(self, dtype="float64"):
+        """The built layer with its weights, and the call arguments as NumPy arrays, both as `Case.make` gives them."""
+        if dtype not in self.layers:
+            self.layers[dtype], self.inputs[dtype] = self.case.make(dtype, self.seed)
+            state = [variable for variable in self.layers[dtype].variables if not variable.trainable]
+            self.starts[dtype] = [(variable, keras.ops.copy(variable.value)) for variable in state]
+        for variable, start in self.starts[dtype]:
+            variable.assign(start)
+        return self.layers[dtype], self.inputs[dtype]
+
+    def output(self, dtype="float64"):
+        """{leaf: array}: what the layer returns."""
+        if dtype not in self.outputs:
+            layer, inputs = self.make(dtype)
+            self.outputs[dtype] = numbers(evaluate(self.case.call, layer, arguments(inputs, layer.compute_dtype)))
+        return self.outputs[dtype]
+
+    def reference(self, dtype="float64"):
+        """{leaf: array}: what the reference returns, in float64, for weights and inputs that `dtype` can hold."""
+        if dtype not in self.references:
+            layer, inputs = self.make(dtype)
+            self.references[dtype] = numbers(self.case.reference(weights_of(layer, self.case.weights), **inputs))
+        return self.references[dtype]
+
+    def agreement(self, dtype="float64"):
+        """`largest_error` of the layer, computing in `dtype`, against its float64 reference."""
+        return largest_error(self.output(dtype), self.reference(dtype))
+
+    def cotangents(self):
+        """{leaf: array}: a random direction for each float output, along which gradients are taken."""
+        if "gradient" in self.case.skips:
+            return {}
+        rng = np.random.default_rng(self.seed + 1)
+        return {where: rng.normal(size=leaf.shape) for where, leaf in self.reference().items() if is_float(leaf)}
+
+    def differentiated(self, compiled):
+        """Outputs and gradients in float64, step by step or compiled by XLA: what `differentiate` returns."""
+        if compiled not in self.gradients:
+            layer, inputs = self.make()
+            tensors = arguments(inputs, layer.compute_dtype)
+            self.gradients[compiled] = differentiate(self.case.call, layer, tensors, self.cotangents(), compiled)
+        return self.gradients[compiled]
+
+    def gradient_errors(self, step=1e-6):
+        """Along one random direction of each weight and each float input: gradient of the layer against the reference's slope.
+
+        Returns:
+            {what: difference}, relative to the largest slope of them all (or 1): a gradient that is zero by symmetry, such as
+            that of the key's bias, is rounding on both sides.
+        """
+        _, by_variable, by_input = self.differentiated(
+            compiled=keras.backend.backend() == "jax"
+        )  # step by step takes minutes there
+        layer, inputs = self.make()
+        cotangents, rng = self.cotangents(), np.random.default_rng(self.seed + 2)
+
+        def loss(inputs):
+            outputs = numbers(self.case.reference(weights_of(layer, self.case.weights), **inputs))
+            return sum((outputs[where] * c).sum() for where, c in cotangents.items())
+
+        slopes = {}
+        for variable in layer.trainable_variables:
+            start, direction = to_numpy(variable), rng.normal(size=variable.shape)
+            ends = []
+            for sign in (1, -1):
+                variable.assign(start + sign * step * direction)
+                ends.append(loss(inputs))
+            variable.assign(start)
+            slopes[variable.path] = (np.sum(numbers(by_variable[variable.path])["output"] * direction), ends)
+        for name, gradient in by_input.items():
+            direction = rng.normal(size=inputs[name].shape)
+            ends = [loss(inputs | {name: inputs[name] + sign * step * direction}) for sign in (1, -1)]
+            slopes[name] = (np.sum(numbers(gradient)["output"] * direction), ends)
+        return relative_to_the_largest({what: (slope, (up - down) / (2 * step)) for what, (slope, (up, down)) in slopes.items()})
+
+    def gradient_error(self):
+        """The largest of `gradient_errors`."""
+        return max(self.gradient_errors().values(), default=0.0)
+
+    def compiled_error(self):
+        """Outputs and gradients compiled by XLA against those computed step by step, in float64."""
+        # A gradient that is zero by symmetry is rounding on both sides: hence the least scale.
+        return largest_error(self.differentiated(compiled=True), self.differentiated(compiled=False), least_scale=1.0)
+
+
+def relative_to_the_largest(slopes):
+    """{what: difference of its two slopes}, relative to the largest slope of them all, or to 1 if that is larger."""
+    scale = max([1.0, *(abs(expected) for _, expected in slopes.values())])
+    errors = {what: float(abs(found - expected) / scale) for what, (found, expected) in slopes.items()}
+    return {what: error if np.isfinite(error) else np.inf for what, error in errors.items()}  # max() may pass over a NaN
+
+
 def agreement(case, dtype="float64", seed=0):
     """`largest_error` of the layer, computing in `dtype`, against its float64 reference."""
-    layer, inputs = case.make(dtype, seed)
-    output = case.call(layer, **arguments(inputs, layer.compute_dtype))
-    return largest_error(output, case.reference(weights_of(layer, case.weights), **inputs))
+    return Trial(case, seed).agreement(dtype)
 
 
 def agreements(case, seed=0):
     """{dtype: agreement} for each dtype of the case, beside which `TOLERANCE` holds the limits."""
-    return {dtype: agreement(case, dtype, seed) for dtype in TOLERANCE if dtype in case.dtypes}
+    trial = Trial(case, seed)
+    return {dtype: trial.agreement(dtype) for dtype in TOLERANCE if dtype in case.dtypes}
 
 
-def cotangents_for(case, layer, inputs, rng):
-    expected = numbers(case.reference(weights_of(layer, case.weights), **inputs))
-    return {where: rng.normal(size=leaf.shape) for where, leaf in expected.items() if is_float(leaf)}
-
-
-def gradient_errors(case, seed=0, step=1e-6):
-    """Along one random direction of each weight and each float input: gradient of the layer against the reference's slope.
-
-    Returns:
-        {what: difference}, relative to the largest slope of them all (or 1): a gradient that is zero by symmetry, such as that
-        of the key's bias, is rounding on both sides.
-    """
-    rng = np.random.default_rng(seed + 1)
-    layer, inputs = case.make("float64", seed)
-    cotangents = cotangents_for(case, layer, inputs, rng)
-    _, by_variable, by_input = differentiate(case.call, layer, arguments(inputs, "float64"), cotangents)
-
-    def loss(inputs):
-        outputs = numbers(case.reference(weights_of(layer, case.weights), **inputs))
-        return sum((outputs[where] * c).sum() for where, c in cotangents.items())
-
-    slopes = {}
-    for variable in layer.trainable_variables:
-        start, direction = to_numpy(variable), rng.normal(size=variable.shape)
-        ends = []
-        for sign in (1, -1):
-            variable.assign(start + sign * step * direction)
-            ends.append(loss(inputs))
-        variable.assign(start)
-        slopes[variable.path] = (np.sum(numbers(by_variable[variable.path])["output"] * direction), ends)
-    for name, gradient in by_input.items():
-        direction = rng.normal(size=inputs[name].shape)
-        ends = [loss(inputs | {name: inputs[name] + sign * step * direction}) for sign in (1, -1)]
-        slopes[name] = (np.sum(numbers(gradient)["output"] * direction), ends)
-
-    slopes = {what: (gradient, (up - down) / (2 * step)) for what, (gradient, (up, down)) in slopes.items()}
-    scale = max([1.0, *(abs(slope) for _, slope in slopes.values())])
-    errors = {what: float(abs(gradient - slope) / scale) for what, (gradient, slope) in slopes.items()}
-    return {what: error if np.isfinite(error) else np.inf for what, error in errors.items()}  # max() may pass over a NaN
+def gradient_errors(case, seed=0):
+    """{what: difference} of the layer's gradient and the reference's slope; see `Trial.gradient_errors`."""
+    return Trial(case, seed).gradient_errors()
 
 
 def gradient_error(case, seed=0):
     """The largest of `gradient_errors`; None for a case without gradients."""
-    if "gradient" in case.skips:
-        return None
-    return max(gradient_errors(case, seed).values(), default=0.0)
+    return None if "gradient" in case.skips else Trial(case, seed).gradient_error()
 
 
 def compiled_error(case, seed=0):
     """Outputs and gradients compiled by XLA against eager ones, in float64; None for a case that XLA cannot compile."""
-    if "xla" in case.skips:
-        return None
-    layer, inputs = case.make("float64", seed)
-    tensors = arguments(inputs, layer.compute_dtype)
-    cotangents = {} if "gradient" in case.skips else cotangents_for(case, layer, inputs, np.random.default_rng(seed + 1))
-    eager, compiled = (differentiate(case.call, layer, tensors, cotangents, compiled) for compiled in (False, True))
-    # A gradient that is zero by symmetry is rounding on both sides: hence the least scale.
-    return largest_error(compiled, eager, least_scale=1.0)
-
-
-def outputs_of(case, seed=0):
-    """{leaf: float64 array}: what the layer returns on this backend."""
-    layer, inputs = case.make("float64", seed)
-    return numbers(case.call(layer, **arguments(inputs, layer.compute_dtype)))
-
-
-def backend_name():
-    return keras.backend.backend()
+    return None if "xla" in case.skips else Trial(case, seed).compiled_error()

@@ -37,6 +37,41 @@ def differentiate(call, layer, inputs, cotangents, compiled=False):
     return program(floats, others, compiled)
 
 
+def build(call, layer, inputs, symbolic=True):
+    """Have `layer` make its weights for `inputs`.
+
+    A call does so. On JAX a symbolic call of the same shapes is enough, where compiling the steps of a real one takes seconds;
+    `symbolic=False` is for a layer that has no symbolic call.
+    """
+    if symbolic and keras.backend.backend() == "jax":
+        inputs = {name: symbol_of(x) if keras.ops.is_tensor(x) else x for name, x in inputs.items()}
+    call(layer, **inputs)
+
+
+def symbol_of(tensor):
+    return keras.Input(batch_shape=tensor.shape, dtype=keras.backend.standardize_dtype(tensor.dtype))
+
+
+def evaluate(call, layer, inputs):
+    """What the layer returns for `inputs`, as `call` calls it.
+
+    TensorFlow runs it step by step. JAX would compile each step by itself, which takes longer than compiling all of them at
+    once, so there the whole is one program.
+    """
+    if keras.backend.backend() != "jax":
+        return call(layer, **inputs)
+    import jax
+
+    names = [name for name, x in inputs.items() if keras.ops.is_tensor(x)]
+    variables = layer.variables
+
+    def run(values, tensors):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+            return call(layer, **(inputs | dict(zip(names, tensors))))  # in their order, which a call with a list goes by
+
+    return jax.jit(run)([variable.value for variable in variables], [inputs[name] for name in names])
+
+
 def on_tensorflow(run, variables):
     import tensorflow as tf
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
-from crosscheck.backends import ragged_tensor
+from crosscheck.backends import build, ragged_tensor
 from crosscheck.tree import Ragged, is_float, is_text
 from crosscheck.weights import draw_weights
 
@@ -79,7 +79,7 @@ class Case:
         rng = np.random.default_rng(seed)
         layer = self.layer(dtype=dtype)
         inputs = {name: rounded(value, layer.compute_dtype) for name, value in self.inputs(rng).items()}
-        self.call(layer, **arguments(inputs, layer.compute_dtype))
+        build(self.call, layer, arguments(inputs, layer.compute_dtype), symbolic="symbolic" not in self.skips)
         self.prepare(layer, rng)
         return layer, inputs
 

@@ -115,7 +115,7 @@ def main(argv=None):
         from crosscheck.bench import cases as bench_cases
         from crosscheck.bench import page as bench_page
         from crosscheck.bench import report as bench_report
-        from crosscheck.report import table
+        from crosscheck.report import progress
 
     try:
         names = growth.find(options.names, bench_cases.CASES)
@@ -123,7 +123,7 @@ def main(argv=None):
         return refuse(error.args[0])
     files = [] if options.names else references.CALLS
     tasks = [*map(Mechanism, names), *growing(options.names), *map(Reference, files)]
-    measured = dict(zip(tasks, table.with_progress(tasks, lambda task: measure(task, options.budget))))
+    measured = dict(zip(tasks, progress.with_progress(tasks, lambda task: measure(task, options.budget))))
     report = bench_report.report(
         mechanisms={task.name: result for task, result in measured.items() if isinstance(task, Mechanism)},
         growths={task: result for task, result in measured.items() if isinstance(task, growth.Probe)},

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from crosscheck import catalogue
-from crosscheck.agreement import agreement, compiled_error, gradient_error
+from crosscheck.agreement import Trial
 from crosscheck.case import COMPILED_TOLERANCE, GRADIENT_TOLERANCE, TOLERANCE
 
 LIMITS = {**TOLERANCE, "gradient": GRADIENT_TOLERANCE, "xla": COMPILED_TOLERANCE}
@@ -22,36 +22,57 @@ def backend():
     return keras.backend.backend()
 
 
-def measure(case, dtypes=tuple(TOLERANCE), seed=0):
-    """One case: what is in `LIMITS` for it, and the outputs in `dtypes` only.
+def measure(case, dtypes=tuple(TOLERANCE), seed=0, xla=True):
+    """One case: what is in `LIMITS` for it, the outputs in `dtypes` only, and what XLA compiles only if `xla`.
 
     Returns:
         A dict. `errors` is {what: error}; `raised` is {what: the exception in a line}, since one broken case must not hide the
         others; `skipped` is {what: why it was not measured}.
     """
     start, errors, raised, skipped = time.perf_counter(), {}, {}, {}
-    for what, run in measurements(case, dtypes, seed).items():
+    for what, run in measurements(case, dtypes, seed, xla).items():
         if reason := case.skips.get(what) or (backend() == "jax" and case.skips.get("jax")):
             skipped[what] = reason
             continue
         try:
             errors[what] = float(run())
         except Exception as error:
-            raised[what] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+            raised[what] = in_a_line(error)
+    return result_of(case, errors, raised, skipped, time.perf_counter() - start)
+
+
+def measure_named(task):
+    """`measure` for a worker, which gets (name of the case, dtypes, seed, xla)."""
+    name, *options = task
+    (case,) = catalogue.find_cases([name])
+    return measure(case, *options)
+
+
+def measurements(case, dtypes, seed, xla):
+    trial = Trial(case, seed)
+    found = {dtype: lambda dtype=dtype: trial.agreement(dtype) for dtype in case.dtypes if dtype in dtypes}
+    return found | {"gradient": trial.gradient_error} | ({"xla": trial.compiled_error} if xla else {})
+
+
+def died(case, death):
+    """The result of a case in which the worker's process ended."""
+    return result_of(case, {}, {"worker": in_a_line(death)}, {}, 0.0)
+
+
+def in_a_line(error):
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+def result_of(case, errors, raised, skipped, seconds):
     return {
         "case": case.name,
         **chapter_of(case),
         "errors": errors,
         "raised": raised,
         "skipped": skipped,
-        "seconds": round(time.perf_counter() - start, 2),
+        "seconds": round(seconds, 2),
         "verdict": judge(errors, raised),
     }
-
-
-def measurements(case, dtypes, seed):
-    outputs = {dtype: lambda dtype=dtype: agreement(case, dtype, seed) for dtype in case.dtypes if dtype in dtypes}
-    return outputs | {"gradient": lambda: gradient_error(case, seed), "xla": lambda: compiled_error(case, seed)}
 
 
 def chapter_of(case):
@@ -74,15 +95,24 @@ def judge(errors, raised):
     return "agrees" if all(within(what, error) for what, error in errors.items()) else "out of tolerance"
 
 
-def report(results, seed):
-    """The results with what they were measured on."""
+def report(results, seed, asked=None, **measured):
+    """The results with what they were measured on.
+
+    Args:
+        results: What `measure` returned, in reading order.
+        seed: The seed of weights and inputs.
+        asked: How many cases there should be, if the run may have been stopped before its end.
+        measured: What else is known of the run, such as its seconds and its processes.
+    """
+    missing = (asked or len(results)) - len(results)
     return {
         "backend": backend(),
         "seed": seed,
         "versions": versions(backend()),
         "tolerances": LIMITS,
-        "agree": all(result["verdict"] in ("agrees", "not measured") for result in results),
-        "summary": summary(results),
+        "agree": not missing and all(result["verdict"] in ("agrees", "not measured") for result in results),
+        "summary": summary(results, missing),
+        **measured,
         "results": results,
     }
 
@@ -92,7 +122,7 @@ def versions(name):
     return {"keras": keras.__version__, name: import_module(name).__version__, "numpy": np.__version__}
 
 
-def summary(results):
+def summary(results, missing=0):
     """How many cases agree, and which do not."""
     named = {verdict: [result["case"] for result in results if result["verdict"] == verdict] for verdict in VERDICTS}
     agreeing, count = len(named.pop("agrees")), len(results)
@@ -101,7 +131,9 @@ def summary(results):
     else:
         first = f"{agreeing} of {count} cases agree"
     first += f" on {backend()}"
-    return "; ".join([first, *(f"{verdict}: {', '.join(names)}" for verdict, names in named.items() if names)])
+    parts = [f"{verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
+    parts += [f"stopped before the other {missing}"] if missing else []
+    return "; ".join([first, *parts])
 
 
 def as_json(report):

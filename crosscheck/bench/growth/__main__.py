@@ -69,11 +69,11 @@ def main(argv=None):
         return refuse(error.args[0])
     with WithoutStderr():
         from crosscheck.bench.growth import report
-        from crosscheck.report import table
+        from crosscheck.report import progress
 
     lengths = lengths_to(options.longest)
     probes = [Probe(name, what, length) for name in names for what in PASSES for length in lengths]
-    results = dict(zip(probes, table.with_progress(probes, measurements.measure)))
+    results = dict(zip(probes, progress.with_progress(probes, measurements.measure)))
     measure_again(results, lengths)
     found = complaints(results)
     report.show(results, lengths, found, options.backend)
