@@ -1,1 +1,116 @@
-"""Every mechanism as a Keras 3 layer, for production."""
+"""Every mechanism as a Keras 3 layer, for production: `layers.MultiHeadAttention` and all others.
+
+A class is imported when it is first used. With `import layers`, `keras.saving.load_model` finds every class in a saved model.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import keras
+
+if TYPE_CHECKING:
+    from layers.attention import MultiHeadAttention
+    from layers.bert import BertEncoder
+    from layers.bert.sentence_embedding import SentenceEmbedding
+    from layers.bert_pack_inputs import BertPackInputs
+    from layers.bert_tokenizer import BertTokenizer
+    from layers.bigbird_attention import BigBirdAttention, BigBirdMasks
+    from layers.cached_attention import CachedAttention
+    from layers.classification_head import ClassificationHead
+    from layers.gated_feedforward import GatedFeedforward
+    from layers.gaussian_process import RandomFeatureGaussianProcess
+    from layers.gaussian_process.callback import ResetCovarianceCallback
+    from layers.gaussian_process_head import GaussianProcessClassificationHead
+    from layers.grouped_query_attention import GroupedQueryAttention
+    from layers.kernel_attention import KernelAttention
+    from layers.masked_lm import MaskedLM
+    from layers.masked_softmax import MaskedSoftmax
+    from layers.mat_mul_with_margin import MatMulWithMargin
+    from layers.mobile_bert import MobileBertEmbedding, MobileBertTransformer
+    from layers.multi_channel_attention import MultiChannelAttention, VotingAttention
+    from layers.on_device_embedding import OnDeviceEmbedding
+    from layers.positional_embedding import PositionalEmbedding, RelativePositionBias, RelativePositionEmbedding
+    from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
+    from layers.reuse_attention import ReuseMultiHeadAttention
+    from layers.reuse_transformer import ReuseTransformer
+    from layers.rezero_transformer import ReZeroTransformer
+    from layers.self_attention_mask import SelfAttentionMask
+    from layers.sentencepiece_tokenizer import SentencepieceTokenizer
+    from layers.spectral_normalization import SpectralNormalization
+    from layers.talking_heads_attention import TalkingHeadsAttention
+    from layers.transformer_decoder import TransformerDecoderBlock
+    from layers.transformer_encoder import Transformer, TransformerEncoderBlock
+    from layers.transformer_xl import TransformerXL, TransformerXLBlock
+
+HOMES = {
+    "BertEncoder": "bert",
+    "BertPackInputs": "bert_pack_inputs",
+    "BertTokenizer": "bert_tokenizer",
+    "BigBirdAttention": "bigbird_attention",
+    "BigBirdMasks": "bigbird_attention",
+    "CachedAttention": "cached_attention",
+    "ClassificationHead": "classification_head",
+    "GatedFeedforward": "gated_feedforward",
+    "GaussianProcessClassificationHead": "gaussian_process_head",
+    "GroupedQueryAttention": "grouped_query_attention",
+    "KernelAttention": "kernel_attention",
+    "MaskedLM": "masked_lm",
+    "MaskedSoftmax": "masked_softmax",
+    "MatMulWithMargin": "mat_mul_with_margin",
+    "MobileBertEmbedding": "mobile_bert",
+    "MobileBertTransformer": "mobile_bert",
+    "MultiChannelAttention": "multi_channel_attention",
+    "MultiHeadAttention": "attention",
+    "MultiHeadRelativeAttention": "relative_attention",
+    "OnDeviceEmbedding": "on_device_embedding",
+    "PositionalEmbedding": "positional_embedding",
+    "RandomFeatureGaussianProcess": "gaussian_process",
+    "ReZeroTransformer": "rezero_transformer",
+    "RelativePositionBias": "positional_embedding",
+    "RelativePositionEmbedding": "positional_embedding",
+    "ResetCovarianceCallback": "gaussian_process.callback",
+    "ReuseMultiHeadAttention": "reuse_attention",
+    "ReuseTransformer": "reuse_transformer",
+    "SelfAttentionMask": "self_attention_mask",
+    "SentenceEmbedding": "bert.sentence_embedding",
+    "SentencepieceTokenizer": "sentencepiece_tokenizer",
+    "SpectralNormalization": "spectral_normalization",
+    "TalkingHeadsAttention": "talking_heads_attention",
+    "Transformer": "transformer_encoder",
+    "TransformerDecoderBlock": "transformer_decoder",
+    "TransformerEncoderBlock": "transformer_encoder",
+    "TransformerXL": "transformer_xl",
+    "TransformerXLBlock": "transformer_xl",
+    "TwoStreamRelativeAttention": "relative_attention",
+    "VotingAttention": "multi_channel_attention",
+}
+"""In which module of this package each public class is."""
+
+__all__ = sorted(HOMES)
+
+
+def __getattr__(name):
+    if name not in HOMES:
+        raise AttributeError(f"module 'layers' has no attribute {name!r}")
+    globals()[name] = getattr(import_module(f"layers.{HOMES[name]}"), name)
+    return globals()[name]
+
+
+def __dir__():
+    return sorted({*globals(), *HOMES})
+
+
+class Saved:
+    """Stands for a class in Keras's registry until a saved model asks for it; importing the class takes its place."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def from_config(self, config):
+        return __getattr__(self.name).from_config(config)
+
+
+for _name in HOMES:
+    keras.saving.get_custom_objects().setdefault(f"layers>{_name}", Saved(_name))
+import_module("layers.common.activations")  # functions and norms that configurations name
+import_module("layers.common.normalization")
