@@ -22,3 +22,14 @@ def pytest_xdist_make_scheduler(config, log):
             return nodeid
 
     return Together(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """What every layer promises is asked case by case, so that the checks of a case can share what they need."""
+    places, cases = [], {}
+    for place, item in enumerate(items):
+        if case := re.search(r"test_conformance\.py::.*\[(\w+/[\w-]+?)(?:-(?:mixed_)?b?float\d+)?\]$", item.nodeid):
+            places.append(place)
+            cases.setdefault(case[1], []).append(item)
+    for place, item in zip(places, [item for group in cases.values() for item in group]):
+        items[place] = item

@@ -30,7 +30,7 @@ def to_numpy(leaf):
     if is_text(leaf):
         texts = [x.decode(errors="surrogateescape") if isinstance(x, bytes) else str(x) for x in leaf.flat]
         return np.array(texts, object).reshape(leaf.shape)
-    return leaf.astype("float64") if is_float(leaf) else leaf
+    return leaf.astype("float64", copy=False) if is_float(leaf) else leaf
 
 
 def is_float(array):
@@ -43,10 +43,10 @@ def is_text(array):
     return np.asarray(array).dtype.kind in "OUS"
 
 
-def numbers(output):
-    """`leaves(output)`, each as a NumPy array, and as several where it is ragged: its values, and where its rows end."""
+def numbers(output, path="output"):
+    """`leaves(output, path)`, each as a NumPy array, and as several where it is ragged: its values, and where its rows end."""
     found = {}
-    for where, leaf in leaves(output).items():
+    for where, leaf in leaves(output, path).items():
         arrays = {f"{where}.{part}": x for part, x in ragged_parts(leaf).items()} if is_ragged(leaf) else {where: leaf}
         found |= {place: to_numpy(array) for place, array in arrays.items()}
     return found

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from crosscheck import catalogue
-from crosscheck.agreement import Trial
+from crosscheck.agreement import Trial, agreement
 from crosscheck.case import COMPILED_TOLERANCE, GRADIENT_TOLERANCE, TOLERANCE
 
 LIMITS = {**TOLERANCE, "gradient": GRADIENT_TOLERANCE, "xla": COMPILED_TOLERANCE}
@@ -48,9 +48,24 @@ def measure_named(task):
     return measure(case, *options)
 
 
+def slopes_and_xla(name):
+    """For a worker: {"gradient": errors, "xla": error} of a case; the text of the exception in place of either that raised."""
+    (case,) = catalogue.find_cases([name])
+    trial, found = Trial(case), {}
+    for what, run in {"gradient": trial.gradient_errors, "xla": trial.compiled_error}.items():
+        if what not in case.skips:
+            try:
+                found[what] = run()
+            except Exception as error:
+                found[what] = in_a_line(error)
+    return found
+
+
 def measurements(case, dtypes, seed, xla):
     trial = Trial(case, seed)
-    found = {dtype: lambda dtype=dtype: trial.agreement(dtype) for dtype in case.dtypes if dtype in dtypes}
+    wanted = [dtype for dtype in case.dtypes if dtype in dtypes]
+    found = {dtype: lambda dtype=dtype: agreement(case, dtype, seed) for dtype in wanted}  # nothing of it stays in memory
+    found |= {"float64": trial.agreement} if "float64" in wanted else {}
     return found | {"gradient": trial.gradient_error} | ({"xla": trial.compiled_error} if xla else {})
 
 

@@ -1,17 +1,48 @@
-"""Write what the cases of one chapter return, to compare backends: `python -m crosscheck.report.outputs CHAPTER FILE.npz`."""
+"""What layers return on another backend: `python -m crosscheck.report.outputs` answers one question a line, for comparisons.
 
+A question is `CHAPTER FILE.npz`; the answer is `done` when the outputs of the chapter's cases are in the file, else the reason.
+Each chapter is computed in a fork of this process, so that what it compiled is gone afterwards.
+"""
+
+import os
 import sys
 
 import numpy as np
 
-from crosscheck.agreement import outputs_of
+from crosscheck.agreement import Trial
 from crosscheck.catalogue import find_cases
 
 
-def main(chapter, file):
+def main():
+    for question in sys.stdin:
+        chapter, file = question.rstrip("\n").split(" ", 1)
+        print(in_a_fork(lambda chapter=chapter, file=file: save(chapter, file)), flush=True)
+
+
+def save(chapter, file):
+    """Write {"case:leaf": float64 array} for each case that can run on JAX."""
     cases = [case for case in find_cases([chapter]) if "jax" not in case.skips]
-    np.savez(file, **{f"{case.name}:{where}": leaf for case in cases for where, leaf in outputs_of(case).items()})
+    np.savez(file, **{f"{case.name}:{where}": leaf for case in cases for where, leaf in Trial(case).output().items()})
+
+
+def in_a_fork(work):
+    """Do `work` in a child process. Returns "done", or the error in a line."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            said = "done"
+        except BaseException as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"[:4000]
+        os.write(writer, said.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode()
+    _, status = os.waitpid(child, 0)
+    return said or f"the process ended with status {status}"
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -12,7 +12,7 @@ import time
 from importlib import import_module
 from multiprocessing.connection import wait
 
-FULL = 1000
+FULL = 700
 """Megabytes that a worker may hold; it is replaced after the task with which it holds more."""
 
 IMPORTS = "crosscheck.report.started"
@@ -62,6 +62,34 @@ class Death(Exception):
             reason = f"signal {signal.Signals(-exitcode).name}"
             reason += " (out of memory?)" if -exitcode == signal.SIGKILL else ""
         super().__init__(f"the worker process ended with {reason}")
+
+
+class Servant:
+    """One worker that is asked for one task at a time, and replaced once it is full or has died."""
+
+    def __init__(self, job):
+        self.job, self.worker = job, None
+
+    def __call__(self, task):
+        """What the job returns for `task`.
+
+        Raises:
+            Death: if the worker's process died of it.
+        """
+        if self.worker is None:
+            self.worker = Worker(started(), self.job)
+        self.worker.give(0, task)
+        _, result = self.worker.take()
+        if isinstance(result, Death) or self.worker.usage["now_mb"] > FULL:
+            self.stop()
+        if isinstance(result, Death):
+            raise result
+        return result
+
+    def stop(self):
+        if self.worker is not None:
+            self.worker.stop()
+            self.worker = None
 
 
 def run(tasks, job, jobs, watch=lambda running: None, usages=None, backend=None):
