@@ -48,7 +48,7 @@ def needed(file, changed=frozenset()):
         new = imported_by(name) - found
         found |= new | {name}
         waiting += new
-    folders = {str(Path(name).parent) for name in found}
+    folders = {str(Path(name).parent) for name in found} - {"."}
     return found | {name for name in changed if not name.endswith(".py") and str(Path(name).parent) in folders}
 
 

@@ -5,9 +5,9 @@ from rich.text import Text
 from crosscheck.report.comparison import LIMITS, within
 
 LEGEND = """\
-Largest error of a chapter's cases, relative to the reference: outputs by dtype of the
-layer, then its float64 gradient against the slope of the reference{xla}."""
-XLA = ",\nand what XLA compiles against what runs step by step"
+Largest error of a chapter's cases, relative to the reference: outputs by dtype,
+the float64 gradient against the reference's slope{xla}."""
+XLA = ", XLA against step by step"
 HEADINGS = {"xla": "XLA"}
 NAMES, CASES = 23, 4
 WIDTHS = {what: max(8, len(what) + 1) for what in LIMITS}

@@ -86,7 +86,7 @@ def run(chapters, capsys, tmp_path):
     def command(*cases, arguments=()):
         chapters(*cases)
         files = tmp_path / "new" / "results.json", tmp_path / "page.html"
-        status = main([*arguments, "--json", str(files[0]), "--html", str(files[1])])
+        status = main([*arguments, "--jobs", "0", "--xla", "--json", str(files[0]), "--html", str(files[1])])
         printed = capsys.readouterr()
         return status, printed.out, json.loads(files[0].read_text(), parse_constant=pytest.fail), files[1].read_text()
 
@@ -123,11 +123,10 @@ def test_dtypes_that_can_be_asked_for_are_those_with_a_tolerance():
     assert set(DTYPES) == set(TOLERANCE)
 
 
-def test_agreement_is_status_0_and_every_case_has_its_line(run):
-    status, out, found, _ = run(*GOOD)
+def test_agreement_is_status_0_and_every_case_has_its_line_if_asked(run):
+    status, out, found, _ = run(*GOOD, arguments=["--cases"])
     assert status == 0
     assert "2 cases agree on tensorflow" in out
-    assert "First et al., 2011" in out
     for name in ("plain", "mixed-up"):
         (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) == 1 + len(comparison.LIMITS)
@@ -135,8 +134,25 @@ def test_agreement_is_status_0_and_every_case_has_its_line(run):
     assert "✗" not in out
 
 
+def test_a_chapter_is_one_line_with_its_largest_errors(run):
+    _, out, found, _ = run(*GOOD, case("second/plain"))
+    lines = [line.split() for line in out.splitlines() if line.endswith("✓")]
+    assert [line[:2] for line in lines] == [["first", "2"], ["second", "1"]]
+    worst = max(one["errors"]["float32"] for one in found["cases"][:2])
+    assert lines[0][3] == ("exact" if worst == 0 else f"{worst:.1e}")
+    assert "plain" not in out and "mixed-up" not in out
+
+
+def test_xla_is_measured_only_if_asked_for(chapters, capsys):
+    chapters(*GOOD)
+    assert main(["--jobs", "0"]) == 0
+    assert "XLA" not in capsys.readouterr().out
+    assert main(["--jobs", "0", "--xla"]) == 0
+    assert "XLA" in capsys.readouterr().out
+
+
 def test_the_table_fits_80_columns_and_has_no_control_characters_when_piped(run):
-    _, out, *_ = run(*GOOD, case("first/a-name-that-is-longer-than-its-column"))
+    _, out, *_ = run(*GOOD, case("first/a-name-that-is-longer-than-its-column"), arguments=["--cases"])
     assert "a-name-that-is-longer-than-its-column\n" in out
     table = out.split("Written:")[0]
     assert max(map(len, table.splitlines())) <= 80
@@ -197,7 +213,7 @@ def test_a_case_that_jax_cannot_run_is_not_measured_there(monkeypatch, chapters)
 @pytest.mark.parametrize(("name", "nearest"), [("frist", "first"), ("first/plane", "first/plain"), ("zzz", "first, second")])
 def test_an_unknown_name_is_status_2_with_the_nearest_names(chapters, capsys, name, nearest):
     chapters(*GOOD, WRONG)
-    assert main([name]) == 2
+    assert main(["--jobs", "0", name]) == 2
     error = capsys.readouterr().err
     assert f"no chapter or case is called {name!r}. The nearest: " in error
     assert nearest in error
@@ -235,14 +251,14 @@ def test_an_unknown_backend_in_the_environment_is_refused(monkeypatch, capsys):
 def test_a_backend_that_comes_too_late_is_refused_and_not_ignored(monkeypatch, chapters, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")  # restored afterwards
     chapters(*GOOD)
-    assert main(["--backend", "jax"]) == 2
+    assert main(["--jobs", "0", "--backend", "jax"]) == 2
     assert "Keras already runs on tensorflow" in capsys.readouterr().err
 
 
 def test_trying_a_file_leaves_an_existing_one_as_it_was_and_no_empty_one(chapters, tmp_path):
     chapters(*GOOD)
     (tmp_path / "old.json").write_text("kept")
-    assert main(["zzz", "--json", str(tmp_path / "old.json"), "--html", str(tmp_path / "new.html")]) == 2
+    assert main(["--jobs", "0", "zzz", "--json", str(tmp_path / "old.json"), "--html", str(tmp_path / "new.html")]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
     assert (tmp_path / "old.json").read_text() == "kept"
 
@@ -254,7 +270,7 @@ def test_only_the_dtypes_and_cases_asked_for_are_measured_with_the_seed(run):
     assert only["case"] == "first/plain"
     assert set(only["errors"]) == {"float32", "float64"}
     assert "float16" not in out
-    assert found["seed"] == 3
+    assert found["seed"] == 3 and found["jobs"] == 0
     assert only["errors"]["float32"] == comparison.measure(GOOD[0], ["float32"], seed=3)["errors"]["float32"]
     assert only["errors"]["float32"] != comparison.measure(GOOD[0], ["float32"], seed=0)["errors"]["float32"]
 
