@@ -18,7 +18,7 @@ from crosscheck import catalogue
 from crosscheck.__main__ import DTYPES, main
 from crosscheck.case import TOLERANCE, Case
 from crosscheck.catalogue import PARTS, Chapter
-from crosscheck.report import comparison, page
+from crosscheck.report import comparison, plot
 
 
 class ScaleWeights(NamedTuple):
@@ -96,7 +96,7 @@ def run(chapters, capsys, tmp_path):
 class Page(HTMLParser):
     """Checks that tags are closed in order, and gathers texts, tags and attributes."""
 
-    VOID = ("meta", "br")
+    VOID = ("meta", "br", "input")
 
     def __init__(self, text):
         super().__init__()
@@ -307,7 +307,7 @@ def test_the_page_is_for_phones_and_for_ears(run):
     assert any(a.get("name") == "viewport" and "width=device-width" in a["content"] for _, a in parsed.tags)
     assert "prefers-color-scheme: dark" in html
     assert all(a.get("scope") in ("col", "row", "rowgroup") for tag, a in parsed.tags if tag == "th")
-    assert html.count('role="img"><title>') == 2  # a plot for each chapter
+    assert html.count('role="img"><title>') == 2 + 3  # a row for each chapter, and for each case
     assert "<title>✗ Layers and references compared</title>" in html
 
 
@@ -320,18 +320,34 @@ def test_the_plot_marks_each_error_where_it_stands(run):
     for (name, dtype), (x, error) in places.items():
         beyond = error != "exact" and float(error) >= TOLERANCE[dtype]
         assert (x > float(limits[dtype])) == beyond, (name, dtype)
-    assert html.count('class="ring"') == sum(one >= TOLERANCE[d] for c in found["cases"] for d, one in c["errors"].items())
+    rings = sum(one >= TOLERANCE[d] for c in found["cases"] for d, one in c["errors"].items())
+    assert html.count('class="ring"') == 2 * rings  # in the case's row and in its chapter's
+
+
+def test_a_chapter_shows_the_largest_error_of_its_cases_and_opens_if_something_is_wrong(run):
+    *_, found, html = run(*GOOD, WRONG, case("second/fine"))
+    first, second = re.findall(r'<details class="chapter"[^>]*>.*?</summary>', html, re.DOTALL)
+    assert "open>" not in first and "open>" in second
+    assert 'aria-label="agrees">✓' in first and 'aria-label="does not agree">✗' in second
+    worst = max(one["errors"]["float32"] for one in found["cases"][2:])
+    assert f"float32: {worst:.1e}" in second
+    assert html.index("First") < html.index("Second")
+
+
+def test_without_scripts_everything_is_there_and_the_search_field_is_not(run):
+    *_, html = run(*GOOD)
+    (field,) = [attributes for tag, attributes in Page(html).tags if tag == "input"]
+    assert "hidden" in field
+    assert (
+        html.count('class="row case"') == 2 and "hidden" not in html.split("</style>")[1].split("<details")[1].split("<script")[0]
+    )
 
 
 def test_the_axis_is_logarithmic_from_end_to_end():
-    ends_and_middle = (
-        page.place(10.0**page.LEAST),
-        page.place(10.0**page.MOST),
-        page.place(10.0 ** ((page.LEAST + page.MOST) / 2)),
-    )
-    assert ends_and_middle == pytest.approx((page.LEFT, page.RIGHT, (page.LEFT + page.RIGHT) / 2))
-    assert page.place(1e-30) == page.LEFT
-    assert page.place(1e3) == page.place(np.inf) == page.place(np.nan) == page.RIGHT
+    ends_and_middle = [plot.place(10.0**power) for power in (plot.LEAST, plot.MOST, (plot.LEAST + plot.MOST) / 2)]
+    assert ends_and_middle == pytest.approx((plot.LEFT, plot.RIGHT, (plot.LEFT + plot.RIGHT) / 2))
+    assert plot.place(1e-30) == plot.LEFT
+    assert plot.place(1e3) == plot.place(np.inf) == plot.place(np.nan) == plot.RIGHT
 
 
 def test_an_exact_case_is_drawn_at_the_left_edge_and_labelled(run):
