@@ -63,7 +63,7 @@ def lowered(scores, mask):
     if keras.backend.backend() != "tensorflow":
         return ops.where(mask, scores, lowest)
 
-    # Where the weight is 0, the softmax's gradient is 0 already, so TensorFlow need not select a second time.
+    # If any position is allowed, forbidden ones have weight 0 and so gradient 0: TensorFlow need not select a second time.
     @ops.custom_gradient
     def select(scores):
         return ops.where(mask, scores, lowest), lambda *args, upstream=None: args[0] if upstream is None else upstream
@@ -128,7 +128,7 @@ class MaskedSoftmax(keras.layers.Layer):
             axes = [axes] if isinstance(axes, int) else list(axes)
             for axis in axes * missing if len(axes) == 1 else axes:
                 mask = ops.expand_dims(mask, axis)
-        check_broadcastable("mask, with mask_expansion_axes", mask.shape, scores.shape)
+        check_broadcastable("mask, with mask_expansion_axes,", mask.shape, scores.shape)
         return mask
 
     def compute_mask(self, scores, mask=None):

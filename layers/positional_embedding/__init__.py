@@ -44,8 +44,8 @@ class PositionalEmbedding(keras.layers.Layer):
 
     Differs from the Model Garden:
         The README there uses this name and the code PositionEmbedding; here, both names work. Inputs that are too long raise an
-        error that says so; there, a reshape fails, or, with one row and an unknown length, nothing does. `seq_axis` may be
-        negative.
+        error that says so; there, a reshape fails, or, if the table has one row and the length is unknown, there is no error.
+        `seq_axis` may be negative.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.

@@ -21,7 +21,7 @@ def relative_buckets(n, buckets, most, both_ways, xp=ops):
 
 
 def places(n, firsts, xp=ops):
-    """How many of `firsts` are at most n, for each distance in `n`."""
+    """For each distance in `n`, the number of `firsts` that are at most that distance."""
     return sum(xp.where(n >= int(first), 1, 0) for first in firsts)
 
 
