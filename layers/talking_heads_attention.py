@@ -12,9 +12,9 @@ from layers.masked_softmax import masked_softmax
 class TalkingHeadsAttention(MultiHeadAttention):
     """Multi-head attention that mixes the heads' scores before the softmax and their weights after it.
 
-    Computes equation (5) of `reference/talking_heads_attention.py`, plus dropout on the mixed weights. Beside the weights of
-    `MultiHeadAttention` there are two of shape `(h, h)`, `pre_softmax_weight` and `post_softmax_weight`, whose entry [i, j] is
-    the share of head i in the new head j. If both are the identity, this is `MultiHeadAttention`.
+    Computes equation (5) of `reference/talking_heads_attention.py`, plus dropout on the mixed weights. It has the weights of
+    `MultiHeadAttention` and two of shape `(h, h)`, `pre_softmax_weight` and `post_softmax_weight`, whose entry [i, j] is the
+    coefficient of head i in the sum that becomes head j. If both are the identity, this is `MultiHeadAttention`.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size.
 

@@ -16,7 +16,7 @@ class SpectralNormalization(keras.layers.Wrapper):
 
     Computes equations (2) to (4) of `reference/spectral_normalization/`.
 
-    The trained kernel itself does not change: each call computes the bounded kernel from it. (For a Dense, the output is scaled
+    Calls never overwrite the trained kernel; each call computes the bounded kernel from it. (For a Dense, the output is scaled
     instead, which is equivalent.) Gradients flow through σ̂, with its singular vectors `u` and `v` held constant. These two are
     non-trainable weights. A training call first updates them with `iteration` power iterations; other calls only read them. When
     the layer is built, power iteration on the initial kernel runs until σ̂ grows by at most 10⁻⁵ of its value per iteration
