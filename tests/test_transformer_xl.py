@@ -186,7 +186,7 @@ def test_the_bias_for_segments_is_a_weight_only_if_there_are_segments(rng):
     found, _ = stack(x, encode(S, S), **segments)
     turned = segments | {"segment_embedding": segments["segment_embedding"][::-1]}
     assert np.abs(np.asarray(found) - stack(x, encode(S, S), **turned)[0]).max() > 1e-6
-    with pytest.raises(ValueError, match=r"segment_matrix was not there when the layer was built"):
+    with pytest.raises(ValueError, match=r"segment_matrix must be given in the first call too, .* built without it"):
         make_stack(rng)(x, encode(S, S), **segments)
 
 
