@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from layers.common.checks import check_rank, check_rank_at_least, check_same
+from layers.common.checks import check_rank, check_rank_at_least, check_same, shapes
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -46,10 +46,10 @@ class SelfAttentionMask(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # in float16, a small number in to_mask would become zero
 
-    def build(self, inputs_shape, to_mask_shape=None):
-        self.shapes_of(inputs_shape, to_mask_shape)
+    # Keras before 3.14 gives `build` and `compute_output_shape` no shape of an argument that ends in `_mask`.
 
     def call(self, inputs, to_mask=None):
+        self.shapes_of(*shapes(inputs, to_mask))
         if to_mask is None:
             inputs, to_mask = inputs
         allowed = ops.cast(ops.not_equal(to_mask, 0), self.compute_dtype)
@@ -68,6 +68,9 @@ class SelfAttentionMask(keras.layers.Layer):
         check_rank(2, to_mask=to_mask_shape)
         check_same("batch size", inputs=inputs_shape[0], to_mask=to_mask_shape[0])
         return inputs_shape, to_mask_shape
+
+    def compute_output_spec(self, inputs, to_mask=None):
+        return keras.KerasTensor(self.compute_output_shape(*shapes(inputs, to_mask)), self.compute_dtype)
 
     def compute_output_shape(self, inputs_shape, to_mask_shape=None):
         (b, t, *_), (_, s) = self.shapes_of(inputs_shape, to_mask_shape)

@@ -78,9 +78,10 @@ class ConvolutionMap:
         # On a CPU, TensorFlow cannot transpose a dilated convolution. Dilated convolutions have no strides.
         window = range(len(self.dilations))
         reach = [((kernel.shape[axis] - 1) * self.dilations[axis],) * 2 for axis in window]
-        flipped = ops.swapaxes(ops.flip(kernel, axis=tuple(window)), -1, -2)
+        for axis in window:  # one by one: before Keras 3.14, `flip` takes no tuple on TensorFlow
+            kernel = ops.flip(kernel, axis=axis)
         u = ops.pad(u[None], [(0, 0), *reach, (0, 0)])
-        return ops.conv(u, flipped, 1, "valid", "channels_last", list(self.dilations))
+        return ops.conv(u, ops.swapaxes(kernel, -1, -2), 1, "valid", "channels_last", list(self.dilations))
 
 
 def iterate(linear, kernel, u, v, iterations):
