@@ -54,7 +54,7 @@ class SentencepieceTokenizer(TextLayer):
 
     >>> from crosscheck.models.sentencepiece import train
     >>> layer = SentencepieceTokenizer(lower_case=False, model_serialized_proto=train())
-    >>> layer(["the licence", ""]).shape
+    >>> layer(["the license", ""]).shape
     TensorShape([2, None])
 
     Differs from the Model Garden:
