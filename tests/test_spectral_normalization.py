@@ -18,6 +18,8 @@ from layers.spectral_normalization import SpectralNormalization
 from reference import spectral_normalization as ref
 from reference.spectral_normalization.convolution import convolve, convolve_transposed
 
+pytestmark = pytest.mark.slow
+
 F = 9
 CONVOLUTIONS = [
     ("same", (1, 1), (1, 1), (6, 4)),

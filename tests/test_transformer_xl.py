@@ -192,9 +192,7 @@ def test_the_bias_for_segments_is_a_weight_only_if_there_are_segments(rng):
 
 def test_the_initializer_reaches_every_kernel_and_bias_of_attention():
     keras.utils.set_random_seed(1)  # the spread of 28 numbers varies from seed to seed
-    stack = TransformerXL(
-        **SIZES | RATES | {"num_layers": LAYERS, "initializer": keras.initializers.RandomNormal(stddev=7.0)}
-    )
+    stack = TransformerXL(**SIZES | RATES | {"num_layers": LAYERS, "initializer": keras.initializers.RandomNormal(stddev=7.0)})
     stack.build((B, S, HIDDEN), (1, S + S, HIDDEN))
     drawn = [v for v in stack.trainable_variables if "kernel" in v.path or "attention_bias" in v.path]
     assert len(drawn) == 2 + LAYERS * 7

@@ -23,6 +23,8 @@ from reference import sentencepiece_tokenizer as ref
 from reference.sentencepiece_tokenizer.model import Model, lattice_of
 from reference.sentencepiece_tokenizer.normalizer import Normalizer
 
+pytestmark = pytest.mark.slow
+
 SPICES = (
     *" \u3000▁\t\0abthe,.½ﬁ㍿가\u200b\u0301\ufffdÅéß日本",
     *("the", "ing", "[MASK]", "[CLS]", "ﬁn", "<s>", "<unk>", "<0x41>", "\u1112\u1161\u11ab", "👩‍👧", "lic"),
