@@ -206,13 +206,13 @@ assert all(max((head * offset).sum(axis=-1).mean() for offset in offsets) > 0.9 
 # weight do queries give, on average, to the token before, to themselves, and so on?
 
 # %%
-minilm = minilm.load()
-weights = minilm.attention_weights(minilm, layer=0)
+real = minilm.load()
+weights = minilm.attention_weights(real, layer=0)
 
 
 def look(pieces):
     """The weights `(h, t, s)`, and for each head its average weight on six kinds of keys."""
-    x, n = minilm.embed(minilm, pieces), len(pieces)
+    x, n = minilm.embed(real, pieces), len(pieces)
     attention = ref.multi_head_attention(x, x, weights)[1][0]
     kinds = {"previous": np.eye(n, k=-1), "itself": np.eye(n), "next": np.eye(n, k=1)}
     kinds |= {"[CLS]": np.tile(np.eye(n)[0], (n, 1)), "[SEP]": np.tile(np.eye(n)[-1], (n, 1))}
@@ -221,7 +221,7 @@ def look(pieces):
     return attention, {kind: (attention * keys).sum(-1)[:, rows[kind]].mean(-1) for kind, keys in kinds.items()}
 
 
-pieces = minilm.wordpieces(minilm, "the cat saw the dog and the dog saw the cat .")
+pieces = minilm.wordpieces(real, "the cat saw the dog and the dog saw the cat .")
 attention, share = look(pieces)
 
 # %%
@@ -255,7 +255,7 @@ order = [0, *rng.permutation(np.arange(1, len(pieces) - 1)), len(pieces) - 1]
 again, share_again = look([pieces[i] for i in order])
 assert again[2].diagonal(-1).min() > 0.99 and share_again["same word\nelsewhere"].argmax() == 8
 
-x = minilm.embed(minilm, pieces)
+x = minilm.embed(real, pieces)
 output, _ = ref.multi_head_attention(x, x, weights)
 assert np.allclose(ref.multi_head_attention(x[:, order], x[:, order], weights)[0], output[:, order])
 

@@ -73,7 +73,7 @@ print(len(sentences), "sentences, such as:", sentences[0])
 PARTS = {f"self_attention/{part}": f"attention.self.{part}" for part in ("query", "key", "value")}
 PARTS |= {"self_attention/attention_output": "attention.output.dense", "self_attention_layer_norm": "attention.output.LayerNorm"}
 PARTS |= {"intermediate": "intermediate.dense", "output": "output.dense", "output_layer_norm": "output.LayerNorm"}
-minilm = minilm.load()
+real = minilm.load()
 
 
 def block(layer):
@@ -82,7 +82,7 @@ def block(layer):
     for variable in made.weights:
         part, kind = variable.path.split("/", 1)[1].rsplit("/", 1)
         name = f"encoder.layer.{layer}.{PARTS[part]}.{'bias' if kind in ('bias', 'beta') else 'weight'}"
-        variable.assign(minilm.tensors[name].T.reshape(variable.shape))
+        variable.assign(real.tensors[name].T.reshape(variable.shape))
     return made
 
 
@@ -92,9 +92,9 @@ blocks = [block(layer) for layer in range(6)]
 
 def encode(sentences, length):
     """What goes into the first layer and comes out of each, (7, b, t, m)."""
-    pieces = [minilm.wordpieces(minilm, sentence) for sentence in sentences]
+    pieces = [minilm.wordpieces(real, sentence) for sentence in sentences]
     mask = np.arange(length) < np.array([len(row) for row in pieces])[:, None, None]
-    x = np.concatenate([minilm.embed(minilm, row + ["[PAD]"] * (length - len(row))) for row in pieces]).astype("float32")
+    x = np.concatenate([minilm.embed(real, row + ["[PAD]"] * (length - len(row))) for row in pieces]).astype("float32")
     states = [x]
     for layer in blocks:
         states.append(np.asarray(layer([states[-1], np.repeat(mask, length, axis=1)])))
@@ -231,7 +231,7 @@ assert right["[CLS]"][1] < 0.85 < right["the noun"][1]
 # **Does a pooler help?** The authors' code has one, trained with the next-sentence task; fine-tuning goes on from there. On frozen vectors we compare no pooler, a new one, and MiniLM's own, left as it is, with few nouns and with many.
 
 # %%
-kernel, bias = minilm.tensors["pooler.dense.weight"].T, minilm.tensors["pooler.dense.bias"]
+kernel, bias = real.tensors["pooler.dense.weight"].T, real.tensors["pooler.dense.bias"]
 x = states[6, :, 0]
 inputs = {"no pooler": (0, x), "a new pooler": (384, x), "MiniLM's, frozen": (0, np.tanh(x @ kernel + bias))}
 counts, helped = (2, 12), {name: [] for name in inputs}

@@ -48,20 +48,20 @@ rng = np.random.default_rng(0)
 # MiniLM, a small BERT, has six layers of twelve heads. We run it on six sentences and keep what goes into each layer, and where its heads look.
 
 # %%
-minilm = minilm.load()
+real = minilm.load()
 
 
 def part(name, kind):
-    kernel, bias = (minilm.tensors[f"encoder.layer.{name}.{which}"].astype("float64") for which in ("weight", "bias"))
+    kernel, bias = (real.tensors[f"encoder.layer.{name}.{which}"].astype("float64") for which in ("weight", "bias"))
     return kind(kernel.T, bias)
 
 
 def read(pieces):
     """For each layer its input `(1, t, m)` and its attention weights `(h, t, s)`."""
-    x, inputs, maps = minilm.embed(minilm, pieces), [], []
+    x, inputs, maps = minilm.embed(real, pieces), [], []
     for i in range(6):
         inputs.append(x)
-        y, attention = multi_head_attention(x, x, minilm.attention_weights(minilm, i))
+        y, attention = multi_head_attention(x, x, minilm.attention_weights(real, i))
         maps.append(attention[0])
         x = layer_norm(x + y, part(f"{i}.attention.output.LayerNorm", LayerNorm))
         y = dense(gelu(dense(x, part(f"{i}.intermediate.dense", Projection))), part(f"{i}.output.dense", Projection))
@@ -78,7 +78,7 @@ sentences = (
     "we went to the market to buy apples , bread and milk for breakfast .",
     "when the rain stopped , the children ran out to play in the garden .",
 )
-pieces = [minilm.wordpieces(minilm, sentence) for sentence in sentences]
+pieces = [minilm.wordpieces(real, sentence) for sentence in sentences]
 inputs, maps = zip(*map(read, pieces))
 
 # %% [markdown]
@@ -223,7 +223,7 @@ assert tables["words only"].mean() < 0.65 and abs(near - far) < 0.05
 # %%
 def borrowing(of, targets):
     """MiniLM's layer `of`, with its heads `targets` reused and the others new."""
-    weights, rest = minilm.attention_weights(minilm, of), np.setdiff1d(range(12), targets)
+    weights, rest = minilm.attention_weights(real, of), np.setdiff1d(range(12), targets)
     query, key, value = (Projection(part.kernel[:, rest], part.bias[rest]) for part in weights[:3])
     borrowed = Projection(weights.value.kernel[:, targets], weights.value.bias[targets])
     kernel, bias = weights.attention_output
@@ -236,7 +236,7 @@ def change(of, sources, targets):
     """How far the output moves, relative to how far its tokens are spread; `sources` of None look everywhere alike."""
     moved = spread = 0
     for x, attention in zip(inputs, maps):
-        expected, weights = multi_head_attention(x[of], x[of], minilm.attention_weights(minilm, of))
+        expected, weights = multi_head_attention(x[of], x[of], minilm.attention_weights(real, of))
         before = np.full_like(weights, 1 / weights.shape[-1]) if sources is None else attention[of - 1][None, sources]
         output, _ = ref.reuse_attention(x[of], x[of], borrowing(of, targets), before)
         moved, spread = moved + ((output - expected) ** 2).sum(), spread + ((expected - expected.mean(1)) ** 2).sum()
