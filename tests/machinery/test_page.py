@@ -97,6 +97,7 @@ def test_what_raised_is_told_once_and_every_cell_says_so():
 def test_a_process_that_died_is_told_though_it_is_in_no_column():
     found = parsed(result("first/a", {}, {"worker": "Death: killed by signal 9"}))
     assert found.one("ul", "reasons").words == "✗ a: raised Death: killed by signal 9"
+    assert numbers(found.one("tbody").one("tr")) == dict.fromkeys(comparison.LIMITS, "–") | {"seconds": "1.5"}
     assert "open" in found.one("details").attributes
 
 
@@ -118,6 +119,8 @@ def test_what_was_not_measured_is_not_said_to_agree_and_has_its_reason():
     assert mixed.one("summary").one("span", "name").words == "✓ First 1 of 2 cases"
     assert none.one("summary").one("span", "name").words == "– Second 1 case"
     assert set(numbers(none.one("tbody").one("tr")).values()) == {"–", "1.5"}
+    titles = [sign.attributes["title"] for sign in none.one("tbody").all("span", "soft")]
+    assert titles == ["no <strings>", *["not measured"] * 3, "ids have no slope", "no strings"]
     assert [line.words for line in none.one("ul", "soft").all("li")] == [
         "– float64: no <strings>",
         "– gradient: ids have no slope",
