@@ -12,10 +12,10 @@ endif
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test lab notebooks lint format clean
+.PHONY: help compare bench test test-quick test-wheel test-versions lab notebooks lint format clean
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 compare: $(READY) $(WEIGHTS) ## compare every layer with its reference; the page is build/compare.html
 	$(RUN) -m crosscheck --html build/compare.html
@@ -26,8 +26,18 @@ bench: $(READY) ## time every layer beside its matrix products alone; the page i
 test: lint $(WEIGHTS) ## run every test and every lesson
 	$(RUN) -m pytest
 
+test-quick: lint $(WEIGHTS) ## the house, and every chapter's own tests but the slow ones: within two minutes
+	$(RUN) -m pytest tests --ignore=tests/test_conformance.py --ignore=tests/machinery --ignore=tests/smoke -m "not slow"
+
+test-wheel: $(READY) ## build the package, install it elsewhere, and use every class of it
+	$(RUN) tests/smoke/run.py wheel
+
+test-versions: $(READY) ## the same with the oldest versions that are supported, and with the newest on each Python
+	$(RUN) tests/smoke/run.py oldest newest-3.12 newest-3.13
+
+# The lessons link to files outside of notebooks/, so the server's folder is the repository's.
 lab: $(READY) $(WEIGHTS) ## open the lessons in JupyterLab
-	$(VENV)/bin/jupyter lab notebooks/index.ipynb
+	$(VENV)/bin/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/index.ipynb
 
 notebooks: $(READY) $(WEIGHTS) ## execute the lessons that changed, or the one called NAME
 	$(RUN) -m crosscheck.lesson.make $(NAME)

@@ -177,7 +177,7 @@ class MultiHeadAttention(ProjectingLayer):
         for name, shape in (("query", query), ("value", value), ("key", key)):
             if len(shape) != rank or rank < 3:
                 raise ValueError(f"{name} must have 3 axes (or more, the same for all). Received: {name} of shape {tuple(shape)}")
-        self.attention_axes = normalised(self.attention_axes, rank)
+        self.attention_axes = normalized(self.attention_axes, rank)
         self.several_axes = rank > 3
         check_same("shape but for the last axis", key=tuple(key[:-1]), value=tuple(value[:-1]))
         for axis in range(rank - 1):
@@ -200,7 +200,7 @@ class MultiHeadAttention(ProjectingLayer):
         }
 
 
-def normalised(axes, rank):
+def normalized(axes, rank):
     """Attention axes as positions between batch and model axis; for None, all of them.
 
     Raises:

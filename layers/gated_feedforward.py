@@ -11,7 +11,7 @@ POSITIONS = ("before_residual", "after_residual")
 
 @keras.saving.register_keras_serializable(package="layers")
 class GatedFeedforward(BlockLayer):
-    """A feed-forward network whose units are multiplied by a gate, added to its input, and normalised.
+    """A feed-forward network whose units are multiplied by a gate, added to its input, and normalized.
 
     Computes equation (3) of `reference/gated_feedforward.py`, plus dropout.
 

@@ -16,35 +16,39 @@ OUTPUTS = ("logits", "predictions")
 
 @keras.saving.register_keras_serializable(package="layers")
 class MaskedLM(BlockLayer):
-    """Says which token of the vocabulary stands at each position that is asked for.
+    """Predicts the token at each requested position: one logit for every token of the vocabulary.
 
     Computes equations (1) and (2) of `reference/masked_lm.py`, and (3) with `output="predictions"`.
 
-    Axes: `b` batch, `s` position in the sequence, `t` position asked for, `m` model size, `n` vocabulary.
+    The requested vectors go through a linear map, an activation and a norm; the result is multiplied by the transposed embedding
+    table, and a learned bias for each token is added.
+
+    Axes: `b` batch, `s` position in the sequence, `t` requested position, `m` model size, `n` vocabulary.
 
     Args:
-        embedding_table: The table in which the tokens were looked up, which this layer shares: a layer with a weight
-            `embeddings` `(n, m)`, such as `keras.layers.Embedding`, or that weight itself. Give the layer if the model is to be
-            saved (see below). The table may be narrower than the sequences are.
-        activation: Of the map, by name or as a callable. None is none; BERT has "gelu", which here is the exact one.
-        initializer: How the map starts.
-        output: "logits", or "predictions" for log-probabilities. (As an attribute it is called `output_type`.)
-        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
-            `ProjectingLayer`, for the map.
+        embedding_table: The embedding table of the tokens, shared with this layer: a layer with a weight `embeddings` of shape
+            `(n, m)`, such as `keras.layers.Embedding`, or that weight itself. Pass the layer if the model is to be saved (see
+            below). The last axis of the sequences may have a different size.
+        activation: Activation after the linear map, by name or as a callable. Defaults to None, no activation. BERT uses
+            "gelu", which here is the exact function.
+        initializer: Initializer of the linear map's kernel.
+        output: "logits", or "predictions" for log-probabilities. The attribute is called `output_type`.
+        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As in
+            `ProjectingLayer`, for the linear map.
 
     Call arguments:
         sequence_data: The encoder's output, `(b, s, m)`.
-        masked_positions: Integers `(b, t)`. A negative one, or one of `s` or more, is outside the sequence: whatever the
-            sequences hold, its logits are 0, its log-probabilities −log n, and no gradient comes from it. Fill up short rows with
-            −1. Where they are filled up with 0, which is the first token, leave them out of the loss.
+        masked_positions: Integers of shape `(b, t)`, counted from 0. A position below 0, or at or above `s`, is outside the
+            sequence: its logits are 0, its log-probabilities are −log n, and it contributes no gradient. Pad short rows with
+            −1. If they are padded with 0, which is the position of the first token, leave the padding out of the loss.
 
     Returns:
         Tensor of shape `(b, t, n)` in the compute dtype.
 
     Raises:
-        ValueError: for an `embedding_table` that is none, an unknown activation or output, inputs of other ranks or of different
-            batch sizes, positions that are no integers, and sequences without positions or of an unknown or another size than
-            the weights were made for.
+        ValueError: if `embedding_table` is neither a layer with a weight `embeddings` nor a weight; if the activation or output
+            is unknown; if the inputs have the wrong rank or different batch sizes; if the positions are not integers; or if the
+            sequences are empty, or their last axis is unknown or differs from the size that the layer was built for.
 
     Example:
 
@@ -53,14 +57,14 @@ class MaskedLM(BlockLayer):
     >>> MaskedLM(embedding, activation="gelu")(encoded, keras.ops.array([[1]])).shape
     TensorShape([1, 1, 100])
 
-    Saving: `model.save` and `load_model` keep the table shared, if it was given as a layer. `get_config` with a weight is an
-        error, since a configuration cannot say whose weight it is; in a subclassed model, which makes its layers itself, a weight
-        is as good. `keras.models.clone_model` and `from_config(get_config())` copy each layer by itself: the copy has a table of
-        its own.
+    Saving: if the table was passed as a layer, `model.save` and `load_model` keep it shared. If it was passed as a weight,
+        `get_config` raises an error, because a configuration cannot say which layer owns the weight; a subclassed model, which
+        creates its layers itself, can pass either. `keras.models.clone_model` and `from_config(get_config())` copy each layer
+        separately, so the copy has its own table.
 
     Differs from the Model Garden:
-        A position outside the sequence has logits of 0; there it reads another example. Saves and loads; there `get_config`
-        raises. The table may be given as a layer. "gelu" is exact. The norm is computed in at least float32.
+        A position outside the sequence has logits of 0; there, it reads from another example. The layer can be saved and loaded;
+        there, `get_config` raises. The table may be passed as a layer. "gelu" is exact. The norm is computed in at least float32.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.1.
@@ -72,19 +76,19 @@ class MaskedLM(BlockLayer):
         super().__init__(kernel_initializer=initializer, **kwargs)
         if not isinstance(embedding_table, (keras.Layer, keras.Variable)):
             raise ValueError(
-                "embedding_table must be a layer with a weight `embeddings`, or such a weight. "
+                "embedding_table must be a layer with a weight `embeddings`, or that weight itself. "
                 f"Received: embedding_table of type {type(embedding_table).__name__}"
             )
         if output not in OUTPUTS:
             raise ValueError(f"output must be one of {OUTPUTS}. Received: output={output!r}")
         if isinstance(embedding_table, keras.Layer) and not embedding_table.built:
-            embedding_table.build((None, None))  # here, so that its weight is named after it alone
+            embedding_table.build((None, None))  # here, so that the weight's path starts with its own layer's name
         self.embedding_table = embedding_table
         check_rank(2, embedding_table=self.table.shape)
         self.activation = get_activation("activation", activation)
         self.initializer = self.kernel_initializer
         self.output_type = output  # Keras calls a layer's symbolic output `output`
-        self.supports_masking = True  # what was padding is for masked_positions to say
+        self.supports_masking = True  # masked_positions alone says what is padding
 
     def build(self, sequence_data_shape, masked_positions_shape):
         self.check_shapes(sequence_data_shape, masked_positions_shape)
@@ -112,8 +116,8 @@ class MaskedLM(BlockLayer):
             return self.embedding_table
         if not hasattr(self.embedding_table, "embeddings"):
             raise ValueError(
-                "embedding_table must be a layer with a weight `embeddings`, or such a weight. "
-                f"Received: a layer of type {type(self.embedding_table).__name__} without it"
+                "embedding_table must be a layer with a weight `embeddings`, or that weight itself. "
+                f"Received: embedding_table of type {type(self.embedding_table).__name__}, without that weight"
             )
         return self.embedding_table.embeddings
 
@@ -124,7 +128,7 @@ class MaskedLM(BlockLayer):
         if sequence_data[1] == 0 or sequence_data[-1] is None or sequence_data[-1] != (size or sequence_data[-1]):
             last = f"of size {size}" if size else "of known size"
             raise ValueError(
-                f"sequence_data must have at least one position, and its last axis be {last}. "
+                f"sequence_data must have at least one position and a last axis {last}. "
                 f"Received: sequence_data of shape {tuple(sequence_data)}"
             )
 
@@ -134,8 +138,8 @@ class MaskedLM(BlockLayer):
     def get_config(self):
         if not isinstance(self.embedding_table, keras.Layer):
             raise ValueError(
-                "embedding_table must be a layer for there to be a configuration, which cannot say whose weight a weight is. "
-                f"Received: the weight {self.embedding_table.path!r}"
+                "embedding_table must be a layer to have a configuration, which cannot say which layer owns a weight. "
+                f"Received: embedding_table={self.embedding_table.path!r}, a weight"
             )
         config = super().get_config() | {
             "embedding_table": keras.saving.serialize_keras_object(self.embedding_table),
@@ -153,9 +157,9 @@ class MaskedLM(BlockLayer):
 
 
 def gather(sequences, positions):
-    """`(b, t, m)`: what each of `sequences` `(b, s, m)` has at its `positions` `(b, t)`, none of them outside.
+    """The vectors of `sequences` `(b, s, m)` at `positions` `(b, t)`, all inside the sequence: `(b, t, m)`.
 
-    One look-up in the rows of all sequences: Keras has no gather along a batch but one that needs an index for each number.
+    One look-up in the rows of all sequences, because Keras's batched gather needs an index for each number.
     """
     b, s, m = ops.shape(sequences)
     first = ops.arange(b, dtype=positions.dtype) * ops.cast(s, positions.dtype)

@@ -7,26 +7,26 @@ from layers.common.checks import check_broadcastable
 
 
 def masked_softmax(scores, mask=None, axes=-1):
-    """Equation (1) of `reference/masked_softmax.py`, in at least float32; a row with nothing allowed comes out as zeros.
+    """Equation (1) of `reference/masked_softmax.py`, in at least float32; a row with no allowed position is all zeros.
 
     Args:
         scores: Float tensor.
-        mask: Boolean tensor that broadcasts to the shape of `scores`; True is allowed.
-        axes: The axis or axes that sum to 1.
+        mask: Boolean tensor that broadcasts to the shape of `scores`, True where a position is allowed. None allows all.
+        axes: The axis or axes along which the weights sum to 1.
 
     Returns:
         Tensor of the shape and dtype of `scores`.
     """
     weights = softmax_of_allowed(scores, mask, axes)
-    # Only a row with nothing allowed still needs its zeros: one number a row, not one a score.
+    # Only rows with no allowed position remain to be set to zero: one factor per row, not one per score.
     return weights if mask is None else weights * some_allowed(mask, weights.dtype, axes)
 
 
 def attended(scores, mask, mix):
-    """What `mix` makes of the weights, heads `(b, t, h, e)`, and the weights `(b, h, t, s)`, which are `masked_softmax`'s.
+    """The heads `mix(weights)`, `(b, t, h, e)`, and the weights `(b, h, t, s)` that `masked_softmax` returns.
 
-    A query with nothing allowed gets its zeros in the heads, mostly fewer numbers than weights; in a graph, nobody computes
-    weights that are not asked for.
+    A query with no allowed key is set to zero in the heads, which usually hold fewer numbers than the weights. In a graph, the
+    masked weights are computed only if they are used.
     """
     weights = softmax_of_allowed(scores, mask)
     if mask is None:
@@ -36,14 +36,14 @@ def attended(scores, mask, mix):
 
 
 def softmax_of_allowed(scores, mask, axes=-1):
-    """`masked_softmax`, but for rows with nothing allowed: what is made of them must be multiplied by 0, slopes included."""
+    """`masked_softmax`, except in rows with no allowed position: there, the caller must multiply the result by 0."""
     dtype = keras.backend.standardize_dtype(scores.dtype)
     if dtype in ("float16", "bfloat16"):
         scores = ops.cast(scores, "float32")
     if mask is not None:
         scores = lowered(scores, mask)
     if axes == -1 and scores.shape[-1] == 1:
-        weights = ops.ones_like(scores)  # all there is; Keras would warn of a softmax over one number
+        weights = ops.ones_like(scores)  # Keras warns about a softmax over an axis of size 1
     elif isinstance(axes, int):
         weights = ops.softmax(scores, axis=axes)
     else:
@@ -52,46 +52,48 @@ def softmax_of_allowed(scores, mask, axes=-1):
 
 
 def some_allowed(mask, dtype, axes=-1):
-    """1 for a row with something allowed, else 0."""
+    """1 for each row with at least one allowed position, else 0."""
     return ops.cast(ops.any(mask, axis=axes, keepdims=True), dtype)
 
 
 def lowered(scores, mask):
-    """Scores for a softmax that gives what is forbidden exactly 0."""
-    # Finite, because a row of −inf alone is NaN; far below any score.
+    """Scores whose softmax is exactly 0 at forbidden positions."""
+    # Finite, because the softmax of a row of −inf is NaN; far below any score.
     lowest = ops.cast(-1e30, scores.dtype)
     if keras.backend.backend() != "tensorflow":
         return ops.where(mask, scores, lowest)
 
-    @ops.custom_gradient  # a weight of 0 has no slope already, with something else allowed: TensorFlow need not choose once more
-    def chosen(scores):
+    # If any position is allowed, forbidden ones have weight 0 and so gradient 0: TensorFlow need not select a second time.
+    @ops.custom_gradient
+    def select(scores):
         return ops.where(mask, scores, lowest), lambda *args, upstream=None: args[0] if upstream is None else upstream
 
-    return chosen(scores)
+    return select(scores)
 
 
 @keras.saving.register_keras_serializable(package="layers")
 class MaskedSoftmax(keras.layers.Layer):
-    """Softmax that gives forbidden positions exactly zero.
+    """Softmax over the positions that a mask allows; forbidden positions get exactly zero.
 
     Computes equation (1) of `reference/masked_softmax.py`, in at least float32.
 
     Axes: any; with attention scores, `b` batch, `h` head, `t` query position, `s` key position.
 
     Args:
-        mask_expansion_axes: Where `mask` lacks axes that the scores have: an axis, inserted as often as needed; or a list of
-            axes, inserted one after the other. Needed only if the ranks differ.
-        normalization_axes: The axis or axes that sum to 1. Defaults to the last.
+        mask_expansion_axes: Where to insert axes into `mask` if it has fewer axes than the scores: one axis, inserted as often
+            as needed, or a list of axes, inserted one after the other. Defaults to None; required only if the ranks differ.
+        normalization_axes: The axis or axes along which the weights sum to 1. Defaults to the last axis.
 
     Call arguments:
         scores: Float tensor.
-        mask: Tensor of any dtype that, with its new axes, broadcasts to the shape of `scores`: not zero where allowed.
+        mask: Tensor of any dtype, nonzero where a position is allowed. With the inserted axes, it must broadcast to the shape of
+            `scores`. Defaults to None: all positions are allowed.
 
     Returns:
-        Tensor of the shape of `scores`, in the compute dtype. A row with nothing allowed is all zeros.
+        Tensor of the shape of `scores`, in the compute dtype. A row with no allowed position is all zeros.
 
     Raises:
-        ValueError: if the mask does not fit the scores.
+        ValueError: if the mask does not broadcast to the shape of the scores.
 
     Example:
 
@@ -99,8 +101,9 @@ class MaskedSoftmax(keras.layers.Layer):
     [[0.5, 0.5, 0.0]]
 
     Differs from the Model Garden:
-        The mask is boolean, not a number that is added to the scores: there a 2, or a token id, is a bonus of 10⁹. A row with
-        nothing allowed is zeros in every dtype; there it is uniform in float32, and NaN in float16 if a score is negative.
+        The mask is treated as boolean; there, it is a number that shifts the scores, so that a 2, or a token id, adds 10⁹ or
+        more. A row with no allowed position is zero in every dtype; there, it is uniform in float32, and NaN in float16 if a
+        score is negative.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.1.
@@ -110,7 +113,7 @@ class MaskedSoftmax(keras.layers.Layer):
         super().__init__(**kwargs)
         self.mask_expansion_axes = mask_expansion_axes
         self.normalization_axes = normalization_axes
-        self.supports_masking = True  # an argument called mask is, for Keras, the mask of its scores
+        self.supports_masking = True  # Keras treats an argument called mask as the Keras mask of the scores
 
     def call(self, scores, mask=None):
         axes = -1 if self.normalization_axes is None else self.normalization_axes
@@ -125,11 +128,11 @@ class MaskedSoftmax(keras.layers.Layer):
             axes = [axes] if isinstance(axes, int) else list(axes)
             for axis in axes * missing if len(axes) == 1 else axes:
                 mask = ops.expand_dims(mask, axis)
-        check_broadcastable("mask, with mask_expansion_axes", mask.shape, scores.shape)
+        check_broadcastable("mask, with mask_expansion_axes,", mask.shape, scores.shape)
         return mask
 
     def compute_mask(self, scores, mask=None):
-        return None  # weights are numbers like any other: no later layer should skip some of them
+        return None  # later layers must not treat some of the weights as padding
 
     def compute_output_shape(self, scores_shape, mask_shape=None):
         return scores_shape

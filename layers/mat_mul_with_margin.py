@@ -1,4 +1,4 @@
-"""Scores of all pairs of two sides of a batch, with an additive margin (Keras 3)."""
+"""Scores of all pairs of left and right vectors in a batch, with an additive margin (Keras 3)."""
 
 import keras
 import numpy as np
@@ -9,30 +9,34 @@ from layers.common.checks import check_rank, check_same
 
 @keras.saving.register_keras_serializable(package="layers")
 class MatMulWithMargin(keras.layers.Layer):
-    """Every left vector times every right one, from which the right pairs must win by a margin.
+    """Dot products of all left and right vectors, less a margin for each matching pair.
 
-    Computes equation (2) of `reference/mat_mul_with_margin.py`.
+    Computes equation (2) of `reference/mat_mul_with_margin.py`. Trained with a cross-entropy loss, in which the label of row i is
+    i, the score of a matching pair must exceed all others by the margin.
 
     Axes: `b` left vector, `c` right vector, `m` model size.
 
     Args:
-        logit_scale: What the products are multiplied by, after the margin: a right pair must win by `logit_scale` ·
-            `logit_margin` in logits. For vectors of length 1 about 20; at 1 the margin does next to nothing.
-        logit_margin: What is taken off each right pair. At inference too: for scores without, make a layer with a margin of 0.
+        logit_scale: Factor of the products, applied after the margin, so that the margin between logits is `logit_scale` ·
+            `logit_margin`. For vectors of length 1, about 20 is usual; with 1, the margin has almost no effect.
+        logit_margin: Subtracted from the product of each matching pair, at inference too. For scores without a margin, create a
+            layer with a margin of 0.
 
     Call arguments:
         left_encoded: Tensor of shape `(b, m)`.
-        right_encoded: Tensor of shape `(c, m)`, where `c` is `b` or more: row i belongs to row i of `left_encoded`, and rows from
-            `b` on are negatives for all of them. Neither side is normalised here; a margin means something only for vectors of
-            length 1, or another that is the same for all.
+        right_encoded: Tensor of shape `(c, m)`, with `c` at least `b`. Row i matches row i of `left_encoded`; rows from `b` on
+            are negatives for every left vector. Neither side is normalized here; a margin is meaningful only if all vectors have
+            the same length, such as 1.
 
     Returns:
-        `left_logits` `(b, c)` and `right_logits` `(b, b)`, in the compute dtype. The second is the transpose of the first's first
-        `b` columns: each right vector that has a partner, against all left ones. Row i's answer is i in both.
+        `left_logits` of shape `(b, c)` and `right_logits` of shape `(b, b)`, in the compute dtype. `right_logits` is the
+        transpose of the first `b` columns of `left_logits`: each matched right vector against all left vectors. The label of
+        row i is i in both.
 
     Raises:
-        ValueError: for a scale or margin that is no finite number, inputs of another rank than 2 or of different widths, and
-            fewer right vectors than left ones. Where the numbers of vectors are known only at run time, the backend raises then.
+        ValueError: if a scale or margin is not a finite number, if an input does not have 2 axes, if their last axes differ, or
+            if there are fewer right vectors than left vectors. If their numbers are known only at run time, the backend raises
+            the error.
 
     Example:
 
@@ -42,8 +46,8 @@ class MatMulWithMargin(keras.layers.Layer):
     [[14.0, 0.0, 0.0], [0.0, 14.0, 0.0]]
 
     Differs from the Model Garden:
-        There may be more right vectors than left ones, which raised there; `right_logits` leaves them out. Logits have the
-        compute dtype, where they were float32 under mixed precision. The logits of the last call are not kept as attributes.
+        There may be more right vectors than left vectors, an error there; `right_logits` omits the additional ones. Logits have
+        the compute dtype; there, they are float32 under mixed precision. The logits of the last call are not kept as attributes.
 
     Reference:
         [Yang et al., 2019](https://arxiv.org/abs/1902.08564).
@@ -67,7 +71,7 @@ class MatMulWithMargin(keras.layers.Layer):
         products = ops.einsum("bm,cm->bc", left_encoded, right_encoded)
         partners = ops.expand_dims(ops.arange(b), 1) == ops.arange(c)
         left_logits = self.logit_scale * (products - self.logit_margin * ops.cast(partners, products.dtype))
-        # A reshape to what it is already, which fails at run time if there are fewer right vectors than left ones.
+        # This reshape changes nothing, but fails at run time if there are fewer right vectors than left vectors.
         right_logits = ops.reshape(ops.transpose(left_logits[:, :b]), (b, b))
         return left_logits, right_logits
 

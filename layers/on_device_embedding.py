@@ -11,36 +11,36 @@ from layers.common.projection import matrix_product
 
 @keras.saving.register_keras_serializable(package="layers")
 class OnDeviceEmbedding(keras.layers.Layer):
-    """Turns ids into rows of a table, by a look-up or, where that is slow, by a product with one-hot rows.
+    """Embeds ids as rows of a table, by a look-up or, on devices where that is slow, by a product with one-hot vectors.
 
-    Computes equation (1) of `reference/on_device_embedding.py`, or with `use_one_hot` equation (2); both give the same numbers
+    Computes equation (1) of `reference/on_device_embedding.py`, or equation (2) with `use_one_hot`. Both give the same numbers
     and the same gradients.
 
-    An id outside the vocabulary, a negative one too, gives a row of zeros and no gradient: with and without one-hot rows, step by
-    step, in a graph, under XLA and on JAX alike. Left to themselves these wrap around, clamp, fill with NaN or stop.
+    An id outside the vocabulary, including a negative id, gives a row of zeros and no gradient. This holds with and without
+    one-hot vectors, eagerly, in a graph, under XLA and on JAX. Plain look-ups there wrap around, clamp, return NaN or fail.
 
-    The product moves a one-hot row of `vocab_size` numbers for each token. A device that multiplies float32 in fewer bits (TF32
-    on GPUs, bfloat16 on TPUs) rounds the table in it, unless told not to; a look-up never rounds. One NaN or infinity in the
-    table makes every row of the product NaN.
+    The product reads a one-hot vector of `vocab_size` numbers for each token. A device that multiplies float32 at lower precision
+    (TF32 on GPUs, bfloat16 on TPUs) rounds the table, unless it is configured not to; a look-up never rounds. One NaN or infinity
+    in the table can make every row of the product NaN.
 
     Axes: `b` batch, `t` position, `n` vocabulary, `m` model size.
 
     Args:
         vocab_size: Number of rows of the table, `n`.
         embedding_width: Size of a row, `m`.
-        initializer: How the table, the weight `embeddings`, starts.
-        use_one_hot: Whether to multiply instead of looking up.
-        scale_factor: What the rows are multiplied by, often √m; 0.0 gives zeros, None leaves them as they are.
+        initializer: Initializer of the table, the weight `embeddings` of shape `(n, m)`.
+        use_one_hot: Whether to multiply with one-hot vectors instead of looking rows up.
+        scale_factor: Factor of the rows, often √m. Defaults to None, no scaling; 0.0 gives zeros.
 
     Call arguments:
         inputs: Tensor of integers, of any shape.
 
     Returns:
-        Tensor of the shape of `inputs`, `(b, t)` for example, and `(m,)` behind it, in the compute dtype.
+        Tensor of the shape of `inputs` followed by `m`, such as `(b, t, m)`, in the compute dtype.
 
     Raises:
-        ValueError: for sizes below 1, a scale_factor that is no finite number, and inputs that are no integers: floats of 16 bits
-            cannot hold every id.
+        ValueError: if a size is below 1, `scale_factor` is not a finite number, or the inputs are not integers, since 16-bit
+            floats cannot hold every id.
 
     Example:
 
@@ -49,9 +49,9 @@ class OnDeviceEmbedding(keras.layers.Layer):
     TensorShape([1, 3, 4])
 
     Differs from the Model Garden:
-        An id outside the vocabulary gives zeros; there, it does so with one-hot rows only, and else stops on a CPU and takes the
-        last row under XLA. `scale_factor=0.0` is zero; there, it is ignored. Under mixed precision only the rows that are looked
-        up are cast, not the whole table.
+        An id outside the vocabulary gives zeros; there, only with one-hot vectors, while a look-up raises an error on a CPU and
+        takes the last row under XLA. `scale_factor=0.0` gives zeros; there, it is ignored. Under mixed precision, only the rows
+        that are looked up are cast, not the whole table.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.4.
@@ -72,7 +72,7 @@ class OnDeviceEmbedding(keras.layers.Layer):
             shape=(self.vocab_size, self.embedding_width),
             initializer=self.initializer,
             name="embeddings",
-            autocast=False,  # a look-up casts what it has found, not the table
+            autocast=False,  # a look-up casts the rows that it finds, not the table
         )
 
     def call(self, inputs):

@@ -1,4 +1,4 @@
-"""Multi-head attention over relative positions, in one stream and in two (Keras 3)."""
+"""Multi-head attention with relative positions, for one stream and for two (Keras 3)."""
 
 import keras
 from keras import ops
@@ -11,40 +11,41 @@ from layers.masked_softmax import attended
 
 @keras.saving.register_keras_serializable(package="layers")
 class MultiHeadRelativeAttention(MultiHeadAttention):
-    """Multi-head attention whose scores depend on the distance of query and key.
+    """Multi-head attention whose scores depend on the distance between query and key.
 
-    Computes equations (1) and (2) of `reference/relative_attention.py`, plus dropout on the attention weights. The last query
-    stands at the last key, i + (s − t) − j after key j if it is query i. Row r of the encodings is for distance s − r.
+    Computes equations (1) and (2) of `reference/relative_attention.py`, plus dropout on the attention weights. The last query is
+    at the position of the last key, so query i is i + (s − t) − j positions after key j. Row r of the encodings is for distance
+    s − r.
 
     Axes: `b` batch, `t` query position, `s` key position (the state's included), `h` head, `l` relative position, `m` model size,
     `d` key size, `e` value size.
 
     Args:
-        kernel_initializer: As for `ProjectingLayer`, with another default.
-        **kwargs: As for `MultiHeadAttention`.
+        kernel_initializer: Initializer of the projections' kernels. Defaults to "variance_scaling".
+        **kwargs: The other arguments of `MultiHeadAttention`.
 
     Call arguments:
         query: Tensor of shape `(b, t, m)`.
-        value: Tensor of shape `(b, s, m)`, or less by the length of the state.
+        value: Tensor of shape `(b, s, m)`; with `state`, `(b, s − length of the state, m)`.
         content_attention_bias, positional_attention_bias: u and v of equation (1), of shape `(h, d)`, or None for zeros.
-        key: Tensor like `value`, which is the default.
+        key: Tensor of the same shape except for the last axis. Defaults to `value`.
         relative_position_encoding: Tensor of shape `(b, l, m)`, or `(1, l, m)` for all examples, which is projected once.
-            t + s rows for the distances s, …, 1 − t, or s + 1 rows for s, …, 0: then no query attends to a key after it.
-            Without it, scores do not depend on positions.
-        segment_matrix: `(b, t, s)`, not zero where query and key are in different segments. Needs `segment_encoding`.
-        segment_encoding: Tensor of shape `(2, h, d)`: for the same segment, for different ones.
+            It has t + s rows, for the distances s, …, 1 − t, or s + 1 rows, for s, …, 0. With s + 1 rows, no query attends to a
+            key after it. Without encodings, scores do not depend on positions.
+        segment_matrix: `(b, t, s)`, nonzero where query and key are in different segments. Requires `segment_encoding`.
+        segment_encoding: Tensor of shape `(2, h, d)`: first for the same segment, then for different segments.
         segment_attention_bias: Tensor of shape `(h, d)`, or None for zeros.
-        state: Memory of shape `(b, s − length, m)`, put before the keys and the values.
-        attention_mask: Not zero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`.
-        return_attention_scores: Also return the weights, as they were before dropout. Never changes the output.
-        training: Whether to drop weights.
+        state: Memory of shape `(b, s − length of value, m)`, concatenated before keys and values.
+        attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`.
+        return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
+        training: Whether to apply dropout.
 
     Returns:
-        Tensor of shape `(b, t, m)`, or that and the weights `(b, h, t, s)`.
+        Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the weights `(b, h, t, s)`.
 
     Raises:
-        ValueError: for shapes that do not fit, encodings with too few or too many rows, an argument without the one that it
-            needs, and as for `MultiHeadAttention`.
+        ValueError: if shapes do not fit together, the encodings have the wrong number of rows, or an argument that another
+            argument requires is missing; and as in `MultiHeadAttention`.
 
     Example:
 
@@ -54,9 +55,9 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        One encoding serves all examples. With s + 1 rows, keys after the query are masked; there, they read another query's
-        scores unless the caller masks them. Encodings, biases and segments may be left out. A query with no allowed key gets
-        zeros, not the mean of the values. The mask is boolean. The scores can be returned.
+        One encoding can serve all examples. With s + 1 rows, keys after the query are masked; there, they get another query's
+        scores unless the caller masks them. Encodings, biases and segments are optional. A query with no allowed key gets zeros,
+        not the mean of the values. The mask is boolean. The weights can be returned.
 
     Reference:
         [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.3; [Yang et al., 2019](https://arxiv.org/abs/1906.08237),
@@ -103,21 +104,24 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
     def keys_and_values(self, value, key, state):
         if state is not None:
             for name, side in (("value", value), ("key", key)):
-                check_shape(f"state, put before the {name},", state, (side.shape[0], None, side.shape[2]))
+                check_shape(f"state, concatenated with the {name},", state, (side.shape[0], None, side.shape[2]))
             value, key = (ops.concatenate([state, side], axis=1) for side in (value, key))
         return self.key_dense(key), self.value_dense(value)
 
     def terms(self, q, k, u, v, encoding, b, segment_encoding, segment_matrix):
-        """The terms of equation (1), checked, the encodings projected."""
+        """The terms of equation (1), after checks, with projected encodings."""
         batch, t, s = q.shape[0], q.shape[1], k.shape[1]
         terms = Terms(u, v, None, b, segment_encoding, segment_matrix)
         check_terms(terms, encoding is not None, batch, t, s, self.num_heads, self.key_dim)
         return terms if encoding is None else terms._replace(encoded=self.encoded(encoding, batch, t, s))
 
     def encoded(self, encoding, batch, t, s):
-        """W R of equation (1), `(b or 1, h, d, l)`."""
+        """The projected encodings W R of equation (1), `(b or 1, h, d, l)`."""
         if self.encoding_dense is None:
-            raise ValueError("relative_position_encoding was not there when the layer was built, so there is no weight for it")
+            raise ValueError(
+                "relative_position_encoding must be given in the first call too, which builds its weight. "
+                f"Received: relative_position_encoding of shape {tuple(encoding.shape)}, in a layer built without it"
+            )
         examples = 1 if encoding.shape[0] == 1 else batch
         check_shape("relative_position_encoding", encoding, (examples, None, self.encoding_dense.kernel.shape[0]))
         check_rows(t, s, encoding.shape[1])
@@ -125,11 +129,11 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
 
     def attend(self, q, k, v, mask, training, terms):
         """Equations (1) and (2): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
-        # Moved once for all terms, and divided before rather than after: both touch fewer numbers.
+        # Transpose q once for all terms, and scale q instead of the scores, because it has fewer numbers.
         q = ops.transpose(q * self.key_dim**-0.5, (0, 2, 1, 3))
         scores = ops.matmul(self.plus(q, terms.u), ops.transpose(k, (0, 2, 3, 1)))
         if terms.encoded is not None:
-            # matmul, unlike einsum, reads encodings of one example for all of them without copying.
+            # matmul, unlike einsum, broadcasts an encoding with batch size 1 without copying it.
             by_row = ops.matmul(self.plus(q, terms.v), terms.encoded)
             t, rows, s = *ops.shape(by_row)[2:], ops.shape(k)[1]
             scores = scores + relative_shift(by_row, s)
@@ -142,13 +146,13 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
         return attended(scores, mask, lambda weights: self.mix(weights, v, training))
 
     def plus(self, q, bias):
-        """q + bias, where q is `(b, h, t, d)` and divided by √d already."""
+        """q + bias, where q is `(b, h, t, d)` and already divided by √d."""
         return q if bias is None else q + ops.expand_dims(bias, 1) * self.key_dim**-0.5
 
     def compute_output_spec(self, *args, **kwargs):
         if not has_open_sizes((args, kwargs)):
             return super().compute_output_spec(*args, **kwargs)
-        # Not traced: that may give all open sizes the same number, and there are more distances than keys.
+        # Not traced: tracing may give all unknown sizes the same number, but there are more distances than keys.
         output = keras.layers.Layer.compute_output_spec(self, *args, **kwargs)
         if not kwargs.get("return_attention_scores"):
             return output
@@ -157,41 +161,43 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
 
 @keras.saving.register_keras_serializable(package="layers")
 class TwoStreamRelativeAttention(MultiHeadRelativeAttention):
-    """Relative attention of two streams: the content, and queries that ask what stands at a position without seeing it.
+    """Relative attention of two streams: the content, and queries that predict the token at a position without seeing it.
 
-    Computes equation (3) of `reference/relative_attention.py`. Both streams have the same weights and attend to the content.
+    Computes equation (3) of `reference/relative_attention.py`. Both streams share all weights and attend to the content.
 
-    Axes: as for `MultiHeadRelativeAttention`; here `t` is the length of the content stream.
+    Axes: as in `MultiHeadRelativeAttention`; here `t` is the length of the content stream.
 
     Args:
-        **kwargs: As for `MultiHeadRelativeAttention`.
+        **kwargs: The arguments of `MultiHeadRelativeAttention`.
 
     Call arguments:
         content_stream: Tensor of shape `(b, t, m)`.
         content_attention_bias, positional_attention_bias, relative_position_encoding, segment_matrix, segment_encoding,
-            segment_attention_bias, state: As for `MultiHeadRelativeAttention`.
-        query_stream: Tensor of shape `(b, t, m)`; with `target_mapping`, as long as there are targets.
-        target_mapping: Tensor of shape `(b, targets, t)`: for each target 1 at its position and 0 elsewhere. A row of zeros asks
-            nothing and gets the output's bias.
-        content_attention_mask, query_attention_mask: Not zero where the stream may attend; `(b, t, s)`, or broadcastable to
+            segment_attention_bias, state: As in `MultiHeadRelativeAttention`.
+        query_stream: Tensor of shape `(b, t, m)`; with `target_mapping`, `(b, targets, m)`.
+        target_mapping: Tensor of shape `(b, targets, t)`, for each target 1 at its position and 0 elsewhere. The output of a row
+            of zeros is the output projection's bias.
+        content_attention_mask, query_attention_mask: Nonzero where the stream may attend; `(b, t, s)`, or broadcastable to
             `(b, h, t, s)`, with or without `target_mapping`.
-        training: Whether to drop weights.
+        training: Whether to apply dropout.
 
     Returns:
-        Two tensors, each of the shape of its stream: content, query.
+        Two tensors, the content stream and the query stream, each of the shape of its input.
 
     Raises:
-        ValueError: as for `MultiHeadRelativeAttention`, and if the streams or the mapping do not fit each other.
+        ValueError: as in `MultiHeadRelativeAttention`, or if the streams and the mapping do not fit together.
 
     Example:
 
     >>> layer = TwoStreamRelativeAttention(num_heads=2, key_dim=4)
     >>> x, u, v = keras.ops.ones((1, 3, 8)), keras.ops.zeros((2, 4)), keras.ops.zeros((2, 4))
     >>> content, query = layer(x, u, v, query_stream=x, relative_position_encoding=keras.ops.ones((1, 6, 8)))
+    >>> content.shape, query.shape
+    (TensorShape([1, 3, 8]), TensorShape([1, 3, 8]))
 
     Differs from the Model Garden:
-        As for `MultiHeadRelativeAttention`: so the first token of an order, which may attend to nothing, gets zeros and not the
-        mean of all tokens, its own included.
+        As in `MultiHeadRelativeAttention`. In particular, the first token of a permutation, which may attend to nothing, gets
+        zeros; there, it gets the mean of all tokens, including its own.
 
     Reference:
         [Yang et al., 2019](https://arxiv.org/abs/1906.08237), section 2.3.
@@ -235,7 +241,7 @@ class TwoStreamRelativeAttention(MultiHeadRelativeAttention):
         check_same("size of the last axis", content_stream=content[2], query_stream=query[2])
         check_shape("target_mapping", target_mapping, (content[0], query[1], content[1]))
         if target_mapping is None:
-            check_same("length, unless there is a target_mapping", content_stream=content[1], query_stream=query[1])
+            check_same("length, unless target_mapping is given", content_stream=content[1], query_stream=query[1])
 
     def compute_output_shape(self, content_stream_shape, query_stream_shape):
         return tuple((*shape[:-1], *(self.output_shape or shape[-1:])) for shape in (content_stream_shape, query_stream_shape))

@@ -1,4 +1,4 @@
-"""Attention that takes some heads' weights from the layer before (Keras 3)."""
+"""Attention that reuses attention weights of the previous layer (Keras 3)."""
 
 import keras
 from keras import ops
@@ -13,42 +13,43 @@ from layers.masked_softmax import attended
 
 @keras.saving.register_keras_serializable(package="layers")
 class ReuseMultiHeadAttention(MultiHeadAttention):
-    """Multi-head attention in which the first heads take their attention weights from the layer before.
+    """Multi-head attention in which the first heads reuse the attention weights of the previous layer.
 
-    Computes equations (1) to (4) of `reference/reuse_attention.py`, plus dropout on the attention weights. A reused head has no
-    query, no key and no scores to compute; values and outputs are its own.
+    Computes equations (1) to (4) of `reference/reuse_attention.py`, plus dropout on the attention weights. A reused head
+    computes no queries, keys or scores, but has its own value and output projections.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size.
 
     Args:
-        num_heads, key_dim, value_dim, use_bias, output_shape, attention_axes, seed: As for `MultiHeadAttention`.
-        dropout: Fraction of attention weights dropped while training; reused weights get a draw of their own.
-        reuse_attention: How many heads take their weights from the layer before: 0 for none, -1 for all.
-        use_relative_pe: Whether the new heads' scores get a bias for each distance of key and query; for one attended axis.
-        pe_max_seq_length: Number of distances, in each direction and with 0, that have a bias of their own; farther keys get
-            that of the farthest.
+        num_heads, key_dim, value_dim, use_bias, output_shape, attention_axes, seed: As in `MultiHeadAttention`.
+        dropout: Fraction of attention weights dropped while training. Reused and new weights are dropped independently.
+        reuse_attention: Number of heads that reuse the weights of the previous layer: 0 for none, -1 for all.
+        use_relative_pe: Whether to add a learned bias for each distance of key and query to the scores of new heads. Requires a
+            single attended axis.
+        pe_max_seq_length: Number of distances, including 0, that have their own bias in each direction. Keys farther away use
+            the bias of the largest distance.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
-            bias_constraint: As for `ProjectingLayer`.
+            bias_constraint: As in `ProjectingLayer`.
 
     Call arguments:
-        query: Tensor of shape `(b, t, m)`. If all heads are reused, only its shape matters.
+        query: Tensor of shape `(b, t, m)`. If all heads are reused, only its shape is read.
         value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
-        key: Tensor of shape `(b, s, m)`; `m` may differ again. Defaults to `value`.
-        attention_mask: As for `MultiHeadAttention`. Reused weights that it forbids become 0, and what is left of a row is
-            divided by its sum; a row with nothing left is zeros.
-        return_attention_scores: Also return the weights, as they were before dropout. Never changes the output.
-        training: Whether to drop weights.
-        reuse_attention_scores: The weights that the layer before returned, `(b, h, t, s)`; of their heads, which may be more
-            than are reused, the first ones are. Needed if heads are reused, and not looked at if none are.
+        key: Tensor of shape `(b, s, m)`; its `m` may differ too. Defaults to `value`.
+        attention_mask: As in `MultiHeadAttention`. Reused weights of forbidden keys become 0, and the other weights of the row
+            are divided by their sum; a row whose sum is 0 is all zeros.
+        return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
+        training: Whether to apply dropout.
+        reuse_attention_scores: The weights that the previous layer returned, `(b, h, t, s)`. It may have more heads than are
+            reused; the first are taken. Required if heads are reused, ignored otherwise.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
 
     Returns:
-        Tensor of shape `(b, t, m)`, or that and the weights `(b, h, t, s)`: the reused heads, then the new ones. So a stack of
-        such layers keeps reusing the heads that its first layer computed.
+        Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the weights `(b, h, t, s)`: first the reused heads,
+        then the new heads, so that a stack of such layers keeps reusing the heads of its first layer.
 
     Raises:
-        ValueError: as for `MultiHeadAttention`; for a `reuse_attention` below -1 or above `num_heads`; for reused weights that
-            are missing or do not fit; for relative positions over several attended axes.
+        ValueError: as in `MultiHeadAttention`, or if `reuse_attention` is below -1 or above `num_heads`, the reused weights are
+            missing or have the wrong shape, or `use_relative_pe` is True with several attended axes.
 
     Example:
 
@@ -58,8 +59,8 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
     TensorShape([1, 5, 32])
 
     Differs from the Model Garden:
-        Returned weights start with the reused heads; there the new heads come first, so that the next layer reuses the newest.
-        A mask holds for reused weights too; there it does not. After -1, the config says -1, not the number of heads.
+        Returned weights start with the reused heads; there, the new heads come first, so that the next layer reuses those. The
+        mask applies to reused weights too; there, it does not. With -1, the config holds -1, not the number of heads.
         `position_embeddings` is `(h, l)`, without a first axis of size 1, and follows the dtype policy of the layer.
 
     Reference:
@@ -91,7 +92,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         key_shape = key_shape or value_shape
         self.check_shapes(query_shape, value_shape, key_shape)
         if self.use_relative_pe and len(self.axes) > 1:
-            raise ValueError(f"use_relative_pe needs one attended axis. Received: attention_axes={self.axes}")
+            raise ValueError(f"use_relative_pe needs a single attended axis. Received: attention_axes={self.axes}")
         reused, new = self.reused_heads, self.new_heads
         if new:
             self.query_dense = self.into_heads("query", self.key_dim, query_shape)
@@ -103,7 +104,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         if reused:
             self.output_reuse_dense = self.unite("attention_output_reuse", reused, self.use_bias, query_shape)
         if new:
-            # Both outputs are added up, so one bias is enough.
+            # Both outputs are added, so one bias is enough.
             self.output_new_dense = self.unite("attention_output_new", new, self.use_bias and not reused, query_shape)
         if new and self.use_relative_pe:
             shape, initializer = (new, 2 * self.pe_max_seq_length - 1), keras.initializers.RandomNormal(stddev=0.2)
@@ -135,11 +136,11 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         mask = self.allowed(x, y, mask, use_causal_mask)
         weights, outputs = [], []
         if k := self.reused_heads:
-            weights.append(renormalised(section(reused, 0, k, axis=1), None if mask is None else mask[:, :k]))
+            weights.append(renormalized(section(reused, 0, k, axis=1), None if mask is None else mask[:, :k]))
             outputs.append(self.output_reuse_dense(self.mix(weights[-1], self.value_reuse_dense(y), training)))
         if new := self.new_heads:
             v = self.value_new_dense(y)
-            # Counted from the end, so that a mask that is the same for every head keeps its head axis of size 1.
+            # Counted from the end, so that a mask with a head axis of size 1 keeps it.
             allowed = None if mask is None else mask[:, -new:]
             heads, new_weights = attended(self.scores(x, z), allowed, lambda weights: self.mix(weights, v, training))
             outputs.append(self.output_new_dense(heads))
@@ -154,9 +155,9 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         return output, sequences.scores_from_sequence(weights, query, value, self.axes) if self.several_axes else weights
 
     def scores(self, query, key):
-        """What the softmax of the second line of equation (1) is of, `(b, h, t, s)`."""
+        """The scores in the second line of equation (1), before the softmax, `(b, h, t, s)`."""
         q, k = self.query_dense(query), self.key_dense(key)
-        # The reference divides the scores; scaling q first touches fewer numbers.
+        # The reference scales the scores; q has fewer numbers to scale.
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
         if self.use_relative_pe:
             scores = scores + self.relative_bias(ops.shape(query)[1], ops.shape(key)[1])
@@ -180,7 +181,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         return self.reused_heads if name == "value_reuse" else self.new_heads
 
     def unite(self, name, heads, use_bias, query_shape):
-        """The linear map `(b, t, heads, e)` → `(b, t, m)`, or the sizes of `output_shape` instead of `m`."""
+        """The linear map `(b, t, heads, e)` → `(b, t, m)`, or the sizes of `output_shape` in place of `m`."""
         sizes = self.output_shape or (query_shape[-1],)
         m = "mnopqr"[: len(sizes)]
         shape, bias_axes = (None, *sizes), m if use_bias else None
@@ -189,7 +190,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
     def check_scores(self, scores, query, value):
         k = self.reused_heads
         if scores is None:
-            raise ValueError(f"reuse_attention_scores must be given if heads are reused. Received: None, for {k} reused heads")
+            raise ValueError(f"reuse_attention_scores must be given to reuse {k} heads. Received: reuse_attention_scores=None")
         batch = [size for axis, size in enumerate(query.shape[:-1]) if axis not in self.axes]
         lengths = [side.shape[axis] for side in (query, value) for axis in self.axes]
         expected = (*batch, k, *lengths)
@@ -199,7 +200,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         )
         if not fits:
             raise ValueError(
-                f"reuse_attention_scores must have the shape {expected}, or more heads. Received: {tuple(scores.shape)}"
+                f"reuse_attention_scores must have the shape {expected}, or more than {k} heads. Received: {tuple(scores.shape)}"
             )
 
     def get_config(self):
@@ -210,8 +211,8 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         }
 
 
-def renormalised(weights, mask):
-    """Equation (3), in at least float32: what the mask leaves of each row, divided by its sum; zeros if nothing is left."""
+def renormalized(weights, mask):
+    """Equation (3), in at least float32: allowed weights divided by the sum of their row; zeros where that sum is 0."""
     if mask is None:
         return weights
     left = ops.where(mask, in_float32_at_least(weights), 0)
@@ -223,5 +224,6 @@ def check_reuse(reuse_attention, num_heads):
     """Raise a ValueError unless `reuse_attention` is a number of heads, or -1 for all."""
     if not isinstance(reuse_attention, int) or isinstance(reuse_attention, bool) or not -1 <= reuse_attention <= num_heads:
         raise ValueError(
-            f"reuse_attention must be an integer from 0 to num_heads={num_heads}, or -1 for all. Received: {reuse_attention!r}"
+            f"reuse_attention must be an integer from 0 to num_heads={num_heads}, or -1 for all. "
+            f"Received: reuse_attention={reuse_attention!r}"
         )

@@ -1,4 +1,4 @@
-"""The encoder block whose attention takes weights from the block before (Keras 3)."""
+"""The encoder block that reuses attention weights of the previous block (Keras 3)."""
 
 import keras
 
@@ -12,36 +12,37 @@ FORMS = {1: ("x",), 2: ("x", "attention_mask"), 3: ("x", "attention_mask", "reus
 
 @keras.saving.register_keras_serializable(package="layers")
 class ReuseTransformer(TransformerEncoderBlock):
-    """An encoder block in which some heads, or all, take their attention weights from the block before.
+    """An encoder block in which some or all heads reuse the attention weights of the previous block.
 
     Computes equation (1) of `reference/reuse_transformer.py`, or equation (2) with `norm_first`, plus dropout.
 
     Axes: `b` batch, `t` query position, `h` head, `m` model size, `f` feed-forward size.
 
     Args:
-        num_attention_heads, inner_dim, inner_activation: As for `TransformerEncoderBlock`.
-        head_size: Another name for its `key_dim`.
-        reuse_attention: How many heads take their weights from the block before: 0 for none, -1 for all.
-        use_relative_pe, pe_max_seq_length: As for `ReuseMultiHeadAttention`.
-        layer_idx: The block's place in its stack, from 0. If given, a block that is the first reuses nothing, so that every
-            block of a stack can have the same other arguments.
-        max_reuse_layer_idx: The last place at which a block reuses; those above it reuse nothing. Needs `layer_idx`.
-        return_attention_scores: Whether to return the attention weights too, as the next block needs them.
-        **kwargs: All other arguments of `TransformerEncoderBlock` but `num_kv_heads`.
+        num_attention_heads, inner_dim, inner_activation: As in `TransformerEncoderBlock`.
+        head_size: Another name for `key_dim`, the size of each query and key. Defaults to `m` / `h`.
+        reuse_attention: Number of heads that reuse the weights of the previous block: 0 for none, -1 for all.
+        use_relative_pe, pe_max_seq_length: As in `ReuseMultiHeadAttention`.
+        layer_idx: The block's index in its stack, from 0. If given, block 0 reuses nothing, so that all blocks of a stack can
+            have the same other arguments. Defaults to None: `reuse_attention` always applies.
+        max_reuse_layer_idx: The last index at which a block reuses weights; later blocks reuse nothing. Requires `layer_idx`.
+        return_attention_scores: Whether to return the attention weights too, which the next block needs. Defaults to True.
+        **kwargs: All other arguments of `TransformerEncoderBlock` except `num_kv_heads`.
 
     Call arguments:
-        inputs: `x` `(b, t, m)`, `[x, attention_mask]` or `[x, attention_mask, reuse_attention_scores]`: the mask is not zero
-            where attention is allowed, `(b, t, t)` or `(b, h, t, t)`, and may be None before scores; the scores are the weights
-            that the block before returned, `(b, h, t, t)`, and not looked at if no heads are reused.
-        output_range: How many positions, from the first, to compute, in place of the constructor's.
-        training: Whether to drop.
+        inputs: `x`, `[x, attention_mask]` or `[x, attention_mask, reuse_attention_scores]`. `x` is `(b, t, m)`. The mask is
+            nonzero where attention is allowed, `(b, t, t)` or `(b, h, t, t)`; it may be None. The scores are the weights that
+            the previous block returned, `(b, h, t, t)`; they are ignored if no heads are reused.
+        output_range: Number of positions, from the first, to compute. Overrides the constructor's.
+        training: Whether to apply dropout.
 
     Returns:
-        Tensor of shape `(b, t, m)` and the attention weights `(b, h, t, t)`: of reused heads first, then of new ones.
+        Tensor of shape `(b, t, m)` and, unless `return_attention_scores` is False, the attention weights `(b, h, t, t)`: first
+        the reused heads, then the new heads.
 
     Raises:
-        ValueError: as for `TransformerEncoderBlock` and `ReuseMultiHeadAttention`; for places below 0, a last place without a
-            place, two different sizes of a head, and `num_kv_heads`.
+        ValueError: as in `TransformerEncoderBlock` and `ReuseMultiHeadAttention`, or if an index is below 0,
+            `max_reuse_layer_idx` is given without `layer_idx`, `head_size` and `key_dim` differ, or `num_kv_heads` is given.
 
     Example:
 
@@ -53,8 +54,9 @@ class ReuseTransformer(TransformerEncoderBlock):
     (TensorShape([1, 5, 32]), TensorShape([1, 4, 5, 5]))
 
     Differs from the Model Garden:
-        As `TransformerEncoderBlock` and `ReuseMultiHeadAttention` do: regularizers and rates reach the sublayers that they name,
-        masks hold for reused weights, reused heads come first. `reuse_attention` stays as given where `layer_idx` overrides it.
+        As in `TransformerEncoderBlock` and `ReuseMultiHeadAttention`: regularizers and rates apply to the sublayers that they
+        name, masks apply to reused weights, and reused heads come first. The attribute `reuse_attention` keeps its value where
+        `layer_idx` overrides it.
 
     Reference:
         [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821).
@@ -82,14 +84,18 @@ class ReuseTransformer(TransformerEncoderBlock):
                 raise ValueError(f"head_size and key_dim must be the same. Received: head_size={head_size}, key_dim={key_dim}")
             key_dim = head_size
         if num_kv_heads is not None:
-            raise ValueError(f"num_kv_heads must be None: each head has its own values here. Received: {num_kv_heads!r}")
+            raise ValueError(
+                f"num_kv_heads must be None: here, each head has its own values. Received: num_kv_heads={num_kv_heads!r}"
+            )
         options = {"key_dim": key_dim, "return_attention_scores": return_attention_scores}
         super().__init__(num_attention_heads, inner_dim, inner_activation, **options, **kwargs)
         check_reuse(reuse_attention, num_attention_heads)
         places = {"layer_idx": layer_idx, "max_reuse_layer_idx": max_reuse_layer_idx}
         check_at_least(0, **{name: place for name, place in places.items() if place is not None})
         if max_reuse_layer_idx is not None and layer_idx is None:
-            raise ValueError(f"max_reuse_layer_idx needs a layer_idx. Received: {max_reuse_layer_idx}, and layer_idx=None")
+            raise ValueError(
+                f"max_reuse_layer_idx needs layer_idx. Received: max_reuse_layer_idx={max_reuse_layer_idx}, layer_idx=None"
+            )
         check_at_least(1, pe_max_seq_length=pe_max_seq_length)
         self.head_size = head_size
         self.reuse_attention = reuse_attention
@@ -124,7 +130,7 @@ class ReuseTransformer(TransformerEncoderBlock):
         return super().make_attention(name, ReuseMultiHeadAttention, reuse_attention=self.reuse_here(), **options)
 
     def reuse_here(self):
-        """Equation (3): `reuse_attention`, but for a place in the stack at which nothing is reused."""
+        """Equation (3): `reuse_attention`, or 0 if the block's index says that nothing is reused."""
         if self.layer_idx is None:
             return self.reuse_attention
         last = self.layer_idx if self.max_reuse_layer_idx is None else self.max_reuse_layer_idx

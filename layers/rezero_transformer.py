@@ -12,38 +12,40 @@ from layers.transformer_encoder import FORMS
 
 @keras.saving.register_keras_serializable(package="layers")
 class ReZeroTransformer(BlockLayer):
-    """Attention and a feed-forward network, each multiplied by a weight that starts at zero and added to its input.
+    """Attention and a feed-forward network, each multiplied by a weight α that starts at 0, then added to its input.
 
-    Computes equation (2) of `reference/rezero_transformer.py`, plus dropout. A new block is the identity; while it is, its α is
-    the only weight with a gradient. An optimizer's weight decay would pull α back there:
+    Computes equation (2) of `reference/rezero_transformer.py`, plus dropout. A new block is the identity; while α is 0, it is
+    the only weight with a nonzero gradient. Weight decay pulls α toward 0. To avoid that, call
     `optimizer.exclude_from_weight_decay(var_names=["rezero_alpha"])`.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `f` feed-forward size.
 
     Args:
-        num_attention_heads: Number of heads, `h`; they share `m` equally.
-        inner_dim: Size between the two maps of the feed-forward network, `f`.
-        inner_activation: The activation there, by name or as a callable. "gelu" is the exact one, "gelu_tanh" its approximation.
-        dropout_rate: Fraction dropped of what each sublayer adds.
-        attention_dropout_rate: Fraction of attention weights dropped.
-        output_range: How many positions, from the first, to compute. All positions still serve as keys. Defaults to all.
-        use_layer_norm: Whether a norm, with epsilon 1e-12, comes behind each sum. A new block is then no identity, but two norms.
-        share_rezero: Whether both sublayers have the same α; otherwise the feed-forward network has one of its own.
+        num_attention_heads: Number of heads, `h`. It must divide `m`.
+        inner_dim: Inner size of the feed-forward network, `f`.
+        inner_activation: Activation of the feed-forward network, by name or as a callable. "gelu" is the exact function,
+            "gelu_tanh" its approximation.
+        dropout_rate: Fraction of each sublayer's output dropped while training.
+        attention_dropout_rate: Fraction of attention weights dropped while training.
+        output_range: Number of positions, from the first, to compute. All positions still serve as keys. Defaults to all.
+        use_layer_norm: Whether to normalize after each sum, with an epsilon of 1e-12. A new block is then two norms instead of
+            the identity.
+        share_rezero: Whether both sublayers share one α. If False, the feed-forward network has its own.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
-            bias_constraint: As for `ProjectingLayer`; for every linear map, those of attention included, and never for α.
+            bias_constraint: As in `ProjectingLayer`, for every linear map, including those of attention, but not for α.
 
     Call arguments:
-        inputs: `x` `(b, t, m)`, `[x, attention_mask]` or `[x, key_value, attention_mask]`: keys and values come from `key_value`
-            `(b, s, m)`; the mask is not zero where attention is allowed, `(b, t, s)` or `(b, h, t, s)`.
-        output_range: In place of the constructor's.
-        training: Whether to drop.
+        inputs: `x`, `[x, attention_mask]` or `[x, key_value, attention_mask]`. `x` is `(b, t, m)`. Keys and values come from
+            `key_value`, `(b, s, m)`. The mask is nonzero where attention is allowed, `(b, t, s)` or `(b, h, t, s)`.
+        output_range: Overrides the constructor's.
+        training: Whether to apply dropout.
 
     Returns:
         Tensor of shape `(b, t, m)` in the compute dtype.
 
     Raises:
-        ValueError: for sizes below 1, rates outside [0, 1), heads that cannot share `m`, an unknown activation, an `output_range`
-            beyond the length, inputs or a mask that do not fit.
+        ValueError: if a size is below 1, a rate is outside [0, 1), `num_attention_heads` does not divide `m`, the activation is
+            unknown, `output_range` exceeds the length, or the shapes of inputs and mask do not fit together.
 
     Example:
 
@@ -53,8 +55,8 @@ class ReZeroTransformer(BlockLayer):
     True
 
     Differs from the Model Garden:
-        The output has the compute dtype; there it is float32 unless `use_layer_norm`. An `output_range` of 0 is an error, not
-        "all". "gelu" is exact, not the tanh approximation. Regularizers reach every map.
+        The output has the compute dtype; there, it is float32 unless `use_layer_norm`. An `output_range` of 0 is an error; there,
+        it means all positions. "gelu" is exact, not the tanh approximation. Regularizers apply to every linear map.
 
     Reference:
         [Bachlechner et al., 2020](https://arxiv.org/abs/2003.04887), section 5.
@@ -118,13 +120,13 @@ class ReZeroTransformer(BlockLayer):
 
     @property
     def alphas(self):
-        """The factor of attention and that of the feed-forward network."""
+        """The factors of attention and of the feed-forward network."""
         return self.rezero_alpha, self.rezero_alpha if self.share_rezero else self.rezero_alpha_ffn
 
     def reset_rezero(self):
-        """Set every α to zero again, as it was at the start. The block must be built."""
+        """Set every α back to 0. The block must be built."""
         if not self.built:
-            raise ValueError("reset_rezero needs an alpha to reset: call or build the block first.")
+            raise ValueError("the block must be built before reset_rezero: call or build it first. Received: built=False")
         for alpha in self.alphas:
             alpha.assign(0.0)
 

@@ -7,7 +7,7 @@ from layers.common.text import TextLayer, check_strings, import_tensorflow_text
 
 try:
     import tensorflow as tf
-except ImportError:  # where there is none, such as with JAX on a TPU, the other layers still work
+except ImportError:  # without TensorFlow, such as with JAX on a TPU, the other layers still work
     tf = None
 
 SPECIAL_TOKENS = {"start_of_sequence_id": "[CLS]", "end_of_segment_id": "[SEP]", "padding_id": "<pad>", "mask_id": "[MASK]"}
@@ -15,54 +15,57 @@ SPECIAL_TOKENS = {"start_of_sequence_id": "[CLS]", "end_of_segment_id": "[SEP]",
 
 @keras.saving.register_keras_serializable(package="layers")
 class SentencepieceTokenizer(TextLayer):
-    """Raw text to the ids of a SentencePiece model's pieces.
+    """Tokenizes raw text into the ids of a SentencePiece model's pieces.
 
-    Computes equation (2) of `reference/sentencepiece_tokenizer/`, or the merges of a byte-pair model, by tensorflow-text's
-    operation. It runs in `tf.data` and in a model on TensorFlow; XLA compiles no strings. The model travels in the layer's
-    configuration, so that what was saved loads without its file.
+    Computes equation (2) of `reference/sentencepiece_tokenizer/`, or the merges of a byte-pair model, with the operation of
+    tensorflow-text. It runs in `tf.data` and in a model on TensorFlow; XLA cannot compile strings. The layer's configuration
+    contains the SentencePiece model, so a saved layer loads without the model file.
 
     Axes: `b` batch.
 
     Args:
-        lower_case: Whether the text is lower-cased first, by TensorFlow's tables, which are those of Unicode 13. Better is a
-            model whose own rules do it (those called `_cf`).
-        model_file_path: A `.model` file, read once, here.
-        model_serialized_proto: The bytes of such a file, or these in hexadecimal, as a configuration holds them. Exactly one of
-            these two arguments is needed; as attributes, the first is then None and the second the bytes.
-        tokenize_with_offsets: Whether to return also where each piece stands in `inputs`, in bytes.
-        nbest_size: 0 or 1 takes the best pieces. Above 1, up to 512, they are drawn from that many best; below 0, from all, and
-            from a byte-pair model by skipping merges. What is drawn is random, and no seed repeats it.
-        alpha: How much the draw prefers the probable, a power of the probability, at least 0; for a byte-pair model the
-            probability of skipping a merge. Of no effect at `nbest_size` 0 or 1.
-        strip_diacritics: Whether combining marks (Mn) are taken off first, and the rest composed again (NFC).
+        lower_case: Whether to convert the text to lower case first, with TensorFlow's tables, which follow Unicode 13. Prefer a
+            model whose own normalization does this (a rule whose name ends in `_cf`).
+        model_file_path: Path of a `.model` file, which is read once, in the constructor.
+        model_serialized_proto: The bytes of such a file, or a str of these in hexadecimal, as in a configuration. Exactly one
+            of the two model arguments is required. Afterwards, the attribute `model_file_path` is None and
+            `model_serialized_proto` holds the bytes.
+        tokenize_with_offsets: Whether to return the positions of the pieces in `inputs` too, in bytes.
+        nbest_size: With 0 or 1, the best segmentation is returned. With 2 to 512, it is sampled from that many best ones; below
+            0, from all, or for a byte-pair model by skipping merges. Sampling has no seed, so it is not reproducible.
+        alpha: Exponent of the probabilities from which a segmentation is sampled, at least 0; for a byte-pair model, the
+            probability of skipping a merge. Has no effect if `nbest_size` is 0 or 1.
+        strip_diacritics: Whether to remove combining marks (Mn) first and recompose the rest (NFC).
 
     Call arguments:
-        inputs: Strings in UTF-8, of shape `(b,)`: a tensor, an array or a list. A byte that is no UTF-8 counts as U+FFFD.
+        inputs: UTF-8 strings of shape `(b,)`: a tensor, an array or a list. Invalid bytes are read as U+FFFD.
 
     Returns:
-        Ragged int32 ids of shape `(b, pieces)`; with `tokenize_with_offsets` also, ragged int64 of that shape, the byte where
-        each piece starts and the byte before which it ends. A text without pieces is an empty row.
+        Ragged int32 ids of shape `(b, pieces)`. With `tokenize_with_offsets`, a tuple of the ids, the byte at which each piece
+        starts, and the byte after its end, both ragged int64 of the same shape. A text without pieces gives an empty row.
 
     Raises:
         ImportError: if tensorflow-text is not installed.
-        ValueError: for both or none of the models, bytes that are no model, a flag that is no bool, an `nbest_size` that is no
-            integer up to 512, an `alpha` below 0, offsets where diacritics are stripped, and inputs other than strings of 1 axis.
+        ValueError: if both or neither of the model arguments are given, the bytes are not a SentencePiece model, a flag is not
+            a bool, `nbest_size` is not an integer of at most 512, `alpha` is not a finite number of at least 0, offsets are
+            combined with `strip_diacritics`, or the inputs are not strings with 1 axis.
 
     Example:
 
     >>> from crosscheck.models.sentencepiece import train
     >>> layer = SentencepieceTokenizer(lower_case=False, model_serialized_proto=train())
-    >>> layer(["the licence", ""]).shape
+    >>> layer(["the license", ""]).shape
     TensorShape([2, None])
 
     Differs from the Model Garden:
-        It has a configuration, and so is saved and copied by Keras. `lower_case` is lower case; there it is NFKC case folding,
-        which turns ß into ss. With it, offsets are still those of `inputs`; there, of the folded text. What is left of a
-        stripped text is composed, without which Korean syllables are three unknown letters to a model without rules.
+        The layer has a configuration, so Keras can save and copy it. `lower_case` converts to lower case; there, it is NFKC case
+        folding, which turns ß into ss. Offsets then still refer to `inputs`; there, to the folded text. After
+        `strip_diacritics`, the text is recomposed; otherwise a model without normalization rules would read a Korean syllable as
+        three unknown letters.
 
     Reference:
         [Kudo & Richardson, 2018](https://arxiv.org/abs/1808.06226), section 3; [Kudo, 2018](https://arxiv.org/abs/1804.10959),
-        for the drawing.
+        for the sampling.
     """
 
     def __init__(
@@ -81,10 +84,10 @@ class SentencepieceTokenizer(TextLayer):
         if not isinstance(nbest_size, int) or isinstance(nbest_size, bool) or nbest_size > 512:
             raise ValueError(f"nbest_size must be an integer of at most 512. Received: nbest_size={nbest_size!r}")
         if not isinstance(alpha, (int, float)) or not 0 <= alpha < float("inf"):
-            raise ValueError(f"alpha must be a number of at least 0. Received: alpha={alpha!r}")
+            raise ValueError(f"alpha must be a finite number of at least 0. Received: alpha={alpha!r}")
         if tokenize_with_offsets and strip_diacritics:
             raise ValueError(
-                "tokenize_with_offsets must be False where diacritics are stripped, for bytes are then counted in another text. "
+                "tokenize_with_offsets must be False with strip_diacritics, because offsets would refer to the stripped text. "
                 "Received: tokenize_with_offsets=True, strip_diacritics=True"
             )
         self.lower_case = lower_case
@@ -124,8 +127,11 @@ class SentencepieceTokenizer(TextLayer):
         return lower(inputs) if self.lower_case else inputs
 
     def get_special_tokens_dict(self):
-        """{"vocab_size": n, "start_of_sequence_id": of [CLS], "end_of_segment_id": of [SEP], "padding_id": of <pad>,
-        "mask_id": of [MASK]}, without those that the model lacks: what `BertPackInputs` takes."""
+        """The ids of special tokens, as `BertPackInputs` takes them, and the vocabulary size.
+
+        Keys: "vocab_size", "start_of_sequence_id" ([CLS]), "end_of_segment_id" ([SEP]), "padding_id" (<pad>) and "mask_id"
+        ([MASK]). Tokens that the model lacks are omitted.
+        """
         with tf.init_scope():
             ids = self.tokenizer.string_to_id(list(SPECIAL_TOKENS.values()))
             pieces = self.tokenizer.id_to_string(ids)
@@ -150,16 +156,16 @@ class SentencepieceTokenizer(TextLayer):
 
 
 def lower(text):
-    """In lower case, part by part between zero bytes: TensorFlow's operation drops what follows one."""
+    """Convert to lower case, separately between zero bytes: TensorFlow's operation drops all text after a zero byte."""
     parts = tf.strings.split(text, "\0")
     lowered = tf.strings.lower(parts.values, encoding="utf-8") + tf.constant(b"\0")
     return tf.strings.regex_replace(tf.strings.reduce_join(parts.with_values(lowered), axis=1), r"\x00\z", "")
 
 
 def places_before_lower_case(inputs, starts, limits):
-    """Places in the lower-cased text, which may have other lengths (K is three bytes and k is one), as places in `inputs`.
+    """Convert byte offsets in the lower-case text to offsets in `inputs`; lengths may differ (K is three bytes, k is one).
 
-    What lies within a character in lower case is where the character begins.
+    An offset inside a lower-case character becomes the start of the original character.
     """
     characters, begins = tf.strings.unicode_split_with_offsets(inputs, "UTF-8")
     sizes = characters.with_values(tf.strings.length(lower(characters.values)))
@@ -178,15 +184,13 @@ def places_before_lower_case(inputs, starts, limits):
 def read_model(path, proto):
     if (path is None) == (proto is None):
         given = "both" if proto is not None else "neither"
-        raise ValueError(f"model_file_path or model_serialized_proto must be given, and not both. Received: {given}")
+        raise ValueError(f"exactly one of model_file_path and model_serialized_proto must be given. Received: {given}")
     if path is not None:
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
     if not isinstance(proto, (bytes, str)):
-        raise ValueError(
-            f"model_serialized_proto must be bytes, or a str of hexadecimal digits. Received: {type(proto).__name__}"
-        )
+        raise ValueError(f"model_serialized_proto must be bytes or a str of hexadecimal digits. Received: {type(proto).__name__}")
     try:
         return bytes.fromhex(proto) if isinstance(proto, str) else proto
     except ValueError as error:
-        raise ValueError(f"model_serialized_proto must be hexadecimal if it is a str. Received: {proto[:20]!r}") from error
+        raise ValueError(f"model_serialized_proto must be hexadecimal digits if it is a str. Received: {proto[:20]!r}") from error

@@ -10,41 +10,41 @@ from layers.masked_softmax import masked_softmax
 
 @keras.saving.register_keras_serializable(package="layers")
 class TalkingHeadsAttention(MultiHeadAttention):
-    """Multi-head attention whose heads mix their scores before the softmax, and their weights after it.
+    """Multi-head attention that mixes the heads' scores before the softmax and their weights after it.
 
-    Computes equation (5) of `reference/talking_heads_attention.py`, plus dropout on the mixed weights. Weights are those of
-    `MultiHeadAttention` and two of shape `(h, h)`, `pre_softmax_weight` and `post_softmax_weight`: head `[1]` hears that much of
-    head `[0]`. With both the identity this is `MultiHeadAttention`.
+    Computes equation (5) of `reference/talking_heads_attention.py`, plus dropout on the mixed weights. It has the weights of
+    `MultiHeadAttention` and two of shape `(h, h)`, `pre_softmax_weight` and `post_softmax_weight`, whose entry [i, j] is the
+    coefficient of head i in the sum that becomes head j. If both are the identity, this is `MultiHeadAttention`.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size.
 
     Args:
-        num_heads, key_dim, value_dim, dropout, use_bias, output_shape, attention_axes, seed: As for `MultiHeadAttention`.
-        kernel_initializer, kernel_regularizer, kernel_constraint: Of the projections' kernels, and of the two mixing weights.
-            The default starts mixing weights with a variance of 1/h, so that scores keep their size. An initializer of much
-            smaller numbers, such as BERT's 0.02, starts with nearly even attention of nearly no weight: then, or to start as
-            multi-head attention, build the layer and assign `np.eye(h)` to both.
-        bias_initializer, bias_regularizer, bias_constraint, activity_regularizer: Of the projections, as for `ProjectingLayer`.
+        num_heads, key_dim, value_dim, dropout, use_bias, output_shape, attention_axes, seed: As in `MultiHeadAttention`.
+        kernel_initializer, kernel_regularizer, kernel_constraint: For the projections' kernels and the two mixing weights. The
+            default initializes mixing weights with a variance of 1/h, so that scores keep their size. With a much smaller
+            variance, such as BERT's standard deviation of 0.02, attention starts nearly uniform and nearly zero. In that case,
+            or to start as multi-head attention, build the layer and assign `np.eye(h)` to both.
+        bias_initializer, bias_regularizer, bias_constraint, activity_regularizer: For the projections, as in `ProjectingLayer`.
 
     Call arguments:
         query: Tensor of shape `(b, t, m)`.
         value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
-        key: Tensor of shape `(b, s, m)`; `m` may differ again. Defaults to `value`.
-        attention_mask: Not zero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`. It acts on the
-            softmaxes, between the mixings: a key that is forbidden in every head has no influence, and a query with no allowed
-            key in any gets the zero vector before the output projection; but a mask of one head does not keep out what the second
-            mixing brings from others. With `attention_axes`: batch axes, then perhaps heads, then the query's attended axes, then
-            the keys'.
-        return_attention_scores: Also return the weights that values are multiplied by: after the second mixing, before dropout.
-            They may be negative, and need not sum to 1. Never changes the output.
-        training: Whether to drop weights.
+        key: Tensor of shape `(b, s, m)`; its `m` may differ too. Defaults to `value`.
+        attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`. It applies to the
+            softmax, between the two mixings. A key that is forbidden in every head has no influence, and a query with no allowed
+            key in any head gets the zero vector before the output projection. A key that is forbidden in one head only can still
+            influence that head through the second mixing. With `attention_axes`: batch axes, then optionally heads, then the
+            query's attended axes, then the keys'.
+        return_attention_scores: Whether to return the weights of the values too, after the second mixing and before dropout.
+            They may be negative and need not sum to 1. Does not change the output.
+        training: Whether to apply dropout.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
 
     Returns:
-        Tensor of shape `(b, t, m)`, or that and the weights `(b, h, t, s)`.
+        Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the weights `(b, h, t, s)`.
 
     Raises:
-        ValueError: as `MultiHeadAttention` does.
+        ValueError: as in `MultiHeadAttention`.
 
     Example:
 
@@ -53,8 +53,8 @@ class TalkingHeadsAttention(MultiHeadAttention):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        A query with no allowed key gets zeros, not the mean of the values (or NaN in float16). The mask is boolean: a 2 means
-        "allowed" and is no bonus. The two mixing weights start with draws of their own, whatever the initializer.
+        A query with no allowed key gets zeros; there, it gets the mean of the values, or NaN in float16. The mask is boolean: a 2
+        means "allowed" and does not raise the scores. The two mixing weights always start with different random numbers.
 
     Reference:
         [Shazeer et al., 2020](https://arxiv.org/abs/2003.02436), section 4.
@@ -67,7 +67,7 @@ class TalkingHeadsAttention(MultiHeadAttention):
 
     def attend(self, q, k, v, mask, training):
         """Equations (1) to (4): the heads `(b, t, h, e)` and the mixed weights `(b, h, t, s)`."""
-        # The reference divides the scores; scaling q first touches fewer numbers.
+        # The reference scales the scores; q has fewer numbers to scale.
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
         softmax = masked_softmax(mix(scores, self.pre_softmax_weight), mask)
         weights = mix(softmax, self.post_softmax_weight)
@@ -84,7 +84,7 @@ class TalkingHeadsAttention(MultiHeadAttention):
 
 
 def mix(x, weight):
-    """Equations (2) and (4): head g of `x` `(b, h, t, s)` hears `weight[h, g]` of head h."""
-    # Σ_h x_h weight_hg as a product of matrices, (g, h) by (h, t·s): the einsum would move the heads last, and back.
+    """Equations (2) and (4): new head g is the sum of the heads h of `x` `(b, h, t, s)`, each times `weight[h, g]`."""
+    # Σ_h x_h weight_hg as a matrix product, (g, h) by (h, t·s), because einsum would transpose the heads twice.
     b, h, t, s = ops.shape(x)
     return ops.reshape(ops.matmul(ops.transpose(weight), ops.reshape(x, (b, h, t * s))), (b, h, t, s))

@@ -18,52 +18,52 @@ FORMS = {count: NAMES[:count] for count in (2, 3, 4, 5)}
 class TransformerDecoderBlock(BlockLayer):
     """Causal self-attention, attention to a memory, and a feed-forward network, each with a residual connection and a norm.
 
-    Computes equation (1) of `reference/transformer_decoder.py`, or equation (2) with `norm_first`, plus dropout. The block is
-    causal by itself: no mask has to be given, or can be forgotten, to keep a token from seeing later ones.
+    Computes equation (1) of `reference/transformer_decoder.py`, or equation (2) with `norm_first`, plus dropout. Self-attention
+    is always causal: no mask is needed to keep a token from attending to later tokens.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `a` channel, `m` model size, `d` key size,
     `f` feed-forward size.
 
     Args:
-        num_attention_heads: Number of heads, `h`, of both attentions. It divides `m`.
-        intermediate_size: Size between the two maps of the feed-forward network, `f`.
-        intermediate_activation: The activation there, by name or as a callable. "gelu" is the exact one, "gelu_tanh" its
-            approximation.
-        dropout_rate: Fraction dropped of what each of the three sublayers adds to the residual stream.
-        attention_dropout_rate: Fraction dropped of the weights of both attentions.
-        multi_channel_cross_attention: Whether the memory has channels, mixed by `input_doc_probs`.
+        num_attention_heads: Number of heads, `h`, of both attentions. It must divide `m`.
+        intermediate_size: Inner size of the feed-forward network, `f`.
+        intermediate_activation: Activation of the feed-forward network, by name or as a callable. "gelu" is the exact function,
+            "gelu_tanh" its approximation.
+        dropout_rate: Fraction of each of the three sublayers' outputs dropped while training.
+        attention_dropout_rate: Fraction of the weights of both attentions dropped while training.
+        multi_channel_cross_attention: Whether the memory has channels, weighted by `input_doc_probs`.
         use_bias: Whether the linear maps have biases.
         norm_first: Whether norms come before the sublayers. A stack of such blocks needs one more norm at its end.
-        norm_epsilon: What is added to the variance in all norms.
-        intermediate_dropout: Fraction dropped of what comes from the activation.
-        attention_initializer: How the kernels of both attentions start. Defaults to `kernel_initializer`.
-        self_attention_cls: Class of the self-attention, called as `CachedAttention` is, which is the default; or the name under
-            which it is registered with Keras. A model is saved with that name.
-        cross_attention_cls: The same for the attention to the memory, called as `MultiHeadAttention` is, or with channels as
-            `MultiChannelAttention` is.
+        norm_epsilon: Added to the variance in all norms.
+        intermediate_dropout: Fraction of the activation's output dropped while training.
+        attention_initializer: Initializer of the kernels of both attentions. Defaults to `kernel_initializer`.
+        self_attention_cls: Class of the self-attention, with the arguments of `CachedAttention`, the default; or the name under
+            which the class is registered with Keras. A saved model holds that name.
+        cross_attention_cls: The same for the attention to the memory, with the arguments of `MultiHeadAttention`, the default,
+            or with channels of `MultiChannelAttention`.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
-            bias_constraint: As for `ProjectingLayer`; for every linear map, those of attention included.
+            bias_constraint: As in `ProjectingLayer`, for every linear map, including those of attention.
 
     Call arguments:
-        inputs: `[x, memory, cross_mask, self_mask]`, of which the masks may be None or, from the end, left out; then, with
-            `multi_channel_cross_attention`, `input_doc_probs`.
-            x: Tensor of shape `(b, t, m)`; with a cache, the new tokens.
+        inputs: `[x, memory, cross_mask, self_mask]`, of which the masks may be None or omitted from the end. With
+            `multi_channel_cross_attention`, `[x, memory, cross_mask, self_mask, input_doc_probs]`.
+            x: Tensor of shape `(b, t, m)`; with a cache, only the new tokens.
             memory: Tensor of shape `(b, s, m)`, or `(b, a, s, m)` with channels; `m` may differ from that of `x`.
-            cross_mask: Not zero where attention to the memory is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`; with
-                channels broadcastable to `(b, a, t, s)`.
-            self_mask: The same for self-attention, over all keys of the new cache, and beside causality.
+            cross_mask: Nonzero where attention to the memory is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`; with
+                channels, broadcastable to `(b, a, t, s)`.
+            self_mask: The same for self-attention, over all keys of the new cache. It applies in addition to the causal mask.
             input_doc_probs: The weight of each channel, broadcastable to `(b, h, t, a)`.
-        cache: Keys and values of earlier tokens, as for `CachedAttention`; `init_cache` or a call returned it. Without one,
-            `x` are all tokens.
-        decode_loop_step: Slot of the cache that the first new token is written to, as for `CachedAttention`.
-        training: Whether to drop.
+        cache: Keys and values of earlier tokens, from `init_cache` or a previous call, as in `CachedAttention`. Without a cache,
+            `x` holds all tokens.
+        decode_loop_step: Slot of the cache for the first new token, as in `CachedAttention`.
+        training: Whether to apply dropout.
 
     Returns:
         `(output, cache)`: a tensor of shape `(b, t, m)`, and the self-attention's keys and values for the next call.
 
     Raises:
-        ValueError: for sizes below 1, rates outside [0, 1), heads that do not divide `m`, an unknown activation or class, and
-            inputs, masks and a cache that do not fit, by name.
+        ValueError: if a size is below 1, a rate is outside [0, 1), `norm_epsilon` is negative or not finite, `h` does not divide
+            `m`, an activation or class is unknown, or the shapes of inputs, masks and cache do not fit together.
 
     Example:
 
@@ -73,9 +73,10 @@ class TransformerDecoderBlock(BlockLayer):
     (TensorShape([1, 3, 8]), TensorShape([1, 3, 2, 4]))
 
     Differs from the Model Garden:
-        The block is causal whatever `self_mask` allows: there, who forgets that mask trains a model that copies its answers. The
-        cache is that of `CachedAttention`: returned, not changed, and never attended where it is not filled. Regularizers and
-        dropout reach every sublayer. No sublayer is made that is never called. "gelu" is exact, not the tanh approximation.
+        The block is causal whatever `self_mask` allows; there, without that mask, the model trains on the tokens that it should
+        predict. The cache is that of `CachedAttention`: a new one is returned, and empty slots are never attended to.
+        Regularizers and dropout apply to every sublayer. Unused sublayers are not built. "gelu" is exact, not the tanh
+        approximation.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.1;
@@ -139,7 +140,7 @@ class TransformerDecoderBlock(BlockLayer):
         self.check_inputs(x, memory, cross_mask, w)
         self.check_self_mask(x, self_mask, cache, decode_loop_step)
         if cache is None:
-            self_mask = self.causal(x, self_mask)  # with a cache, attention is causal
+            self_mask = self.causal(x, self_mask)  # with a cache, the self-attention masks later keys itself
 
         own = self.before(self.self_attention_norm, x)
         added, cache = self.self_attention(
@@ -162,7 +163,7 @@ class TransformerDecoderBlock(BlockLayer):
         return x if self.norm_first else norm(x)
 
     def causal(self, x, self_mask):
-        """What `self_mask` allows of the keys at or before each query."""
+        """The causal mask, combined with `self_mask` if it is given."""
         place = ops.arange(ops.shape(x)[1])
         mask = ops.expand_dims(place[None, :] <= place[:, None], 0)
         if self_mask is None:
@@ -170,9 +171,14 @@ class TransformerDecoderBlock(BlockLayer):
         return ops.logical_and(ops.cast(self_mask, "bool"), mask)
 
     def init_cache(self, batch, length):
-        """A cache of `length` slots for `decode_loop_step`; of 0, to append to. The block must be built."""
+        """A cache with `length` slots for `decode_loop_step`, or with 0 slots to append to. The block must be built.
+
+        Args:
+            batch: Batch size, `b`.
+            length: Number of slots.
+        """
         if not self.built:
-            raise ValueError("init_cache needs the size of the heads: call or build the block first.")
+            raise ValueError("the block must be built before init_cache: call or build it first. Received: built=False")
         return self.self_attention.init_cache(batch, length)
 
     def check_inputs(self, x, memory, cross_mask, w):
@@ -181,7 +187,9 @@ class TransformerDecoderBlock(BlockLayer):
         check_same("batch size", x=x.shape[0], memory=memory.shape[0])
         if (w is None) == self.multi_channel_cross_attention:
             flag = f"multi_channel_cross_attention={self.multi_channel_cross_attention}"
-            raise ValueError(f"input_doc_probs must be given with channels, and only then. Received: {type(w).__name__}, {flag}")
+            raise ValueError(
+                f"input_doc_probs must be given if and only if the memory has channels. Received: {type(w).__name__}, {flag}"
+            )
         b, *a, s, _ = memory.shape
         if w is not None:
             check_broadcastable("input_doc_probs", w.shape, (b, self.num_attention_heads, x.shape[1], *a))
@@ -219,7 +227,7 @@ class TransformerDecoderBlock(BlockLayer):
 
 
 def parts_of(inputs):
-    """The five parts of `inputs`, or of their shapes; None for each that is not given, which x and memory must be."""
+    """The five parts of `inputs`, or of their shapes, None for each that is omitted. x and memory are required."""
     parts = split_inputs(inputs, FORMS)
     for name, part in zip(NAMES[:2], parts):
         if part is None:
@@ -228,12 +236,12 @@ def parts_of(inputs):
 
 
 def layer_class(name, kind):
-    """A class of layers, given as such or by the name under which it is registered; None for None.
+    """The layer class `kind`, which may be a class or its registered name; None for None.
 
     Raises:
-        ValueError: naming the argument `name`, for anything else.
+        ValueError: if `kind` is anything else; the error names the argument `name`.
     """
     found = keras.saving.get_registered_object(kind) if isinstance(kind, str) else kind
     if kind is not None and not (isinstance(found, type) and issubclass(found, keras.layers.Layer)):
-        raise ValueError(f"{name} must be a class of layers, or the name of a registered one. Received: {name}={kind!r}")
+        raise ValueError(f"{name} must be a layer class or the registered name of one. Received: {name}={kind!r}")
     return found

@@ -26,7 +26,7 @@ FORMS = {1: ("x",), 2: ("x", "attention_mask"), 3: ("x", "key_value", "attention
 
 @keras.saving.register_keras_serializable(package="layers")
 class TransformerEncoderBlock(BlockLayer):
-    """Attention, then a feed-forward network, each with a residual connection and a norm.
+    """Attention and a feed-forward network, each with a residual connection and a norm.
 
     Computes equation (2) of `reference/transformer_encoder.py`, or equation (3) with `norm_first`, plus dropout.
 
@@ -35,37 +35,39 @@ class TransformerEncoderBlock(BlockLayer):
 
     Args:
         num_attention_heads: Number of heads, `h`.
-        inner_dim: Size between the two maps of the feed-forward network, `f`.
-        inner_activation: The activation there, by name or as a callable. "gelu" is the exact one, "gelu_tanh" its approximation.
-        output_range: How many positions, from the first, to compute. All positions still serve as keys. Defaults to all.
+        inner_dim: Inner size of the feed-forward network, `f`.
+        inner_activation: Its activation, by name or as a callable. "gelu" is the exact function, "gelu_tanh" its approximation.
+        output_range: Number of positions, from the first, to compute. All positions still serve as keys. Defaults to all.
         use_bias: Whether the linear maps have biases.
         norm_first: Whether norms come before the sublayers. A stack of such blocks needs one more norm at its end.
-        norm_epsilon, use_rms_norm: What is added to the variance in both norms; whether both are RMS norms.
-        output_dropout, attention_dropout, inner_dropout: Fractions dropped of what each sublayer adds to the residual stream,
-            of the attention weights, and of what comes from the activation.
-        attention_initializer: How the attention's kernels start. Defaults to `kernel_initializer`.
-        attention_axes: Axes of the inputs to attend over. Defaults to the one between batch and model axis.
-        use_query_residual: Whether `x` is added to what attention returns.
-        key_dim, value_dim: Sizes `d` and `e`. They default to an equal share of `m` for each head, and to `key_dim`.
-        output_last_dim: Size of the output's last axis, and of what attention returns. Defaults to `m`.
-        diff_q_kv_att_layer_norm: Whether keys and values have a norm of their own; needs `norm_first`.
+        norm_epsilon: Added to the variance in both norms.
+        use_rms_norm: Whether both norms are RMS norms instead of layer norms.
+        output_dropout, attention_dropout, inner_dropout: Fractions dropped while training, of each sublayer's output, of the
+            attention weights, and of the activation's output.
+        attention_initializer: Initializer of the attention's kernels. Defaults to `kernel_initializer`.
+        attention_axes: Axes of the inputs to attend over. Defaults to the axis between batch and model axis.
+        use_query_residual: Whether to add `x` to the output of attention.
+        key_dim, value_dim: Sizes `d` and `e`. By default, `d` is `m` / `h`, and `e` is `d`.
+        output_last_dim: Size of the last axis of the output, and of attention's output. Defaults to `m`.
+        diff_q_kv_att_layer_norm: Whether keys and values have their own norm. Requires `norm_first`.
         return_attention_scores: Whether to return the attention weights too.
-        num_kv_heads: Heads of keys and values, each shared by several heads of queries. Defaults to one for each.
+        num_kv_heads: Number of key and value heads, each shared by several query heads. Defaults to `h`.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
-            bias_constraint: As for `ProjectingLayer`; for every linear map, those of attention included.
+            bias_constraint: As in `ProjectingLayer`, for every linear map, including those of attention.
 
     Call arguments:
-        inputs: `x` `(b, t, m)`, `[x, attention_mask]` or `[x, key_value, attention_mask]`: keys and values come from `key_value`
-            `(b, s, m)`; the mask is not zero where attention is allowed, `(b, t, s)` or `(b, h, t, s)`.
-        output_range: In place of the constructor's.
-        training: Whether to drop.
+        inputs: `x`, `[x, attention_mask]` or `[x, key_value, attention_mask]`. `x` is `(b, t, m)`. Keys and values come from
+            `key_value`, `(b, s, m)`. The mask is nonzero where attention is allowed, `(b, t, s)` or `(b, h, t, s)`.
+        output_range: Overrides the constructor's.
+        training: Whether to apply dropout.
 
     Returns:
-        Tensor of shape `(b, t, m)`, or that and the attention weights `(b, h, t, s)`.
+        Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
 
     Raises:
-        ValueError: for sizes below 1, rates outside [0, 1), heads that cannot share `m`, an unknown activation, an `output_range`
-            beyond the length, inputs or a mask that do not fit, a residual between unequal sizes.
+        ValueError: if a size is below 1, a rate is outside [0, 1), `norm_epsilon` is negative or not finite, `h` does not divide
+            `m` and `key_dim` is None, the activation is unknown, `output_range` exceeds the length, `output_last_dim` differs
+            from `m` although `use_query_residual` is True, or the shapes of inputs and mask do not fit together.
 
     Example:
 
@@ -74,9 +76,9 @@ class TransformerEncoderBlock(BlockLayer):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        `output_dropout` is the rate behind attention too (there `attention_dropout`). Regularisers reach every map, and
-        `use_rms_norm` both norms. With `diff_q_kv_att_layer_norm` keys get their own norm even where they come from `x`. "gelu"
-        is exact, not the tanh approximation. An `output_range` of 0 is an error. Residual sums are not raised to float32.
+        `output_dropout` applies to the output of attention too; there, `attention_dropout` does. Regularizers apply to every
+        linear map, `use_rms_norm` to both norms. With `diff_q_kv_att_layer_norm`, keys have their own norm even if they come from
+        `x`. "gelu" is exact. An `output_range` of 0 is an error. Residual sums are not cast to float32.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.1;
@@ -140,7 +142,7 @@ class TransformerEncoderBlock(BlockLayer):
         x_shape, key_value_shape, _ = split_inputs(inputs_shape, FORMS)
         m, size = x_shape[-1], self.output_last_dim or x_shape[-1]
         if self.use_query_residual and size != m:
-            raise ValueError(f"output_last_dim must be {m}, or use_query_residual False. Received: output_last_dim={size}")
+            raise ValueError(f"output_last_dim must be {m}, unless use_query_residual=False. Received: output_last_dim={size}")
         self.self_attention_norm = self.make_norm("self_attention_layer_norm", m if self.norm_first else size)
         if self.diff_q_kv_att_layer_norm:
             self.key_value_norm = self.make_norm("self_attention_layer_norm_kv", (key_value_shape or x_shape)[-1])
@@ -170,13 +172,13 @@ class TransformerEncoderBlock(BlockLayer):
         return (z, scores) if self.return_attention_scores else z
 
     def before_attention(self, x, key_value):
-        """Queries, and keys and values, as attention gets them."""
+        """The inputs of attention: queries, and keys and values."""
         if not self.norm_first:
             return x, key_value
         normed = self.self_attention_norm(x)
         if self.diff_q_kv_att_layer_norm:
             return normed, self.key_value_norm(key_value)
-        check_same("last axis, if one norm is for both", x=x.shape[-1], key_value=key_value.shape[-1])
+        check_same("last axis if they share a norm", x=x.shape[-1], key_value=key_value.shape[-1])
         return normed, normed if key_value is x else self.self_attention_norm(key_value)
 
     def get_config(self):
@@ -188,20 +190,20 @@ class TransformerEncoderBlock(BlockLayer):
 
 @keras.saving.register_keras_serializable(package="layers")
 class Transformer(TransformerEncoderBlock):
-    """The encoder block under the argument names of BERT's first code.
+    """The encoder block with the argument names of the original BERT code.
 
     Computes equation (2) or (3) of `reference/transformer_encoder.py`.
 
     Args:
-        intermediate_size, intermediate_activation, dropout_rate, attention_dropout_rate, intermediate_dropout: What
-            `TransformerEncoderBlock` calls inner_dim, inner_activation, output_dropout, attention_dropout and inner_dropout.
-        num_attention_heads, **kwargs: Its other arguments, under their own names.
+        intermediate_size, intermediate_activation, dropout_rate, attention_dropout_rate, intermediate_dropout: In this order,
+            inner_dim, inner_activation, output_dropout, attention_dropout and inner_dropout of `TransformerEncoderBlock`.
+        num_attention_heads, **kwargs: The other arguments of `TransformerEncoderBlock`, with the same names.
 
     Call arguments:
-        inputs, output_range, training: As for `TransformerEncoderBlock`, and so are weights and errors.
+        inputs, output_range, training: As in `TransformerEncoderBlock`. Weights and errors are the same too.
 
     Returns:
-        As `TransformerEncoderBlock` does.
+        As in `TransformerEncoderBlock`.
 
     Example:
 
@@ -210,7 +212,7 @@ class Transformer(TransformerEncoderBlock):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        As `TransformerEncoderBlock` does.
+        As in `TransformerEncoderBlock`.
     """
 
     renamed_arguments = RENAMED

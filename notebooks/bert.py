@@ -31,9 +31,7 @@ from crosscheck.lesson.exercises import check
 from crosscheck.models import minilm
 from crosscheck.models.bert_checkpoint import load_bert
 from crosscheck.weights import weights_of
-from layers.bert.sentence_embedding import SentenceEmbedding
-from layers.bert_pack_inputs import BertPackInputs
-from layers.bert_tokenizer import BertTokenizer
+from layers import BertPackInputs, BertTokenizer, SentenceEmbedding
 from reference import bert as ref
 from reference.bert_pack_inputs import bert_pack_inputs
 from reference.bert_tokenizer import bert_tokenizer

@@ -12,6 +12,8 @@ from numpy.testing import assert_array_equal
 from layers.bert_pack_inputs import BertPackInputs
 from reference import bert_pack_inputs as ref
 
+pytestmark = pytest.mark.slow
+
 CLS, SEP, PAD = 101, 102, 0
 IDS = {"start_of_sequence_id": CLS, "end_of_segment_id": SEP, "padding_id": PAD}
 NAMES = ("input_word_ids", "input_mask", "input_type_ids")

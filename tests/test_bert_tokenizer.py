@@ -25,6 +25,8 @@ from layers.bert_tokenizer.code_points import CASED, IGNORED, OTHER, code_points
 from reference.bert_tokenizer import bert_tokenizer, spans, split_words, split_words_with_bytes, wordpieces
 from reference.bert_tokenizer.linear_wordpiece import build_trie, linear_wordpieces
 
+pytestmark = pytest.mark.slow
+
 HARD = [json.loads(line) for line in (Path(__file__).parent / "hard_strings.jsonl").read_text(encoding="utf-8").splitlines()]
 ASSIGNED = [c for c in map(chr, range(0x110000)) if category(c) not in ("Cn", "Cs")]
 SWEPT = [c for c in ASSIGNED if ord(c) < 0x10000 or 0x1F000 <= ord(c) < 0x1FB00]  # the basic plane, and where emoji are

@@ -20,6 +20,8 @@ from layers.bigbird_attention.blocks import seen_blocks
 from reference import attention
 from reference import bigbird_attention as ref
 
+pytestmark = pytest.mark.slow
+
 BLOCK, RANDOM, ROWS = 3, 2, 10
 SPARSE, RAGGED, SHORT, LONG = 27, 29, 21, 46
 LENGTHS = (1, 2, 3, 4, SHORT, SHORT + 1, SPARSE, RAGGED, LONG)

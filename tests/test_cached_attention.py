@@ -23,6 +23,8 @@ from reference.attention import AttentionWeights, multi_head_attention
 from reference.common.projection import Projection
 from reference.self_attention_mask import causal_mask
 
+pytestmark = pytest.mark.slow
+
 LENGTH, SLOTS = 6, 8
 POLICIES = ("float64", "float32", "mixed_bfloat16", "mixed_float16", "float16", "bfloat16")
 

@@ -158,7 +158,7 @@ def test_every_lesson_belongs_to_a_chapter():
 
 def test_tests_stand_in_folders_like_what_they_test():
     entries = {path.stem.removeprefix("test_") for path in (ROOT / "tests").iterdir() if path.suffix in ("", ".py")}
-    assert entries - {"__pycache__"} <= NAMES | {"common", "machinery", "conformance", "house", "conftest"}
+    assert entries - {"__pycache__"} <= NAMES | {"common", "machinery", "smoke", "conformance", "house", "conftest"}
 
 
 def test_chapters_have_places_of_their_own():

@@ -253,7 +253,9 @@ def test_a_weight_is_shared_but_has_no_configuration(rng):
     whole.dense.set_weights(given.dense.get_weights())
     assert_array_equal(given(x, positions), whole(x, positions))
     assert given.table is whole.table
-    with pytest.raises(ValueError, match="embedding_table must be a layer .* Received: the weight 'embedding.*/embeddings'"):
+    with pytest.raises(
+        ValueError, match="embedding_table must be a layer .* Received: embedding_table='embedding.*/embeddings', a weight"
+    ):
         given.get_config()
 
 
@@ -330,7 +332,7 @@ def test_fifteen_of_a_hundred_tokens_are_chosen_and_most_of_these_hidden():
     ("message", "arguments"),
     [
         (
-            "embedding_table must be a layer .* or such a weight. Received: .* of type ndarray",
+            "embedding_table must be a layer .* or that weight itself. Received: .* of type ndarray",
             {"embedding_table": np.ones((N, M))},
         ),
         (r"output must be one of \('logits', 'predictions'\). Received: output='softmax'", {"output": "softmax"}),
@@ -345,7 +347,7 @@ def test_arguments_that_make_no_sense_are_rejected_by_name(message, arguments):
 @pytest.mark.parametrize(
     ("message", "table"),
     [
-        ("Received: a layer of type Dropout without it", keras.layers.Dropout(0.1)),
+        ("Received: embedding_table of type Dropout, without that weight", keras.layers.Dropout(0.1)),
         ("embedding_table must have 2 axes. Received: embedding_table of shape", keras.Variable(np.ones(3), name="table")),
     ],
 )
@@ -363,7 +365,7 @@ def test_a_table_that_is_none_is_rejected(message, table):
         ("masked_positions must be integers.* dtype float", np.ones((B, S, M)), np.ones((B, T))),
         ("masked_positions must be integers.* dtype bool", np.ones((B, S, M)), np.ones((B, T), bool)),
         ("must have at least one position.* Received: sequence_data of shape", np.ones((B, 0, M)), np.ones((B, T), int)),
-        (f"its last axis be of size {M}. Received", np.ones((B, S, M + 1)), np.ones((B, T), int)),
+        (f"a last axis of size {M}. Received", np.ones((B, S, M + 1)), np.ones((B, T), int)),
     ],
 )
 def test_inputs_that_do_not_fit_are_rejected(rng, message, x, positions):

@@ -97,7 +97,7 @@ def test_axes_that_a_mask_lacks_are_inserted(rng, axes, shape):
 
 @pytest.mark.parametrize(("axes", "shape"), [(None, (B, S)), (1, (B, S, T)), ([1, 2], (B, T, S)), (None, (3, H, T, S))])
 def test_masks_that_do_not_fit_are_rejected(axes, shape):
-    with pytest.raises(ValueError, match=r"mask, with mask_expansion_axes must have a shape that broadcasts to .* Received: "):
+    with pytest.raises(ValueError, match=r"mask, with mask_expansion_axes, must have a shape that broadcasts to .* Received: "):
         MaskedSoftmax(axes)(np.ones((B, H, T, S)), np.ones(shape))
 
 

@@ -467,10 +467,10 @@ def test_arguments_of_the_embedding_that_make_no_sense_are_rejected_by_name(mess
 
 @pytest.mark.parametrize("shape", [(B, M), (B, T, M + 1), (B, T, S, M)])
 def test_inputs_of_another_shape_are_rejected(rng, shape):
-    with pytest.raises(ValueError, match=rf"input_tensor must be of shape \(b, t, {M}\). Received: a shape of \({B}, "):
+    with pytest.raises(ValueError, match=rf"input_tensor must have the shape \(b, t, {M}\). Received: \({B}, "):
         MobileBertTransformer(M, H, F, intra_bottleneck_size=INSIDE)(np.ones(shape))
     block, _ = block_and_input(rng)
-    with pytest.raises(ValueError, match=rf"input_tensor must be of shape \(b, t, {M}\). Received: a shape of \({B}, "):
+    with pytest.raises(ValueError, match=rf"input_tensor must have the shape \(b, t, {M}\). Received: \({B}, "):
         block(np.ones(shape))
 
 

@@ -372,7 +372,12 @@ CONTEXT = {"context_attention_weights": np.ones((B, H, T, A))}
 @pytest.mark.parametrize(
     ("message", "query", "value", "call"),
     [
-        (r"context_attention_weights must be given, of shape \(2, 4, 3, 6\). Received: None", (B, T, M), (B, A, S, M), {}),
+        (
+            r"context_attention_weights must be given, of shape \(2, 4, 3, 6\). Received: context_attention_weights=None",
+            (B, T, M),
+            (B, A, S, M),
+            {},
+        ),
         (r"query must have 3 axes. Received: query of shape \(2, 3\)", (B, T), (B, A, S, M), CONTEXT),
         (r"value must have 4 axes. Received: value of shape \(2, 5, 11\)", (B, T, M), (B, S, M), CONTEXT),
         (r"key must have 4 axes. .*\(2, 5, 11\)", (B, T, M), (B, A, S, M), CONTEXT | {"key": np.ones((B, S, M))}),

@@ -101,10 +101,10 @@ def test_a_shorter_text_gets_the_first_rows_and_trains_no_others(rng):
     [
         ({"max_length": 0}, None, "max_length must be an integer of at least 1. Received: max_length=0"),
         ({"seq_axis": 1.0}, None, "seq_axis must be an integer. Received: seq_axis=1.0"),
-        ({"seq_axis": 2}, (B, T, M), "seq_axis must be an axis of inputs, and not the last. Received: seq_axis=2"),
-        ({"seq_axis": -1}, (B, T, M), "seq_axis must be an axis of inputs, and not the last. Received: seq_axis=-1"),
-        ({"seq_axis": 3}, (B, T, M), "seq_axis must be an axis of inputs, and not the last. Received: seq_axis=3"),
-        ({"seq_axis": -4}, (B, T, M), "seq_axis must be an axis of inputs, and not the last. Received: seq_axis=-4"),
+        ({"seq_axis": 2}, (B, T, M), "seq_axis must be an axis of inputs other than the last. Received: seq_axis=2"),
+        ({"seq_axis": -1}, (B, T, M), "seq_axis must be an axis of inputs other than the last. Received: seq_axis=-1"),
+        ({"seq_axis": 3}, (B, T, M), "seq_axis must be an axis of inputs other than the last. Received: seq_axis=3"),
+        ({"seq_axis": -4}, (B, T, M), "seq_axis must be an axis of inputs other than the last. Received: seq_axis=-4"),
         ({}, (B, T, None), "inputs must have at least 2 axes, the last of known size"),
         ({}, (T,), "inputs must have at least 2 axes, the last of known size"),
     ],
@@ -246,7 +246,7 @@ def test_length_may_be_given_instead_of_inputs_and_must_be_theirs():
     for inputs in (x, keras.Input((None, S))):
         with pytest.raises(ValueError, match="inputs must have the length 4. Received: inputs of shape"):
             layer(inputs, length=T + 1)
-    with pytest.raises(ValueError, match="inputs or length must be given. Received: None for both"):
+    with pytest.raises(ValueError, match="inputs or length must be given. Received: inputs=None, length=None"):
         layer(None)
     with pytest.raises(ValueError, match="length must be an integer of at least 1. Received: length=0"):
         layer(None, length=0)
@@ -260,7 +260,7 @@ def test_length_may_be_given_instead_of_inputs_and_must_be_theirs():
         ({"hidden_size": 1}, "hidden_size must be an integer of at least 2. Received: hidden_size=1"),
         ({"min_timescale": 0.0}, "min_timescale must be above 0 and at most max_timescale"),
         ({"min_timescale": 5.0, "max_timescale": 4.0}, "Received: min_timescale=5.0, max_timescale=4.0"),
-        ({"max_timescale": float("inf")}, "min_timescale must be above 0 and at most max_timescale, which is finite"),
+        ({"max_timescale": float("inf")}, "min_timescale must be above 0 and at most max_timescale, which must be finite"),
         ({"min_timescale": float("nan")}, "min_timescale must be above 0"),
         ({"convention": "paper"}, "convention must be one of .*interleaved.* Received: convention='paper'"),
     ],

@@ -439,8 +439,8 @@ def ones(*shape):
             r"segment_matrix must have a shape that broadcasts to \(2, 3, 5\). .*\(2, 5, 3\)",
             {"segment_encoding": ones(2, 4, 7), "segment_matrix": ones(2, 5, 3)},
         ),
-        (r"state, put before the value, must have the shape \(2, None, 11\). .*\(2, 6, 12\)", {"state": ones(2, 6, 12)}),
-        (r"state, put before the value, must .*\(1, 6, 11\)", {"state": ones(1, 6, 11)}),
+        (r"state, concatenated with the value, must have the shape \(2, None, 11\). .*\(2, 6, 12\)", {"state": ones(2, 6, 12)}),
+        (r"state, concatenated with the value, must .*\(1, 6, 11\)", {"state": ones(1, 6, 11)}),
         (r"attention_mask must have a shape that broadcasts to \(2, 4, 3, 5\)", {"attention_mask": ones(2, 5, 3)}),
     ],
 )
@@ -468,14 +468,16 @@ def test_ranks_and_batches_are_checked_when_it_is_built(message, shapes):
 
 def test_a_state_has_to_fit_the_keys_too():
     layer = MultiHeadRelativeAttention(num_heads=H, key_dim=D)
-    with pytest.raises(ValueError, match=r"state, put before the key, must have the shape \(2, None, 13\). .*\(2, 6, 11\)"):
+    with pytest.raises(
+        ValueError, match=r"state, concatenated with the key, must have the shape \(2, None, 13\). .*\(2, 6, 11\)"
+    ):
         layer(ones(B, T, M), ones(B, S, M), None, None, key=ones(B, S, M + 2), state=ones(B, MEMORY, M))
 
 
 def test_encodings_need_a_weight_from_the_start():
     layer = MultiHeadRelativeAttention(num_heads=H, key_dim=D)
     layer(ones(B, T, M), ones(B, S, M), None, None)
-    with pytest.raises(ValueError, match=r"relative_position_encoding was not there when the layer was built"):
+    with pytest.raises(ValueError, match=r"relative_position_encoding must be given in the first call too, .* built without it"):
         layer(ones(B, T, M), ones(B, S, M), None, None, relative_position_encoding=ones(1, T + S, M))
 
 

@@ -364,7 +364,7 @@ def test_the_config_holds_what_was_given(reuse):
 
 @pytest.mark.parametrize("reuse", [-2, H + 1, 1.0, True, None])
 def test_a_number_of_reused_heads_that_is_none_is_rejected(reuse):
-    message = f"reuse_attention must be an integer from 0 to num_heads=6, or -1 for all. Received: {reuse}"
+    message = f"reuse_attention must be an integer from 0 to num_heads=6, or -1 for all. Received: reuse_attention={reuse}"
     with pytest.raises(ValueError, match=message):
         ReuseMultiHeadAttention(H, D, reuse_attention=reuse)
 
@@ -376,13 +376,15 @@ def test_a_table_without_distances_is_rejected(length):
 
 
 def test_relative_positions_over_two_axes_at_once_are_rejected():
-    with pytest.raises(ValueError, match=r"use_relative_pe needs one attended axis. Received: attention_axes=\(1, 2\)"):
+    with pytest.raises(ValueError, match=r"use_relative_pe needs a single attended axis. Received: attention_axes=\(1, 2\)"):
         ReuseMultiHeadAttention(H, D, use_relative_pe=True)(np.ones((B, 3, 4, M)), np.ones((B, 3, 4, M)))
 
 
 @pytest.mark.parametrize("reuse", [K, -1])
 def test_reused_weights_that_are_missing_are_asked_for(rng, reuse):
-    with pytest.raises(ValueError, match="reuse_attention_scores must be given if heads are reused. Received: None"):
+    with pytest.raises(
+        ValueError, match=f"reuse_attention_scores must be given to reuse {H if reuse == -1 else reuse} heads. Received: .*=None"
+    ):
         ReuseMultiHeadAttention(H, D, reuse_attention=reuse)(np.ones((B, T, M)), np.ones((B, S, M)))
 
 
@@ -393,13 +395,15 @@ def test_reused_weights_that_do_not_fit_are_rejected(shape):
     layer = ReuseMultiHeadAttention(H, D, reuse_attention=K)
     with pytest.raises(ValueError) as error:
         layer(np.ones((B, T, M)), np.ones((B, S, M)), reuse_attention_scores=np.ones(shape))
-    expected = f"reuse_attention_scores must have the shape (2, 2, 3, 5), or more heads. Received: {shape}"
+    expected = f"reuse_attention_scores must have the shape (2, 2, 3, 5), or more than 2 heads. Received: {shape}"
     assert expected in str(error.value)
 
 
 def test_reused_weights_over_several_axes_that_do_not_fit_are_rejected():
     image = np.ones((B, 3, 4, M))
-    with pytest.raises(ValueError, match=r"must have the shape \(2, 2, 3, 4, 3, 4\), or more heads. Received: \(2, 2, 12, 12\)"):
+    with pytest.raises(
+        ValueError, match=r"must have the shape \(2, 2, 3, 4, 3, 4\), or more than 2 heads. Received: \(2, 2, 12, 12\)"
+    ):
         ReuseMultiHeadAttention(H, D, reuse_attention=K)(image, image, reuse_attention_scores=np.ones((B, K, 12, 12)))
 
 

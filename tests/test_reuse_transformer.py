@@ -268,16 +268,19 @@ def test_head_size_is_key_dim_under_another_name(rng):
 @pytest.mark.parametrize(
     ("message", "options"),
     [
-        (r"reuse_attention must be an integer from 0 to num_heads=6, or -1 for all. Received: 7", {"reuse_attention": 7}),
+        (
+            r"reuse_attention must be an integer from 0 to num_heads=6, or -1 for all. Received: reuse_attention=7",
+            {"reuse_attention": 7},
+        ),
         (r"head_size must be an integer of at least 1. Received: head_size=0", {"head_size": 0}),
         (r"head_size and key_dim must be the same. Received: head_size=3, key_dim=4", {"head_size": 3, "key_dim": 4}),
-        (r"num_kv_heads must be None.* Received: 2", {"num_kv_heads": 2}),
+        (r"num_kv_heads must be None.* Received: num_kv_heads=2", {"num_kv_heads": 2}),
         (r"layer_idx must be an integer of at least 0. Received: layer_idx=-1", {"layer_idx": -1}),
         (
             r"max_reuse_layer_idx must be an integer of at least 0. Received: max_reuse_layer_idx=-1",
             {"layer_idx": 1, "max_reuse_layer_idx": -1},
         ),
-        (r"max_reuse_layer_idx needs a layer_idx. Received: 3, and layer_idx=None", {"max_reuse_layer_idx": 3}),
+        (r"max_reuse_layer_idx needs layer_idx. Received: max_reuse_layer_idx=3, layer_idx=None", {"max_reuse_layer_idx": 3}),
         (r"pe_max_seq_length must be an integer of at least 1", {"pe_max_seq_length": 0}),
         (r"attention_dropout must be at least 0 and below 1. Received: attention_dropout=1", {"attention_dropout": 1}),
         (r"inner_activation must be .* Received: 'rellu'", {"inner_activation": "rellu"}),
@@ -291,10 +294,14 @@ def test_arguments_that_make_no_sense_are_rejected_by_name(message, options):
 @pytest.mark.parametrize(
     ("message", "inputs", "call"),
     [
-        (r"reuse_attention_scores must be given if heads are reused. Received: None", [(2, 3, 12)], {}),
-        (r"reuse_attention_scores must be given if heads are reused. Received: None", [(2, 3, 12), (2, 3, 3)], {}),
+        (r"reuse_attention_scores must be given to reuse 2 heads. Received: reuse_attention_scores=None", [(2, 3, 12)], {}),
         (
-            r"reuse_attention_scores must have the shape \(2, 2, 3, 3\), or more heads. Received: \(2, 6, 3, 5\)",
+            r"reuse_attention_scores must be given to reuse 2 heads. Received: reuse_attention_scores=None",
+            [(2, 3, 12), (2, 3, 3)],
+            {},
+        ),
+        (
+            r"reuse_attention_scores must have the shape \(2, 2, 3, 3\), or more than 2 heads. Received: \(2, 6, 3, 5\)",
             [(2, 3, 12), (2, 3, 3), (2, 6, 3, 5)],
             {},
         ),

@@ -172,7 +172,9 @@ def test_reset_makes_it_the_identity_again(rng, share_rezero):
 
 
 def test_a_reset_needs_a_built_block():
-    with pytest.raises(ValueError, match="reset_rezero needs an alpha to reset: call or build the block first"):
+    with pytest.raises(
+        ValueError, match="the block must be built before reset_rezero: call or build it first. Received: built=False"
+    ):
         ReZeroTransformer(H, F).reset_rezero()
 
 

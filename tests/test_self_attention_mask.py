@@ -51,7 +51,7 @@ def test_padded_queries_attend_like_any_other():
 @pytest.mark.parametrize(
     ("message", "arguments"),
     [
-        (r"to_mask must be given, or inputs be \[inputs, to_mask\]", [np.ones((B, T, M))]),
+        (r"to_mask must be given, or inputs must be \[inputs, to_mask\]", [np.ones((B, T, M))]),
         (r"to_mask must have 2 axes. Received: to_mask of shape \(2, 1, 5\)", [np.ones((B, T, M)), np.ones((B, 1, S))]),
         (
             r"inputs and to_mask must have the same batch size. Received: inputs with 2, to_mask with 4",

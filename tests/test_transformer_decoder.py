@@ -318,7 +318,7 @@ def test_other_attention_classes_are_used_and_saved_by_name(rng, tmp_path):
 @pytest.mark.parametrize("name", ["self_attention_cls", "cross_attention_cls"])
 @pytest.mark.parametrize("kind", [3, "no such class", int])
 def test_what_is_no_class_of_layers_is_rejected(name, kind):
-    with pytest.raises(ValueError, match=f"{name} must be a class of layers, or the name of a registered one. Received: {name}="):
+    with pytest.raises(ValueError, match=f"{name} must be a layer class or the registered name of one. Received: {name}="):
         TransformerDecoderBlock(H, F, "relu", **{name: kind})
 
 
@@ -350,7 +350,7 @@ WRONG_CACHE = {"key": np.ones((B, 1, H, M)), "value": np.ones((B, 1, H, D))}
         (r"memory must have 4 axes. .*\(2, 5, 11\)", {"memory": np.ones((B, S, MEMORY)), "probs": PROBS}, True, {}),
         (r"x must have 3 axes", {"x": np.ones((B, 1, LENGTH, M))}, False, {}),
         ("x and memory must have the same batch size. .*x with 2, memory with 3", {"memory": np.ones((3, S, MEMORY))}, False, {}),
-        ("input_doc_probs must be given with channels, and only then. Received: NoneType", {}, True, {}),
+        ("input_doc_probs must be given if and only if the memory has channels. Received: NoneType", {}, True, {}),
         ("input_doc_probs must be given .*, multi_channel_cross_attention=False", {"probs": PROBS}, False, {}),
         (r"input_doc_probs must .*\(2, 4, 6, 6\). Received: \(2, 4, 6, 5\)", {"probs": np.ones((B, H, LENGTH, 5))}, True, {}),
         ("input_doc_probs and memory must have the same number of channels", {"probs": np.ones((B, H, LENGTH, 1))}, True, {}),
@@ -408,5 +408,7 @@ def test_heads_that_do_not_divide_the_model_are_rejected():
 
 
 def test_a_cache_needs_a_built_block():
-    with pytest.raises(ValueError, match="init_cache needs the size of the heads"):
+    with pytest.raises(
+        ValueError, match="the block must be built before init_cache: call or build it first. Received: built=False"
+    ):
         TransformerDecoderBlock(H, F, "relu").init_cache(B, SLOTS)

@@ -301,7 +301,7 @@ def test_transformers_errors_speak_of_its_own_arguments(name):
         (r"num_kv_heads must divide the number of heads, 4. Received: num_kv_heads=3", {"num_kv_heads": 3}, (2, 3, 8), {}),
         (r"attention_mask must have a shape .* Received: \(3,\)", {}, [(2, 3, 8), (3,)], {"output_range": 1}),
         (
-            "x and key_value must have the same last axis, if one norm is for both. Received: x with 8, key_value with 6",
+            "x and key_value must have the same last axis if they share a norm. Received: x with 8, key_value with 6",
             {"norm_first": True},
             [(2, 3, 8), (2, 5, 6), (2, 3, 5)],
             {},
@@ -309,7 +309,12 @@ def test_transformers_errors_speak_of_its_own_arguments(name):
         (r"output_range must be at most the length, 3. Received: output_range=4", {}, (2, 3, 8), {"output_range": 4}),
         (r"output_range must be an integer of at least 1. Received: output_range=0", {}, (2, 3, 8), {"output_range": 0}),
         (r"output_range needs inputs of 3 axes. Received: inputs of shape \(2, 3, 5, 8\)", {}, (2, 3, 5, 8), {"output_range": 1}),
-        (r"output_last_dim must be 8, or use_query_residual False", {"output_last_dim": 9}, (2, 3, 8), {}),
+        (
+            r"output_last_dim must be 8, unless use_query_residual=False. Received: output_last_dim=9",
+            {"output_last_dim": 9},
+            (2, 3, 8),
+            {},
+        ),
     ],
 )
 def test_inputs_that_do_not_fit_are_rejected_by_name(message, options, inputs, call):

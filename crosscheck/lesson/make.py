@@ -25,6 +25,9 @@ METADATA = {
 
 def main(names):
     """Execute the lessons called `names`, or those that changed. Returns the exit status."""
+    if not FOLDER.is_dir():
+        print(f"the lessons are not part of the installed package: make them in a clone. Missing: {FOLDER}", file=sys.stderr)
+        return 2
     scripts = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
     if strangers := [name for name in names if name not in scripts]:
         nearest = difflib.get_close_matches(strangers[0], scripts, cutoff=0.4) or sorted(scripts)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from layers.common.checks import check_rank, check_same
+from layers.common.checks import check_rank, check_same, shapes
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -36,18 +36,22 @@ class SentenceEmbedding(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # a small number in the mask would become zero in float16
 
-    def build(self, inputs_shape, input_mask_shape):
-        check_rank(3, inputs=inputs_shape)
-        check_rank(2, input_mask=input_mask_shape)
-        for axis, what in ((0, "batch size"), (1, "length")):
-            check_same(what, inputs=inputs_shape[axis], input_mask=input_mask_shape[axis])
+    # Keras before 3.14 gives `build` and `compute_output_shape` no shape of an argument that ends in `_mask`.
 
     def call(self, inputs, input_mask):
+        self.compute_output_shape(*shapes(inputs, input_mask))
         x = ops.cast(inputs, "float64" if self.compute_dtype == "float64" else "float32")
         present = ops.cast(ops.not_equal(input_mask, 0), x.dtype)
         total = ops.einsum("btm,bt->bm", x, present)  # of the same direction as the mean, which is all that is left of it
         squared = ops.sum(ops.square(total), axis=1, keepdims=True)
         return ops.cast(total / ops.sqrt(ops.where(squared == 0, ops.ones_like(squared), squared)), self.compute_dtype)
 
+    def compute_output_spec(self, inputs, input_mask):
+        return keras.KerasTensor(self.compute_output_shape(*shapes(inputs, input_mask)), self.compute_dtype)
+
     def compute_output_shape(self, inputs_shape, input_mask_shape):
+        check_rank(3, inputs=inputs_shape)
+        check_rank(2, input_mask=input_mask_shape)
+        for axis, what in ((0, "batch size"), (1, "length")):
+            check_same(what, inputs=inputs_shape[axis], input_mask=input_mask_shape[axis])
         return (inputs_shape[0], inputs_shape[2])

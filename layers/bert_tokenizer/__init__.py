@@ -122,7 +122,7 @@ def read_vocabulary(vocab_file):
 
 
 def make_finder(vocabulary, longest):
-    """tensorflow-text's linear-time search for pieces, in words that are split and normalised already."""
+    """tensorflow-text's linear-time search for pieces, in words that are split and normalized already."""
     text = import_tensorflow_text("BertTokenizer", "reference.bert_tokenizer.bert_tokenizer")
     return text.FastWordpieceTokenizer(
         list(vocabulary), max_bytes_per_word=longest, token_out_type="int32", unknown_token=UNKNOWN, no_pretokenization=True

@@ -15,7 +15,7 @@ LETTER, MARK, ALONE, SPACE, DROPPED, VANISHING, EXPANDED = range(7)
 has put the marks around it in order; several code points."""
 
 OTHER, CASED, IGNORED = range(3)
-"""What a neighbour is to a capital sigma: in lower case that is ς where a cased letter is before it and none behind it."""
+"""What a neighbor is to a capital sigma: in lower case that is ς where a cased letter is before it and none behind it."""
 
 SEVERAL = 0x110000
 SIGMA, FINAL_SIGMA = 0x3A3, 0x3C2
@@ -35,14 +35,14 @@ class CodePoints(NamedTuple):
     table: Entries, as above.
     expansions: Packed forms, a row for each code point that becomes several, filled up with −1.
     lengths: How many there are in each row.
-    neighbours: What each code point is to a sigma.
+    neighbors: What each code point is to a sigma.
     order: Combining classes, by which NFD puts marks in order.
     """
 
     table: Pages
     expansions: np.ndarray
     lengths: np.ndarray
-    neighbours: Pages
+    neighbors: Pages
     order: Pages
 
 
@@ -54,10 +54,10 @@ def code_points(lower_case):
         `CodePoints`.
     """
     entries, expansions = np.full(SEVERAL, LETTER, "int32"), []
-    neighbours, order = np.full(SEVERAL, OTHER, "int32"), np.zeros(SEVERAL, "int32")
+    neighbors, order = np.full(SEVERAL, OTHER, "int32"), np.zeros(SEVERAL, "int32")
     known = [c for c in map(chr, range(SEVERAL)) if category(c) not in ("Cn", "Co", "Cs")]
-    for c, neighbour in zip(known, as_sigma_sees(known)):
-        neighbours[ord(c)], order[ord(c)] = neighbour, combining(c)
+    for c, neighbor in zip(known, as_sigma_sees(known)):
+        neighbors[ord(c)], order[ord(c)] = neighbor, combining(c)
         packed = normalized(c, lower_case) or [8 * ord(c) + DROPPED]
         if len(packed) > 1:
             expansions.append(packed)
@@ -67,7 +67,7 @@ def code_points(lower_case):
     filled = np.full((len(lengths), lengths.max()), -1, "int32")
     for row, packed in zip(filled, expansions):
         row[: len(packed)] = packed
-    return CodePoints(paged(entries), filled, lengths, paged(neighbours), paged(order))
+    return CodePoints(paged(entries), filled, lengths, paged(neighbors), paged(order))
 
 
 def normalized(c, lower_case):

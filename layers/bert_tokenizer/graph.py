@@ -70,7 +70,7 @@ def normalize(characters, tables, lower_case):
     """Rules (1) to (4): the packed forms of what is left, and the first and the last of `characters` that each comes from."""
     if lower_case:
         characters = tf.cond(
-            tf.reduce_any(characters == SIGMA), lambda: end_words(characters, tables.neighbours), lambda: characters
+            tf.reduce_any(characters == SIGMA), lambda: end_words(characters, tables.neighbors), lambda: characters
         )
     forms, origin = 8 * characters + look_up(tables.table, characters), tf.range(tf.size(characters, tf.int64))
     if lower_case:
@@ -86,9 +86,9 @@ def normalize(characters, tables, lower_case):
     )
 
 
-def end_words(characters, neighbours):
+def end_words(characters, neighbors):
     """A capital sigma becomes the small one that ends words, where it ends one: rule (3)."""
-    seen = look_up(neighbours, characters)
+    seen = look_up(neighbors, characters)
     seen, places = only(seen != IGNORED, seen, tf.range(tf.size(seen)))
     before, behind = tf.concat([[OTHER], seen[:-1]], 0), tf.concat([seen[1:], [OTHER]], 0)
     is_final = (tf.gather(characters, places) == SIGMA) & (before == CASED) & (behind != CASED)

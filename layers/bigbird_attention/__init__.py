@@ -13,7 +13,7 @@ from layers.masked_softmax import softmax_of_allowed
 
 @keras.saving.register_keras_serializable(package="layers")
 class BigBirdAttention(MultiHeadAttention):
-    """Multi-head attention in which each block of queries sees a few blocks of keys: global, neighbouring and random ones.
+    """Multi-head attention in which each block of queries sees a few blocks of keys: global, neighboring and random ones.
 
     Computes equation (1) of `reference/bigbird_attention.py` between the projections of multi-head attention, plus dropout on the
     attention weights. Time and memory grow linearly with the length; no `(t, s)` array is made, but for a sequence of at most

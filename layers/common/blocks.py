@@ -2,7 +2,7 @@
 
 import keras
 
-from layers.common.checks import check_at_least, check_epsilon
+from layers.common.checks import check_at_least, check_epsilon, shapes
 from layers.common.normalization import LayerNorm, RMSNorm
 from layers.common.projection import LinearMap, ProjectingLayer, fresh
 
@@ -19,6 +19,12 @@ class BlockLayer(ProjectingLayer):
     attention_initializer = None
     norm_first = False
     use_query_residual = True
+
+    def __call__(self, *args, **kwargs):
+        inputs = args[0] if args else kwargs.get("inputs")
+        if not self.built and isinstance(inputs, (list, tuple)) and any(part is None for part in inputs):
+            self.build(shapes(*inputs))  # Keras before 3.13 cannot where a part is None
+        return super().__call__(*args, **kwargs)
 
     def make_attention(self, name, kind, **options):
         """A sublayer of class `kind`, with the block's heads, biases and seven options, and the attention's own initializer."""

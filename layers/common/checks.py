@@ -92,3 +92,8 @@ def check_shape(name, tensor, expected):
     )
     if not fits:
         raise ValueError(f"{name} must have the shape {tuple(expected)}. Received: {tuple(tensor.shape)}")
+
+
+def shapes(*tensors):
+    """The shape of each of `tensors`, of which one may be a list of tensors; None for None."""
+    return tuple(shapes(*x) if isinstance(x, (list, tuple)) else None if x is None else tuple(np.shape(x)) for x in tensors)

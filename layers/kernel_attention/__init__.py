@@ -16,7 +16,7 @@ from layers.kernel_attention.features import (
     exact_exponents,
     features,
     least_kernel,
-    normalised,
+    normalized,
     redraw_projection,
     widened,
 )
@@ -34,7 +34,7 @@ class KernelAttention(MultiHeadAttention):
     Args:
         feature_transform: "elu", the linear transformer's elu(x) + 1; "exp", FAVOR+, the Performer's positive features of the
             softmax; "expplus", FAVOR++, of less variance; "expmod", "exp" without ‖x‖²/2; "relu", the Performer's other kernel;
-            "rfa", sine and cosine of normalised q and k; "square", x²; "identity", x, whose weights may be negative.
+            "rfa", sine and cosine of normalized q and k; "square", x²; "identity", x, whose weights may be negative.
         num_random_features: Number of random projections, `r`; 0 for none. Defaults to 256, for "elu" to 0.
         seed: Seed of the projection (give each layer its own) and of the dropout.
         redraw: Whether each call while training uses a new projection. The weight `projection` stays, for all other calls.
@@ -220,7 +220,7 @@ class KernelAttention(MultiHeadAttention):
     def scaled(self, q, k):
         """Queries and keys whose kernel is the transform's: each with √scale; for "rfa" of length 1, times 1/σ."""
         if self.feature_transform == "rfa":
-            return normalised(q) * self.inverse_scale, normalised(k) * self.inverse_scale
+            return normalized(q) * self.inverse_scale, normalized(k) * self.inverse_scale
         scale = self.scale or (1.0 if self.feature_transform == "elu" else self.key_dim**-0.5)
         return q * math.sqrt(scale), k * math.sqrt(scale)
 

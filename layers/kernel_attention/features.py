@@ -53,7 +53,7 @@ def features(transform, q, k, projection=None, key_mask=None):
 
     Args:
         transform: One of `TRANSFORMS`.
-        q, k: Scaled queries and keys; for "rfa" normalised, and times the inverse bandwidth.
+        q, k: Scaled queries and keys; for "rfa" normalized, and times the inverse bandwidth.
         projection: Random rows w, `(r, d)`, or None for none.
         key_mask: Boolean, `(b, 1, s)`, or None for all. The exponents of a masked key are `LOWEST`.
 
@@ -96,7 +96,7 @@ def means(x, mask):
     return mean, ops.sum(weights * ops.sum(ops.square(x), axis=-1, keepdims=True), axis=2, keepdims=True)
 
 
-def normalised(x):
+def normalized(x):
     """x / ‖x‖; zeros stay zeros."""
     return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-30))
 

@@ -12,36 +12,37 @@ from layers.mobile_bert.parts import MobileBertLayer, check_alike, trigram
 
 @keras.saving.register_keras_serializable(package="layers")
 class MobileBertEmbedding(MobileBertLayer):
-    """Embeds each token with what stands before and behind it, from a table of narrow rows.
+    """Embeds each token together with its two neighbors, from a table with short rows.
 
-    Computes equation (2) of `reference/mobile_bert.py`, plus dropout: the vectors of the next, this and the previous word, in
-    this order, are mapped to the model size together, and position and type are added.
+    Computes equation (2) of `reference/mobile_bert.py`, plus dropout: the vectors of the next, the current and the
+    previous word, in this order, are concatenated and mapped to the model size; position and type embeddings are added.
 
     Axes: `b` batch, `t` position, `m` model size.
 
     Args:
-        word_vocab_size, type_vocab_size, max_sequence_length: How many words, segment types and positions there are.
+        word_vocab_size, type_vocab_size, max_sequence_length: Number of words, of segment types and of positions.
         word_embed_size: Size of a word's vector.
         output_embed_size: Size of the output, `m`.
-        dropout_rate: Fraction dropped of the output.
-        normalization_type, initializer: As for `MobileBertLayer`; the initializer is that of tables and projection.
-        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
+        dropout_rate: Fraction of the output dropped while training.
+        normalization_type: "no_norm", γ ⊙ x + β, or "layer_norm", with an epsilon of 1e-12.
+        initializer: Initializer of tables and projection. Defaults to a truncated normal of standard deviation 0.02.
+        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As in
             `ProjectingLayer`, for the projection.
 
     Call arguments:
-        input_ids: Integers of shape `(b, t)`; one outside the vocabulary has the zero vector.
-        token_type_ids: Integers of shape `(b, t)`. Without them no type is added.
-        input_mask: `(b, t)`, not zero at tokens. What is padding is then zero to its neighbours, as what is beyond the ends is,
-            and the tokens of a row come out the same with more padding or less. Without it, as in the published models, the last
-            token reads the vector of [PAD] behind it, which is not zero.
-        training: Whether to drop.
+        input_ids: Integers of shape `(b, t)`. The vector of an id outside the vocabulary is zero.
+        token_type_ids: Integers of shape `(b, t)`. If None, no type embedding is added.
+        input_mask: `(b, t)`, nonzero at tokens. With it, the vectors of padding are zero, like those beyond the ends, so that
+            the output at the tokens does not depend on the amount of padding. Without it, as in the published models, the last
+            token reads the vector of the [PAD] after it, which is not zero.
+        training: Whether to apply dropout.
 
     Returns:
         Tensor of shape `(b, t, m)` in the compute dtype.
 
     Raises:
-        ValueError: for sizes below 1, a rate outside [0, 1), an unknown norm, ids that are no integers, more positions than there
-            are, and arguments of other shapes than `(b, t)`.
+        ValueError: if a size is below 1, the rate is outside [0, 1), the norm is unknown, the ids are not integers, the inputs
+            are longer than `max_sequence_length`, or an argument does not have the shape `(b, t)`.
 
     Example:
 
@@ -108,7 +109,7 @@ class MobileBertEmbedding(MobileBertLayer):
 
 @keras.saving.register_keras_serializable(package="layers")
 class MobileBertTransformer(MobileBertLayer):
-    """An encoder block that is narrow inside: attention and a stack of feed-forward networks between two bottlenecks.
+    """A bottleneck encoder block: attention and a stack of feed-forward networks, on vectors smaller than input and output.
 
     Computes equations (4) to (7) of `reference/mobile_bert.py`, plus dropout.
 
@@ -116,32 +117,33 @@ class MobileBertTransformer(MobileBertLayer):
 
     Args:
         hidden_size: Size of input and output, `m`.
-        num_attention_heads: Number of heads, `h`; they share `intra_bottleneck_size` equally.
-        intermediate_size, intermediate_act_fn: Size between the two maps of each feed-forward network, `f`, and the activation
-            there, by name or as a callable; "gelu" is the exact one.
-        hidden_dropout_prob, attention_probs_dropout_prob: Fractions dropped of what the block adds to its input and of the
-            attention weights, and of nothing else.
-        intra_bottleneck_size: Size of the residual stream inside.
-        use_bottleneck_attention: Whether queries, keys and values all come from the bottleneck; the next argument is then idle.
-        key_query_shared_bottleneck: Whether queries and keys come from a bottleneck of their own and values from the input, the
-            paper's way, or all three from the input.
-        num_feedforward_networks: How many there are in all, each with a residual connection and a norm.
-        normalization_type, initializer: As for `MobileBertLayer`; the initializer is that of all maps.
-        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
-            `ProjectingLayer`; for every linear map, those of attention included.
+        num_attention_heads: Number of heads, `h`. It must divide `intra_bottleneck_size`.
+        intermediate_size, intermediate_act_fn: Inner size of each feed-forward network, `f`, and its activation, by name or as
+            a callable; "gelu" is the exact function.
+        hidden_dropout_prob, attention_probs_dropout_prob: Fractions dropped while training, of the block's last linear map and
+            of the attention weights. Nothing else is dropped.
+        intra_bottleneck_size: Size of the vectors between the two bottlenecks.
+        use_bottleneck_attention: Whether queries, keys and values all come from the bottleneck. If True, the next argument has
+            no effect.
+        key_query_shared_bottleneck: If True, as in the paper, queries and keys come from a bottleneck of their own and values
+            from the input. If False, all three come from the input.
+        num_feedforward_networks: Number of feed-forward networks, each with a residual connection and a norm.
+        normalization_type, initializer: As in `MobileBertEmbedding`; the initializer is for all linear maps.
+        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As in
+            `ProjectingLayer`, for every linear map, including those of attention.
 
     Call arguments:
         input_tensor: Tensor of shape `(b, t, m)`.
-        attention_mask: Not zero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`.
-        return_attention_scores: Also return the attention weights. Never changes the output.
-        training: Whether to drop.
+        attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`.
+        return_attention_scores: Whether to return the attention weights too. Does not change the output.
+        training: Whether to apply dropout.
 
     Returns:
-        Tensor of shape `(b, t, m)`, or that and the attention weights `(b, h, t, s)`.
+        Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
 
     Raises:
-        ValueError: for sizes below 1, heads that cannot share the inside, rates outside [0, 1), an unknown norm or activation, an
-            input that is not `(b, t, m)`, and a mask that does not fit.
+        ValueError: if a size is below 1, `num_attention_heads` does not divide `intra_bottleneck_size`, a rate is outside [0, 1),
+            the norm or activation is unknown, the input is not `(b, t, m)`, or the mask does not broadcast.
 
     Example:
 
@@ -150,8 +152,8 @@ class MobileBertTransformer(MobileBertLayer):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        With `use_bottleneck_attention` there is no shared bottleneck; there it is made, and never used. "gelu" is exact. A query
-        with no allowed key gets zeros from attention, not the mean of the values.
+        With `use_bottleneck_attention` there is no shared bottleneck; there, it is built but unused. "gelu" is exact. A query
+        with no allowed key gets zeros from attention; there, it gets the mean of the values.
 
     Reference:
         [Sun et al., 2020](https://arxiv.org/abs/2004.02984), sections 3.1 to 3.3.
@@ -227,7 +229,7 @@ class MobileBertTransformer(MobileBertLayer):
         return (z, scores) if return_attention_scores else z
 
     def query_and_value(self, x, u):
-        """Where queries and keys come from, and where values do, in equation (5)."""
+        """The source of queries and keys, and the source of values, in equation (5)."""
         if self.use_bottleneck_attention:
             return u, u
         return (self.kq_shared_bottleneck_norm(self.kq_shared_bottleneck(x)) if self.has_shared_bottleneck else x), x
@@ -238,7 +240,7 @@ class MobileBertTransformer(MobileBertLayer):
 
     def check_shape(self, shape):
         if len(shape) != 3 or shape[-1] != self.hidden_size:
-            raise ValueError(f"input_tensor must be of shape (b, t, {self.hidden_size}). Received: a shape of {tuple(shape)}")
+            raise ValueError(f"input_tensor must have the shape (b, t, {self.hidden_size}). Received: {tuple(shape)}")
 
     def get_config(self):
         names = ("hidden_size", "num_attention_heads", "intermediate_size", "intra_bottleneck_size", "num_feedforward_networks")

@@ -1,4 +1,4 @@
-"""What MobileBERT's embedding and its block are made of: one kind of norm, tables and maps that all start alike, trigrams."""
+"""Parts of MobileBERT's embedding and block: norms, tables and linear maps with shared options, and trigrams."""
 
 import keras
 from keras import ops
@@ -16,17 +16,17 @@ RENAMED = {"kernel_initializer": "initializer"}
 
 
 class MobileBertLayer(BlockLayer):
-    """A layer whose norms are all of one type, and whose tables and maps all start as `initializer` says.
+    """A layer whose norms all have one type, and whose tables and linear maps all use one initializer.
 
     Args:
         normalization_type: "no_norm", γ ⊙ x + β, or "layer_norm", with an epsilon of 1e-12.
-        initializer: What `ProjectingLayer` calls kernel_initializer. Defaults to a truncated normal of deviation 0.02.
+        initializer: `kernel_initializer` of `ProjectingLayer`. Defaults to a truncated normal of standard deviation 0.02.
     """
 
     renamed_arguments = RENAMED
 
     def __init__(self, normalization_type="no_norm", initializer=None, **kwargs):
-        # Made here: one object for all layers would give maps of the same shape the same numbers.
+        # Created for each layer: a shared initializer would give maps of the same shape the same numbers.
         start = keras.initializers.TruncatedNormal(stddev=0.02) if initializer is None else initializer
         super().__init__(kernel_initializer=start, **kwargs)
         if normalization_type not in NORMS:
@@ -43,7 +43,7 @@ class MobileBertLayer(BlockLayer):
         return norm
 
     def with_norm(self, name, input_size, output_size):
-        """A built linear map, and the norm behind it."""
+        """A built linear map, and the norm after it."""
         return self.make_dense(name, input_size, output_size), self.make_norm(f"{name}_norm", output_size)
 
     def make_table(self, name, rows, size, **options):
@@ -70,7 +70,7 @@ def trigram(e):
 
 
 def check_alike(rank, **tensors):
-    """Raise a ValueError unless each of `tensors` that is not None has `rank` axes, of the same sizes where both are known."""
+    """Raise a ValueError unless all `tensors` that are not None have `rank` axes and the same known sizes."""
     shapes = {name: x.shape for name, x in tensors.items() if x is not None}
     check_rank(rank, **shapes)
     for axis in range(rank):

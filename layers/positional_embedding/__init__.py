@@ -1,4 +1,4 @@
-"""Where a token stands: learned, as sines and cosines, or as a bias for each distance (Keras 3)."""
+"""Position embeddings: learned, as sines and cosines, or as a bias for each distance (Keras 3)."""
 
 import keras
 import numpy as np
@@ -13,29 +13,29 @@ from layers.positional_embedding.sinusoids import check_sinusoid, sinusoid
 
 @keras.saving.register_keras_serializable(package="layers")
 class PositionalEmbedding(keras.layers.Layer):
-    """A learned row for each position, for every example the same: what to add to token embeddings.
+    """A learned vector for each position, the same for every example, to add to token embeddings.
 
-    Computes equation (1) of `reference/positional_embedding.py`. Of positions at which no training text had a token, it knows
-    nothing but how they started. `PositionEmbedding` is the same class.
+    Computes equation (1) of `reference/positional_embedding.py`. Vectors of positions that no
+    training text reaches keep their initial values. `PositionEmbedding` is the same class.
 
     Axes: `b` batch, `t` position, `m` model size.
 
     Args:
         max_length: Number of rows of the table, the weight `embeddings`.
-        initializer: How the table starts.
-        seq_axis: Which axis of the inputs is the positions; neither the last one nor one that is not there.
+        initializer: Initializer of the table.
+        seq_axis: The axis of the inputs that holds the positions. It may be negative, but must not be the last axis.
 
     Call arguments:
-        inputs: Tensor of shape `(b, t, m)`, or of any other with positions along `seq_axis` and a last axis of known size. Only
-            its shape is read.
+        inputs: Tensor of shape `(b, t, m)`, or of another shape with positions along `seq_axis` and a last axis of known size.
+            Only its shape is read.
 
     Returns:
         Tensor of the shape of `inputs`, in the compute dtype.
 
     Raises:
-        ValueError: for a max_length below 1, inputs longer than it, a seq_axis that cannot be, and a last axis that is unknown or
-            not the one that the table was made for. If the length is not known before the graph runs, one that is too long is
-            the backend's error there; it never gets the rows of other positions.
+        ValueError: if `max_length` is below 1, the inputs are longer than `max_length`, `seq_axis` is not an axis of the inputs
+            or is the last, or the last axis is unknown or differs from that of the table. If the length is known only when the
+            graph runs, the backend raises the error for inputs that are too long.
 
     Example:
 
@@ -43,8 +43,9 @@ class PositionalEmbedding(keras.layers.Layer):
     TensorShape([2, 3, 8])
 
     Differs from the Model Garden:
-        Its README calls it by this name and its code PositionEmbedding: here both do. Too long a text is an error that says so;
-        there, one of a reshape, or if the table has one row and the length is unknown, none. `seq_axis` may be negative.
+        The README there uses this name and the code PositionEmbedding; here, both names work. Inputs that are too long raise an
+        error that says so; there, a reshape fails, or, if the table has one row and the length is unknown, there is no error.
+        `seq_axis` may be negative.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
@@ -58,7 +59,7 @@ class PositionalEmbedding(keras.layers.Layer):
         self.max_length = max_length
         self.initializer = keras.initializers.get(initializer)
         self.seq_axis = seq_axis
-        self.supports_masking = True  # a position of padding stays padding
+        self.supports_masking = True  # the mask of the inputs holds for the output too
 
     def build(self, inputs_shape):
         check_learned(inputs_shape, self.max_length, self.seq_axis)
@@ -68,10 +69,10 @@ class PositionalEmbedding(keras.layers.Layer):
     def call(self, inputs):
         check_learned(inputs.shape, self.max_length, self.seq_axis, self.embeddings.shape[-1])
         shape, rank = ops.shape(inputs), len(inputs.shape)
-        alone = [1] * rank
-        alone[self.seq_axis], alone[-1] = shape[self.seq_axis], shape[-1]
-        # To the length asked for: where there are fewer rows, this stops, and broadcasting a single one would not.
-        rows = ops.reshape(section(self.embeddings, 0, shape[self.seq_axis], axis=0), alone)
+        aligned = [1] * rank
+        aligned[self.seq_axis], aligned[-1] = shape[self.seq_axis], shape[-1]
+        # Reshape to the requested length, which fails if there are fewer rows; broadcasting a single row would not fail.
+        rows = ops.reshape(section(self.embeddings, 0, shape[self.seq_axis], axis=0), aligned)
         return ops.broadcast_to(rows, shape)
 
     def compute_output_shape(self, inputs_shape):
@@ -91,33 +92,33 @@ PositionEmbedding = PositionalEmbedding
 
 @keras.saving.register_keras_serializable(package="layers")
 class RelativePositionEmbedding(ForAnyBatch):
-    """Sines and cosines of each position, for as many positions as there are; nothing is learned.
+    """Sines and cosines of each position, for any number of positions; nothing is learned.
 
-    Computes equation (2) of `reference/positional_embedding.py`, the paper's, or equation (3), Tensor2Tensor's. Its name is the
-    Model Garden's: the positions are absolute, but a shift of all of them is a rotation that does not depend on where they are.
+    Computes equation (2) of `reference/positional_embedding.py`, the paper's, or equation (3), Tensor2Tensor's. The name is the
+    Model Garden's: the positions are absolute, but shifting all of them is a rotation that does not depend on the position.
 
-    The two are no reorderings of each other: their wavelengths differ as well. The paper's is the default, as everywhere here.
+    The two equations differ in their wavelengths, not only in the order of columns. The paper's is the default.
 
     Axes: `b` batch, `t` position, `m` model size.
 
     Args:
-        hidden_size: Number of columns, `m`, at least 2. If it is odd, the last sine has no cosine, or in the other convention
-            the last column is zero.
-        min_timescale: Timescale of the first column; its wavelength is 2π times that.
-        max_timescale: Timescale that the last column approaches, or in the other convention has.
+        hidden_size: Number of columns, `m`, at least 2. If it is odd, the last sine has no cosine ("interleaved") or the last
+            column is zero ("concatenated").
+        min_timescale: Timescale of the first column, in positions; its wavelength is 2π times as long.
+        max_timescale: Timescale that the columns approach ("interleaved") or that the last column has ("concatenated").
         convention: "interleaved": sine, cosine, sine, cosine, …, and timescales that grow by (max/min)^{2/m}, as in the paper.
             "concatenated": all sines, then all cosines, and timescales that reach `max_timescale`, as in Tensor2Tensor.
 
     Call arguments:
-        inputs: Tensor of shape `(b, t, ...)`, of which only the length is read; None if `length` is given.
-        length: Number of positions, an integer. If `inputs` are given too, they must be of this length.
+        inputs: Tensor of shape `(b, t, ...)`, of which only the length is read; may be None if `length` is given.
+        length: Number of positions, an integer. If `inputs` is given too, it must have this length.
 
     Returns:
-        Tensor of shape `(t, m)`, in the compute dtype, right to the last digits of float32, or float64, at any length.
+        Tensor of shape `(t, m)` in the compute dtype, accurate to the last digits of float32, or of float64, at any length.
 
     Raises:
-        ValueError: for a hidden_size below 2, timescales that are not 0 < min ≤ max, an unknown convention, neither inputs nor
-            length, both of different lengths, a length below 1, and inputs with fewer than 2 axes.
+        ValueError: if `hidden_size` is below 2, the timescales do not satisfy 0 < min ≤ max < ∞, the convention is unknown,
+            neither inputs nor length is given or they disagree, the length is below 1, or inputs have fewer than 2 axes.
 
     Example:
 
@@ -125,9 +126,9 @@ class RelativePositionEmbedding(ForAnyBatch):
     TensorShape([3, 8])
 
     Differs from the Model Garden:
-        There, it is always "concatenated"; with that, numbers are the same for an even `hidden_size` above 2 and a min_timescale
-        of 1. A min_timescale is a timescale; there, it multiplies frequencies. hidden_size=2 is not NaN, and an odd one has all
-        its columns.
+        There, the convention is always "concatenated"; with it, numbers are equal for an even `hidden_size` above 2 and a
+        `min_timescale` of 1. `min_timescale` is a timescale; there, it multiplies frequencies. A `hidden_size` of 2 gives no NaN,
+        and an odd `hidden_size` gives all columns.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.5.
@@ -159,31 +160,32 @@ class RelativePositionEmbedding(ForAnyBatch):
 
 @keras.saving.register_keras_serializable(package="layers")
 class RelativePositionBias(ForAnyBatch):
-    """A learned bias for each head and each range of distances between query and key: what to add to attention scores.
+    """A learned bias for each head and each range of distances between query and key, to add to attention scores.
 
-    Computes equation (5) of `reference/positional_embedding.py`. Near distances have a bucket each, far ones share theirs, and
-    the farthest share one, so there is a bias for any length.
+    Computes equation (5) of `reference/positional_embedding.py`. Small distances have a bucket each, larger distances share
+    buckets, and all of the largest share one, so the bias is defined for any length.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head.
 
     Args:
         num_heads: Number of heads, `h`.
-        relative_attention_num_buckets: Number of rows of the weight `embeddings`, `(buckets, h)`. If attention looks both ways,
-            half of them are for keys behind the query's position, of which none is at distance zero: that row stays as it is.
-        relative_attention_max_distance: Where ranges that grow by one factor would end. The last begins one step before.
-        bidirectional: Whether keys after the query have buckets of their own; otherwise they are at distance zero.
-        embeddings_initializer: How `embeddings` start; None for a truncated normal distribution of deviation 1.
+        relative_attention_num_buckets: Number of rows of the weight `embeddings`, `(buckets, h)`. If `bidirectional`, half of
+            them are for keys after the query; the row for distance zero in that half is never used or trained.
+        relative_attention_max_distance: Distance, in positions, at which the growing ranges end. The last range, which has no
+            upper end, begins one step before it.
+        bidirectional: Whether keys after the query have their own buckets; if False, they count as distance zero.
+        embeddings_initializer: Initializer of `embeddings`. Defaults to a truncated normal of standard deviation 1.
 
     Call arguments:
-        query: Tensor of shape `(b, t, ...)`.
-        key: Tensor of shape `(b, s, ...)`. Of both only the length is read; both start at position 0.
+        query: Tensor of shape `(b, t, ...)`. Only its length is read; its first position is 0.
+        key: Tensor of shape `(b, s, ...)`. Only its length is read; its first position is 0.
 
     Returns:
         Tensor of shape `(1, h, t, s)`, in the compute dtype.
 
     Raises:
-        ValueError: for num_heads below 1, buckets that are too few, or odd where there are two directions, a max_distance that
-            leaves no distance to share, and a query or key with fewer than 2 axes.
+        ValueError: if `num_heads` is below 1, the number of buckets is too small, or odd with `bidirectional`, the maximum
+            distance is too small for any two distances to share a bucket, or query or key has fewer than 2 axes.
 
     Example:
 
@@ -191,8 +193,8 @@ class RelativePositionBias(ForAnyBatch):
     TensorShape([1, 4, 3, 5])
 
     Differs from the Model Garden:
-        The first axis is 1, to broadcast over the batch; there, the bias is repeated for each example. Buckets are counted in
-        integers; there, a logarithm of zero is cast to an integer and then not used. Buckets that cannot be are an error.
+        The first axis is 1, to broadcast over the batch; there, the bias is repeated for each example. Buckets are computed in
+        integers; there, a logarithm of zero is cast to an integer and then discarded. Invalid numbers of buckets raise an error.
 
     Reference:
         [Raffel et al., 2019](https://arxiv.org/abs/1910.10683), section 2.1.
@@ -225,7 +227,7 @@ class RelativePositionBias(ForAnyBatch):
         check_rank_at_least(2, query=query.shape, key=key.shape)
         t, s = ops.shape(query)[1], ops.shape(key)[1]
         ranges = (self.relative_attention_num_buckets, self.relative_attention_max_distance, self.bidirectional)
-        # Of known lengths, the buckets are constants of the graph.
+        # If both lengths are known, the buckets are constants in the graph.
         xp = np if isinstance(t, int) and isinstance(s, int) else ops
         buckets = relative_buckets(xp.arange(s)[None, :] - xp.arange(t)[:, None], *ranges, xp)
         return ops.transpose(ops.take(self.embeddings, ops.cast(buckets, "int32"), axis=0), (2, 0, 1))[None]

@@ -1,4 +1,4 @@
-"""Ranges of distances between a query and a key, narrow where they are near and wide where they are far (Keras 3)."""
+"""Ranges of distances between a query and a key, which grow with the distance (Keras 3)."""
 
 import numpy as np
 from keras import ops
@@ -7,12 +7,12 @@ from keras import ops
 def relative_buckets(n, buckets, most, both_ways, xp=ops):
     """Equation (6) of `reference/positional_embedding.py`: integers below `buckets`, of the shape of `n`.
 
-    No logarithm is taken, so none of zero, and none that is rounded to the wrong side: a bucket is the number of ranges that
-    have begun.
+    A bucket is the number of ranges that begin at or before the distance. This needs no logarithm, whose rounding could choose
+    the wrong bucket.
 
     Args:
-        n: Integers, by how much a key's position lies after a query's; an array of `xp`.
-        buckets, most, both_ways: As for `first_distances`, which says what they must satisfy.
+        n: Integers, a key's position less a query's; an array of `xp`.
+        buckets, most, both_ways: As in `check_buckets`, which says what they must satisfy.
     """
     if not both_ways:
         return places(xp.maximum(-n, 0), first_distances(buckets, most), xp)
@@ -21,26 +21,26 @@ def relative_buckets(n, buckets, most, both_ways, xp=ops):
 
 
 def places(n, firsts, xp=ops):
-    """How many of `firsts` are at most n, for each distance in `n`."""
+    """For each distance in `n`, the number of `firsts` that are at most that distance."""
     return sum(xp.where(n >= int(first), 1, 0) for first in firsts)
 
 
 def first_distances(r, most):
-    """The first distance of each place but the zeroth: 1, 2, …, e = ⌊r/2⌋, then those of ranges that grow by one factor.
+    """The first distance of each bucket after bucket 0: 1, 2, …, e = ⌊r/2⌋, then those of ranges that grow geometrically.
 
     Computed in integers: range k begins with the first n for which (n/e)^{r−e} ≥ (most/e)^k.
     """
     e = r // 2
     firsts = list(range(1, e + 1))
     for k in range(1, r - e):
-        n = int(e * (most / e) ** (k / (r - e)))  # at most one off, but perhaps on the wrong side of a whole number
+        n = int(e * (most / e) ** (k / (r - e)))  # rounding may leave it one off; the next line corrects it
         n = next(n for n in range(max(n - 1, e), most + 1) if n ** (r - e) * e**k >= most**k * e ** (r - e))
         firsts.append(n)
     return np.array(firsts)
 
 
 def check_buckets(buckets, most, both_ways):
-    """Raise a ValueError unless there can be such ranges; the names are those of the arguments of `RelativePositionBias`."""
+    """Raise a ValueError unless the arguments give valid ranges, naming the arguments as `RelativePositionBias` does."""
     least = 4 if both_ways else 2
     if not isinstance(buckets, int) or isinstance(buckets, bool) or buckets < least or (both_ways and buckets % 2):
         kind = "an even integer of at least 4, half for each direction" if both_ways else "an integer of at least 2"

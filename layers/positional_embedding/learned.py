@@ -1,4 +1,4 @@
-"""What the layers for positions ask of their inputs, of which they read the shape alone (Keras 3)."""
+"""Checks of the inputs of position layers, which read only their shape (Keras 3)."""
 
 import keras
 from keras import ops
@@ -7,7 +7,7 @@ from layers.common.checks import check_at_least, check_rank_at_least
 
 
 class ForAnyBatch(keras.layers.Layer):
-    """A layer whose output has no examples in it, and so no padding either, whatever the mask of its inputs."""
+    """A layer whose output has no batch axis of examples, and so has no mask, whatever the mask of its inputs."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -21,16 +21,16 @@ class ForAnyBatch(keras.layers.Layer):
 
 
 def length_of(inputs, length):
-    """How many positions, from either or both: an integer, or a tensor if that is not known yet.
+    """The number of positions, from `inputs`, `length` or both: an integer, or a tensor if it is not known yet.
 
     Raises:
-        ValueError: unless there is a length, of at least 1, and the same from both.
+        ValueError: if neither is given, they disagree, or the length is below 1.
     """
     if length is not None:
         check_at_least(1, length=length)
     if inputs is None:
         if length is None:
-            raise ValueError("inputs or length must be given. Received: None for both")
+            raise ValueError("inputs or length must be given. Received: inputs=None, length=None")
         return length
     check_rank_at_least(2, inputs=inputs.shape)
     if length is not None and length != inputs.shape[1]:
@@ -39,13 +39,14 @@ def length_of(inputs, length):
 
 
 def check_learned(shape, max_length, seq_axis, width=None):
-    """Raise a ValueError unless a table of `max_length` rows of `width` numbers, or of any, is enough for `shape`."""
+    """Raise a ValueError unless a table of `max_length` rows of `width` numbers (None for any) fits inputs of `shape`."""
     if len(shape) < 2 or shape[-1] is None or shape[-1] != (width or shape[-1]):
         last = f"of size {width}" if width else "of known size"
         raise ValueError(f"inputs must have at least 2 axes, the last {last}. Received: inputs of shape {tuple(shape)}")
     if not -len(shape) <= seq_axis < len(shape) or seq_axis in (-1, len(shape) - 1):
         raise ValueError(
-            f"seq_axis must be an axis of inputs, and not the last. Received: seq_axis={seq_axis}, inputs of shape {tuple(shape)}"
+            "seq_axis must be an axis of inputs other than the last. "
+            f"Received: seq_axis={seq_axis}, inputs of shape {tuple(shape)}"
         )
     length = shape[seq_axis]
     if length is not None and length > max_length:

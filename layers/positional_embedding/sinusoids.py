@@ -1,4 +1,4 @@
-"""Sines and cosines of positions, right to the last digits on every backend."""
+"""Sines and cosines of positions, accurate to the last digits on every backend."""
 
 import numpy as np
 from keras import ops
@@ -9,7 +9,7 @@ LARGEST = 2**31  # positions are int32
 
 
 def sinusoid(length, m, least, most, convention, dtype):
-    """Equation (2) or (3) of `reference/positional_embedding.py`, `(length, m)`; arguments as for `RelativePositionEmbedding`."""
+    """Equation (2) or (3) of `reference/positional_embedding.py`, `(length, m)`; arguments as in `RelativePositionEmbedding`."""
     pairs = m // 2
     if convention == "interleaved":
         waves = sines_and_cosines(length, 1 / timescales((m + 1) // 2, m / 2, least, most), dtype)
@@ -19,21 +19,21 @@ def sinusoid(length, m, least, most, convention, dtype):
 
 
 def timescales(count, steps, least, most):
-    """`count` timescales that grow from `least` by the same factor each, to reach `most` in `steps` steps."""
+    """`count` timescales that grow geometrically from `least`, so that they reach `most` after `steps` steps."""
     return least * (most / least) ** (np.arange(count) / steps)
 
 
 def sines_and_cosines(length, omega, dtype):
     """sin ωt and cos ωt for t = 0, …, length − 1 and every ω, each `(length, frequencies)`.
 
-    There is no angle to round: in float32 ω t would lose a digit whenever t gains one, and Keras on JAX takes a sine in float32,
-    in float64 too. Instead a position is written in digits to the base 256, the sine of a digit's share of it comes from a table
-    in NumPy's float64, and equation (4) of `reference/positional_embedding.py` turns the one by the other.
+    The angle ω t is never rounded: in float32 it would lose a digit whenever t gains one, and Keras on JAX computes sines in
+    float32 even for float64. Instead, a position is written in base 256, the sine of each digit's share of the angle comes from a
+    table that NumPy computes in float64, and equation (4) of `reference/positional_embedding.py` combines the digits.
 
     Args:
         length: An integer, or a tensor if it is not known yet.
         omega: Array of frequencies.
-        dtype: "float64", or "float32".
+        dtype: "float64" or "float32".
     """
     t = ops.arange(length, dtype="int32")
     longest = length if isinstance(length, int) else LARGEST
@@ -49,10 +49,10 @@ def sines_and_cosines(length, omega, dtype):
 
 
 def check_sinusoid(least, most, convention):
-    """Raise a ValueError unless there are such timescales and such a convention."""
+    """Raise a ValueError unless 0 < `least` ≤ `most` < ∞ and the convention is known."""
     if not 0 < least <= most < float("inf"):
         raise ValueError(
-            "min_timescale must be above 0 and at most max_timescale, which is finite. "
+            "min_timescale must be above 0 and at most max_timescale, which must be finite. "
             f"Received: min_timescale={least}, max_timescale={most}"
         )
     if convention not in CONVENTIONS:

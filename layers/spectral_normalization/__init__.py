@@ -1,4 +1,4 @@
-"""A layer whose kernel stretches no input by more than a constant (Keras 3)."""
+"""A wrapper that bounds the spectral norm of a layer's kernel (Keras 3)."""
 
 import keras
 from keras import ops
@@ -12,48 +12,48 @@ WARM = 1e-5
 
 @keras.saving.register_keras_serializable(package="layers")
 class SpectralNormalization(keras.layers.Wrapper):
-    """Another layer, with its kernel W replaced by W · min(1, c / σ̂), where σ̂ estimates the largest singular value of W.
+    """Wraps a layer and replaces its kernel W by W · min(1, c / σ̂), where σ̂ estimates the largest singular value of W.
 
     Computes equations (2) to (4) of `reference/spectral_normalization/`.
 
-    The trained kernel is only read: the one that is used is computed from it in every call (what a Dense makes is multiplied
-    instead, which is the same), and gradients flow through σ̂, with its singular vectors `u` and `v` held constant. These two are
-    weights. A training call moves them on by `iteration` power iterations before it uses them; any other call uses them as they
-    are. They start warm: building the layer runs the iteration on the initial kernel until it lets σ̂ grow by no more than 10⁻⁵ of
-    it (at most 500 times), which found the norms of random kernels to two thousandths: so the very first call is bounded already.
-    Whoever assigns another kernel by hand calls `warm_start()` for the same, with a smaller `tolerance` for a closer one; loaded
-    weights bring their own vectors.
+    Calls never overwrite the trained kernel; each call computes the bounded kernel from it. (For a Dense, the output is scaled
+    instead, which is equivalent.) Gradients flow through σ̂, with its singular vectors `u` and `v` held constant. These two are
+    non-trainable weights. A training call first updates them with `iteration` power iterations; other calls only read them. When
+    the layer is built, power iteration on the initial kernel runs until σ̂ grows by at most 10⁻⁵ of its value per iteration
+    (at most 500 iterations), which found the norms of random kernels to two thousandths, so the first call is already bounded.
+    After assigning a kernel by hand, call `warm_start()` to repeat this, with a smaller `tolerance` for more accuracy; loaded
+    weights include their vectors.
 
-    What is bounded is a matrix made of the kernel. Of a Dense it is the kernel, and of an EinsumDense the kernel with the
-    input's axes as rows: there, ‖W x‖ ≤ c ‖x‖ holds. Of a convolution, and of any other layer with a kernel, the rows are all
-    axes but the last. A convolution applies that matrix to overlapping windows, and may stretch an image by up to
+    The bound holds for a matrix made from the kernel. For a Dense it is the kernel; for an EinsumDense, the kernel with the
+    input's axes as rows. In both cases, ‖W x‖ ≤ c ‖x‖. For a convolution, and for any other layer with a kernel, the rows are all
+    axes except the last. A convolution applies that matrix to overlapping windows and may stretch an image by up to
     √(positions in the window) times c. `image_size` bounds the convolution itself, by power iteration with it and its transpose.
 
     Axes: `b` batch, `m` input, `f` output.
 
     Args:
-        layer: The layer, which has a weight `kernel`: Dense, EinsumDense, Conv1D, Conv2D, Conv3D, or one of your own. Another
-            wrapper may have the same one; nothing is written into it.
-        iteration: Power iterations in each training call.
-        norm_multiplier: The bound c.
-        training: Whether training calls move `u` and `v` on. If False, σ̂ stays vᵀ W u with the vectors as they are.
-        inhere_layer_name: Whether this layer is called as the wrapped one. Otherwise it is called that and "_spectral_norm".
-        image_size: For convolutions without groups: None, or the size of each axis of the image, such as (32, 32); the
-            convolution is then bounded for images of that size and, without strides, for smaller ones.
+        layer: A layer with a weight `kernel`: Dense, EinsumDense, Conv1D, Conv2D, Conv3D, or your own. Several wrappers may share
+            a layer, because its kernel is not modified.
+        iteration: Number of power iterations in each training call.
+        norm_multiplier: The bound c, above 0.
+        training: Whether training calls update `u` and `v`. If False, the vectors stay constant and σ̂ is vᵀ W u.
+        inhere_layer_name: If True, this layer gets the name of the wrapped layer. If False, "_spectral_norm" is appended.
+        image_size: For convolutions without groups: None, or the size of each axis of the image, such as (32, 32). The
+            convolution is then bounded for images of that size and, without strides, for smaller images.
 
     Call arguments:
-        inputs: What `layer` takes.
-        training: Whether this is a training call; None, with nobody around the layer knowing better, is not.
+        inputs: The inputs of `layer`.
+        training: Whether this is a training call. None takes the value of the enclosing call, or else False.
 
     Returns:
-        What `layer` returns.
+        The output of `layer`.
 
-    On TensorFlow, a model whose training XLA compiles (`jit_compile=True`) must be built before `fit`, for example by a
-    `keras.Input`: XLA cannot make weights that start as functions of other weights, and says so.
+    On TensorFlow, a model trained with `jit_compile=True` must be built before `fit`, for example with a `keras.Input`. XLA
+    cannot create weights whose initial values depend on other weights, and raises an error.
 
     Raises:
-        ValueError: for a layer without a weight `kernel`, an iteration below 1, a norm_multiplier that is not above 0, an
-            image_size that is not one size for each axis or not for a convolution without groups, and an image larger than it.
+        ValueError: if the layer has no weight `kernel`, `iteration` is below 1, `norm_multiplier` is not above 0, `image_size`
+            does not have one size per axis or the layer is not a convolution without groups, or an image is too large.
 
     Example:
 
@@ -64,11 +64,11 @@ class SpectralNormalization(keras.layers.Wrapper):
     True
 
     Differs from the Model Garden:
-        There the kernel is overwritten with the normalised one in each call, also outside of training unless `training=False` is
-        given: a projection, without a gradient through σ̂. There one iteration from random vectors starts it, which leaves σ
-        above the bound, and the kernel of an EinsumDense is reshaped by its last axis, whatever belongs to the input.
-        Its `aggregation` is not an argument: `u` and `v` come out the same on every replica. Its SpectralNormalizationConv2D
-        is this class with an `image_size`, for any padding, strides and dilation.
+        There, each call overwrites the kernel with the normalized one, even outside training unless `training=False`: a
+        projection, without a gradient through σ̂. There, one iteration from random vectors initializes it, which leaves σ above
+        the bound, and the kernel of an EinsumDense is reshaped by its last axis, whichever axes belong to the input. The argument
+        `aggregation` is omitted, because `u` and `v` are the same on every replica. SpectralNormalizationConv2D corresponds to
+        this class with an `image_size`, for any padding, strides and dilation.
 
     Reference:
         [Miyato et al., 2018](https://arxiv.org/abs/1802.05957), section 2.1; [Liu et al., 2020](https://arxiv.org/abs/2006.10108),
@@ -97,7 +97,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         self.image_size = None if image_size is None else tuple(image_size)
         if self.image_size is not None:
             check_at_least(1, **{f"image_size[{axis}]": size for axis, size in enumerate(self.image_size)})
-        # The layer's own regulariser is lost in `call_with`, and sees the same output here.
+        # `call_with` drops the losses of the wrapped layer; this layer has the same output, so it applies the regularizer.
         self.activity_regularizer = layer.activity_regularizer or self.activity_regularizer
         self.supports_masking = layer.supports_masking
 
@@ -106,11 +106,11 @@ class SpectralNormalization(keras.layers.Wrapper):
         kernel = self.trained_kernel()
         self.linear = self.image_map(input_shape) if self.image_size else KernelMap(kernel.shape, self.input_axes(kernel))
         dtype = "float32" if kernel.dtype in ("float16", "bfloat16") else kernel.dtype
-        # Every replica computes the same vectors from the same kernel.
+        # Each replica computes the same vectors from the same kernel.
         options = {"trainable": False, "dtype": dtype, "autocast": False, "aggregation": "only_first_replica"}
         self.u = self.add_weight(name="u", shape=self.linear.u_shape, initializer=self.warm_u, **options)
         self.v = self.add_weight(name="v", shape=self.linear.v_shape, initializer=self.warm_v, **options)
-        # A Dense that computes in another dtype than σ̂ is called as any other layer is.
+        # A Dense whose compute dtype differs from that of σ̂ is called like any other layer.
         is_dense = type(self.layer) is keras.layers.Dense and not self.layer.quantization_mode
         self.is_plain_dense = is_dense and {self.layer.compute_dtype, self.compute_dtype} == {dtype}
         if self.is_plain_dense:
@@ -133,26 +133,30 @@ class SpectralNormalization(keras.layers.Wrapper):
         return self.norm_multiplier / ops.maximum(sigma, self.norm_multiplier)
 
     def call_dense(self, kernel, inputs, u, v):
-        """What a Dense makes of `inputs`: v is one more of them, so that one product reads the kernel once for both."""
+        """The output of a Dense. v is appended to `inputs`, so that one product reads the kernel once for both."""
         rows = ops.matmul(ops.concatenate([v[None], ops.reshape(inputs, (-1, inputs.shape[-1]))]), kernel)
         y = rows * self.factor(ops.sum(u * rows[0]))
         y = y if self.layer.bias is None else ops.add(y, self.layer.bias)
         return self.layer.activation(ops.reshape(y[1:], (*ops.shape(inputs)[:-1], kernel.shape[-1])))
 
     def call_with(self, kernel, inputs):
-        """What the wrapped layer makes of `inputs` with another `kernel`."""
+        """The output of the wrapped layer for `inputs`, with `kernel` in place of its own."""
         own = {id(variable): ops.convert_to_tensor(variable) for variable in self.layer.variables}
         own[id(self.layer.kernel)] = ops.cast(kernel, self.layer.kernel.dtype)
         with keras.StatelessScope(state_mapping=[(v, own[id(v)]) for v in self.layer.variables]):
             return self.layer(inputs)
 
     def warm_start(self, tolerance=WARM):
-        """Let `u` and `v` converge on the kernel as it is now, for example after it was assigned."""
+        """Run power iteration until `u` and `v` fit the current kernel, for example after assigning it.
+
+        Args:
+            tolerance: The relative increase of σ̂ in one iteration at which the iteration stops.
+        """
         u, v = converge(self.linear, self.read_kernel(), tolerance)
         self.u.assign(u)
         self.v.assign(v)
 
-    # Both start as functions of the kernel, because where Keras puts off making weights the kernel has no value yet.
+    # Both are initializers that read the kernel: where Keras delays creating weights, the kernel has no value in `build`.
 
     def warm_u(self, shape, dtype):
         return ops.cast(converge(self.linear, self.read_kernel(), tolerance=WARM)[0], dtype)
@@ -163,7 +167,7 @@ class SpectralNormalization(keras.layers.Wrapper):
 
     def trained_kernel(self):
         kernel = getattr(self.layer, "kernel", None)
-        if not isinstance(kernel, keras.Variable):  # such as one with a low-rank addition
+        if not isinstance(kernel, keras.Variable):  # for example, with LoRA it is a tensor
             kind = f"{type(self.layer).__name__} {self.layer.name!r}"
             raise ValueError(f"layer must have a weight called kernel. Received: layer={kind}")
         return kernel
@@ -183,7 +187,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         if not is_convolution or self.layer.groups != 1:
             groups = f" with groups={self.layer.groups}" if is_convolution else ""
             kind = type(self.layer).__name__ + groups
-            raise ValueError(f"image_size needs a Conv1D, Conv2D or Conv3D without groups as the layer. Received: {kind}")
+            raise ValueError(f"image_size needs a layer that is a Conv1D, Conv2D or Conv3D without groups. Received: {kind}")
         if len(self.image_size) != len(input_shape) - 2:
             raise ValueError(
                 f"image_size must have {len(input_shape) - 2} sizes, one for each axis of the image. "
@@ -197,7 +201,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         sizes = shape[1:-1] if self.layer.data_format == "channels_last" else shape[2:]
         if any(size is not None and size > largest for size, largest in zip(sizes, self.image_size)):
             raise ValueError(
-                f"inputs must have images of at most image_size={self.image_size}. Received: inputs of shape {tuple(shape)}"
+                f"inputs must be images of at most image_size={self.image_size}. Received: inputs of shape {tuple(shape)}"
             )
 
     def compute_mask(self, inputs, previous_mask=None):

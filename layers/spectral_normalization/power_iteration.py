@@ -2,7 +2,7 @@
 
 Computes equations (2) and (3) of `reference/spectral_normalization/`.
 
-A map has `apply(v, kernel)`, which is Wᵀ v, `apply_transposed(u, kernel)`, which is W u, and the shapes of u and v.
+A map has the methods `apply(v, kernel)`, Wᵀ v, and `apply_transposed(u, kernel)`, W u, and the shapes of u and v.
 """
 
 import math
@@ -16,7 +16,7 @@ class KernelMap:
     """A kernel as a matrix from some of its axes to the others.
 
     Args:
-        shape: Of the kernel.
+        shape: Shape of the kernel.
         inputs: The axes of the kernel that belong to the input.
     """
 
@@ -37,11 +37,11 @@ class KernelMap:
 
 
 class ConvolutionMap:
-    """What a convolution does to an image of a given size, whose channels are its last axis.
+    """A convolution as a linear map of images of a given size, whose last axis is the channels.
 
     Args:
         layer: A built Conv1D, Conv2D or Conv3D.
-        image_size: Size of each axis of the image, without the channels.
+        image_size: Size of each axis of the image, except the channels.
     """
 
     def __init__(self, layer, image_size):
@@ -66,7 +66,7 @@ class ConvolutionMap:
 
     def apply_transposed(self, u, kernel):
         v = self.spread_dilated(u, kernel) if max(self.dilations) > 1 else self.spread(u, kernel)
-        # What no output has read, behind the last stride, is missing from v or, for strides beyond the kernel, too long.
+        # v lacks the pixels after the last window; with strides larger than the kernel, it may be too long instead.
         wanted = [n + before for n, before in zip(self.image_size, self.before)]
         v = ops.pad(v, [(0, 0), *((0, max(n - size, 0)) for n, size in zip(wanted, v.shape[1:-1])), (0, 0)])
         return v[(0, *(slice(before, n) for before, n in zip(self.before, wanted)))]
@@ -75,12 +75,13 @@ class ConvolutionMap:
         return ops.conv_transpose(u[None], kernel, list(self.strides), "valid", data_format="channels_last")
 
     def spread_dilated(self, u, kernel):
-        # On a CPU, TensorFlow cannot transpose what is dilated; and what is dilated has no strides.
+        # On a CPU, TensorFlow cannot transpose a dilated convolution. Dilated convolutions have no strides.
         window = range(len(self.dilations))
         reach = [((kernel.shape[axis] - 1) * self.dilations[axis],) * 2 for axis in window]
-        flipped = ops.swapaxes(ops.flip(kernel, axis=tuple(window)), -1, -2)
+        for axis in window:  # one by one: before Keras 3.14, `flip` takes no tuple on TensorFlow
+            kernel = ops.flip(kernel, axis=axis)
         u = ops.pad(u[None], [(0, 0), *reach, (0, 0)])
-        return ops.conv(u, flipped, 1, "valid", "channels_last", list(self.dilations))
+        return ops.conv(u, ops.swapaxes(kernel, -1, -2), 1, "valid", "channels_last", list(self.dilations))
 
 
 def iterate(linear, kernel, u, v, iterations):
@@ -97,7 +98,7 @@ def estimated_norm(linear, kernel, u, v):
 
 
 def converge(linear, kernel, tolerance, at_most=500):
-    """Equation (2) from a drawn u, until an iteration lets σ̂ grow by no more than a `tolerance`, relatively. Returns u and v."""
+    """Equation (2) from a random u, until the relative increase of σ̂ is at most `tolerance`. Returns u and v."""
     dtype = keras.backend.standardize_dtype(kernel.dtype)
     rng = np.random.default_rng(0)
     u, v = (ops.cast(rng.normal(size=shape), dtype) for shape in (linear.u_shape, linear.v_shape))
@@ -118,7 +119,7 @@ def converge(linear, kernel, tolerance, at_most=500):
 
 
 def unit(x, otherwise):
-    """x / ‖x‖, or `otherwise` where x is zero. Divided by its largest number first, for the squares of others may not exist."""
+    """x / ‖x‖, or `otherwise` where x is zero. Dividing by the largest entry first avoids overflow and underflow of squares."""
     largest = ops.max(ops.abs(x))
     x = x / ops.where(largest > 0, largest, 1)
     return ops.where(largest > 0, x / ops.maximum(ops.sqrt(ops.sum(ops.square(x))), 1), otherwise)

@@ -1,4 +1,4 @@
-"""Transformer-XL's block, and the stack of blocks that remembers the segment before (Keras 3)."""
+"""Transformer-XL's block, and the stack of blocks with a memory of earlier segments (Keras 3)."""
 
 import keras
 from keras import ops
@@ -12,7 +12,7 @@ RENAMED = {"kernel_initializer": "initializer"}
 
 @keras.saving.register_keras_serializable(package="layers")
 class TransformerXLBlock(XLLayer):
-    """Relative attention to a segment and the memory before it, then a feed-forward network; each with a residual and a norm.
+    """Relative attention to a segment and its memory, and a feed-forward network, each with a residual connection and a norm.
 
     Computes equations (1), (2) and, with two streams, (4) of `reference/transformer_xl.py`, plus dropout.
 
@@ -20,28 +20,28 @@ class TransformerXLBlock(XLLayer):
     `m` model size, `d` key size, `f` feed-forward size.
 
     Args:
-        vocab_size: Recorded in the configuration; nothing here depends on it.
-        hidden_size, num_attention_heads, head_size, inner_size: `m`, `h`, `d` and `f`, where `m` is `h` · `d`.
-        dropout_rate, attention_dropout_rate, inner_dropout: Fractions dropped of what each of the two sublayers adds, of the
-            attention weights, and of what comes from the activation.
-        two_stream: Whether there is a query stream beside the content stream.
-        norm_epsilon, inner_activation: What is added to the variance in the norms; the feed-forward network's activation.
-        kernel_initializer, **kwargs: As for `ProjectingLayer`, for all maps.
+        vocab_size: Stored in the configuration; the layer does not use it.
+        hidden_size, num_attention_heads, head_size, inner_size: `m`, `h`, `d` and `f`, where `m` must be `h` · `d`.
+        dropout_rate, attention_dropout_rate, inner_dropout: Fractions dropped while training, of the outputs of both sublayers,
+            of the attention weights, and of the activation's output.
+        two_stream: Whether there is a query stream in addition to the content stream.
+        norm_epsilon, inner_activation: Added to the variance in the norms; the activation of the feed-forward network.
+        kernel_initializer, **kwargs: As in `ProjectingLayer`, for all linear maps.
 
     Call arguments:
         content_stream: Tensor of shape `(b, t, m)`.
         content_attention_bias, positional_attention_bias, relative_position_encoding, segment_matrix, segment_encoding,
-            segment_attention_bias, state: As for `MultiHeadRelativeAttention`; `state` is the memory `(b, s − t, m)`.
-        content_attention_mask: Not zero where attention is allowed; broadcastable to `(b, t, s)` or `(b, h, t, s)`.
-        query_stream, query_attention_mask, target_mapping: As for `TwoStreamRelativeAttention`, with `two_stream` only.
-        training: Whether to drop.
+            segment_attention_bias, state: As in `MultiHeadRelativeAttention`; `state` is the memory `(b, s − t, m)`.
+        content_attention_mask: Nonzero where attention is allowed; broadcastable to `(b, t, s)` or `(b, h, t, s)`.
+        query_stream, query_attention_mask, target_mapping: As in `TwoStreamRelativeAttention`, only with `two_stream`.
+        training: Whether to apply dropout.
 
     Returns:
         A dict with "content_attention" and, with `two_stream`, "query_attention", each of the shape of its stream.
 
     Raises:
-        ValueError: for sizes, rates or an activation that are none, a hidden_size that is not num_attention_heads · head_size,
-            a query stream without `two_stream` or the other way round, and as attention does.
+        ValueError: if a size or rate is out of range, the activation is unknown, `hidden_size` is not `num_attention_heads` ·
+            `head_size`, or a query stream is given without `two_stream` or missing with it; and as in the attention.
 
     Example:
 
@@ -51,8 +51,8 @@ class TransformerXLBlock(XLLayer):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        `dropout_rate` is the rate behind attention too (there `attention_dropout_rate`). Arguments that need `two_stream` are
-        errors without it. Attention differs as `MultiHeadRelativeAttention` says.
+        `dropout_rate` applies to the output of attention too; there, `attention_dropout_rate` does. Arguments that require
+        `two_stream` raise an error without it. Attention differs as in `MultiHeadRelativeAttention`.
 
     Reference:
         [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.
@@ -111,46 +111,47 @@ class TransformerXLBlock(XLLayer):
 
 @keras.saving.register_keras_serializable(package="layers")
 class TransformerXL(XLLayer):
-    """A stack of blocks, each of which remembers what came into it before.
+    """A stack of blocks, each with a memory of its earlier inputs.
 
     Computes `transformer_xl` of `reference/transformer_xl.py`, equations (1) to (4), plus dropout.
-
-    Axes: as for `TransformerXLBlock`.
+    Axes: as in `TransformerXLBlock`.
 
     Args:
         num_layers: Number of blocks.
         vocab_size, hidden_size, num_attention_heads, head_size, inner_size, dropout_rate, attention_dropout_rate, two_stream,
-            inner_activation: As for `TransformerXLBlock`.
-        initializer: How all maps, and attention's biases, start.
-        tie_attention_biases: Whether all blocks have the same biases u, v and b of attention, `(h, d)`, or each its own.
-        memory_length: How many positions each block remembers, at most. None or 0 for no memory.
-        reuse_length: How many positions of a segment, from its first, go into the memory. None or 0 for all.
-        **kwargs: As for `ProjectingLayer`, and `norm_epsilon` and `inner_dropout`.
+            inner_activation: As in `TransformerXLBlock`.
+        initializer: Initializer of all linear maps and of attention's biases.
+        tie_attention_biases: Whether all blocks share the biases u, v and b of attention, `(h, d)`. If False, each has its own.
+        memory_length: Maximum number of positions in each block's memory. None or 0 for no memory.
+        reuse_length: Number of positions of a segment, from its first, added to the memory. None or 0 for all.
+        **kwargs: As in `ProjectingLayer`, and `norm_epsilon` and `inner_dropout`.
 
     Call arguments:
         content_stream: Tensor of shape `(b, t, m)`.
-        relative_position_encoding: `(1, l, m)` or `(b, l, m)`, as for `MultiHeadRelativeAttention`; s counts the memory.
-        segment_matrix, segment_embedding: `(b, t, s)`, not zero where segments differ, and `(num_layers, 2, h, d)`.
-        state: List of each block's memory `(b, s − t, m)`, as an earlier call returned it. None or empty for none.
-        content_attention_mask, query_stream, query_attention_mask, target_mapping, training: As for `TransformerXLBlock`.
+        relative_position_encoding: `(1, l, m)` or `(b, l, m)`, as in `MultiHeadRelativeAttention`; s includes the memory.
+        segment_matrix, segment_embedding: `(b, t, s)`, nonzero where segments differ, and `(num_layers, 2, h, d)`.
+        state: List of each block's memory `(b, s − t, m)`, as returned by the previous call. None or empty for no memory.
+        content_attention_mask, query_stream, query_attention_mask, target_mapping, training: As in `TransformerXLBlock`.
 
     Returns:
-        The last block's content stream, with `two_stream` its query stream; and a list of each block's memory, through which no
-        gradient flows. The list is empty without memory.
+        A tuple: the last block's content stream, or with `two_stream` its query stream, `(b, t, m)`; and a list of each block's
+        memory, through which no gradient flows. The list is empty without memory.
 
     Raises:
-        ValueError: as for `TransformerXLBlock`, and for lengths below 0, a `reuse_length` without memory, a state that is not
-            one memory for each block, segments that were not there when the layer was built.
+        ValueError: as in `TransformerXLBlock`, or if a length is below 0, `reuse_length` is given without a memory, `state` does
+            not have one memory for each block, or segments are given to a layer that was built without them.
 
     Example:
 
     >>> xl = TransformerXL(100, 2, 8, 2, 4, 16, 0.1, 0.1, "glorot_uniform", memory_length=5)
     >>> output, memories = xl(keras.ops.ones((1, 3, 8)), keras.ops.ones((1, 4, 8)))
     >>> output, memories = xl(keras.ops.ones((1, 3, 8)), keras.ops.ones((1, 7, 8)), state=memories)
+    >>> output.shape, [memory.shape for memory in memories]
+    (TensorShape([1, 3, 8]), [TensorShape([1, 5, 8]), TensorShape([1, 5, 8])])
 
     Differs from the Model Garden:
-        A `reuse_length` of None keeps all, where a TypeError was. `initializer` reaches the maps, not only the biases.
-        A `hidden_size` that does not fit the heads is an error. The bias for segments is a weight only if there are segments.
+        A `reuse_length` of None keeps all positions; there, it is a TypeError. `initializer` applies to the linear maps, not only
+        the biases. A `hidden_size` that does not match the heads is an error. Without segments, their bias is not created.
 
     Reference: [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.2.
     """

@@ -1,4 +1,4 @@
-"""What Transformer-XL's block and its stack of blocks have in common (Keras 3)."""
+"""The common base of Transformer-XL's block and its stack of blocks (Keras 3)."""
 
 import keras
 
@@ -16,7 +16,7 @@ NONE_RENAMED = {}
 
 
 class XLLayer(BlockLayer):
-    """The sizes, rates and streams; a subclass names the arguments beside these, and those it renames."""
+    """Sizes, rates and checks of streams. A subclass lists its additional arguments and the arguments that it renames."""
 
     own_arguments = ()
     renamed_arguments = NONE_RENAMED
@@ -63,12 +63,12 @@ class XLLayer(BlockLayer):
         check_same("size of the last axis", content_stream=content_stream_shape[-1], hidden_size=self.hidden_size)
 
     def make_bias(self, name, own):
-        """A bias of attention, `(h, d)` behind the axes `own`."""
+        """A bias of attention, of shape `(*own, h, d)`."""
         shape = (*own, self.num_attention_heads, self.head_size)
         return self.add_weight(name=name, shape=shape, initializer=fresh(self.kernel_initializer))
 
     def check_streams(self, query_stream, query_attention_mask, target_mapping):
-        """Raise a ValueError unless what belongs to the query stream is there with two streams, and only then."""
+        """Raise a ValueError unless the query stream is given with two streams, and its arguments only then."""
         if self.two_stream and query_stream is None:
             raise ValueError("query_stream must be a tensor with two_stream=True. Received: query_stream=None")
         given = {"query_stream": query_stream, "query_attention_mask": query_attention_mask, "target_mapping": target_mapping}
@@ -77,7 +77,7 @@ class XLLayer(BlockLayer):
                 raise ValueError(f"{name} needs two_stream=True. Received: {name} with two_stream=False")
 
     def compute_output_spec(self, *args, **kwargs):
-        if has_open_sizes((args, kwargs)):  # is not traced, as in MultiHeadRelativeAttention
+        if has_open_sizes((args, kwargs)):  # not traced, as in MultiHeadRelativeAttention
             return keras.layers.Layer.compute_output_spec(self, *args, **kwargs)
         return super().compute_output_spec(*args, **kwargs)
 
@@ -88,12 +88,15 @@ class XLLayer(BlockLayer):
 
 
 def check_stack(layer, segment_matrix, segment_embedding, state):
-    """Raise a ValueError unless segments and memories are what the stack `layer` can use."""
+    """Raise a ValueError unless segments and memories fit the stack `layer`."""
     check_needs("segment_embedding", segment_embedding is not None, segment_matrix=segment_matrix)
     check_needs("segment_matrix", segment_matrix is not None, segment_embedding=segment_embedding)
     shape = (layer.num_layers, 2, layer.num_attention_heads, layer.head_size)
     check_shape("segment_embedding", segment_embedding, shape)
     if segment_matrix is not None and layer.segment_attention_bias is None:
-        raise ValueError("segment_matrix was not there when the layer was built, so there is no weight for it")
+        raise ValueError(
+            "segment_matrix must be given in the first call too, which builds its weight. "
+            f"Received: segment_matrix of shape {tuple(segment_matrix.shape)}, in a layer built without it"
+        )
     if state and len(state) != layer.num_layers:
         raise ValueError(f"state must be a list of num_layers={layer.num_layers} memories. Received: a list of {len(state)}")

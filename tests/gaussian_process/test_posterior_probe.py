@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def probe(what, backend="tensorflow"):
     program = [sys.executable, str(Path(__file__).with_name("posterior_probe.py")), what]

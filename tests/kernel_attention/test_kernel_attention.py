@@ -14,6 +14,8 @@ from reference import kernel_attention as ref
 from reference.kernel_attention.structure import gate_structure, window_structure
 from reference.self_attention_mask import causal_mask
 
+pytestmark = pytest.mark.slow
+
 R, LONG = 9, 300
 SIZES = {"num_heads": H, "key_dim": D, "value_dim": E, "num_random_features": R}
 LINEAR = {"feature_transform": "elu", "num_random_features": 0}

@@ -1,14 +1,16 @@
 """Features against the kernels that they estimate: expectations, closed-form variances, errata, and the projection's law."""
 
+from importlib import import_module
+
 import keras
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.case import D, S
-from layers.kernel_attention import features as layer
 from reference.kernel_attention import features as ref
 
+layer = import_module("layers.kernel_attention.features")  # in the package, that name is the function's
 DRAWS, ROWS = 40_000, 8
 
 

@@ -1,9 +1,6 @@
 """The page of the comparison: everything that was measured is on it, where it belongs, and nothing from elsewhere."""
 
 import re
-import tomllib
-from fnmatch import fnmatch
-from pathlib import Path
 
 import pytest
 from made_up_page import GOOD, LINK, marks, numbers, parse, parsed, result
@@ -229,11 +226,3 @@ def test_a_report_of_nothing_is_a_page_too():
 def test_hundreds_of_cases_are_a_page_of_moderate_size():
     results = [result(f"chapter{i // 15}/a-name-of-usual-length-{i}") for i in range(415)]
     assert len(page.as_html(comparison.report(results, 0)).encode()) < 600_000
-
-
-def test_what_the_page_reads_is_installed_with_it():
-    folder, root = Path(page.__file__).parent, Path(__file__).parents[2]
-    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][page.__name__]
-    others = [path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".py"]
-    assert len(others) == 3
-    assert [name for name in others if not any(fnmatch(name, pattern) for pattern in patterns)] == []
