@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
+from html import escape
 from typing import NamedTuple
 
 import keras
@@ -18,7 +18,7 @@ from crosscheck import catalogue
 from crosscheck.__main__ import DTYPES, main
 from crosscheck.case import TOLERANCE, Case
 from crosscheck.catalogue import PARTS, Chapter
-from crosscheck.report import comparison, plot
+from crosscheck.report import comparison
 
 
 class ScaleWeights(NamedTuple):
@@ -93,45 +93,19 @@ def run(chapters, capsys, tmp_path):
     return command
 
 
-class Page(HTMLParser):
-    """Checks that tags are closed in order, and gathers texts, tags and attributes."""
-
-    VOID = ("meta", "br", "input")
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.text, self.tags = [], "", []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data + "\n"
-
-
 def test_dtypes_that_can_be_asked_for_are_those_with_a_tolerance():
     assert set(DTYPES) == set(TOLERANCE)
 
 
 def test_agreement_is_status_0_and_every_case_has_its_line_if_asked(run):
-    status, out, found, _ = run(*GOOD, arguments=["--cases"])
+    status, out, found, html = run(*GOOD, arguments=["--cases"])
     assert status == 0
     assert "2 cases agree on tensorflow" in out
     for name in ("plain", "mixed-up"):
         (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) == 1 + len(comparison.LIMITS)
     assert found["agree"] is True
-    assert "✗" not in out
+    assert "✗" not in out and "✗" not in html
 
 
 def test_a_chapter_is_one_line_with_its_largest_errors(run):
@@ -167,7 +141,7 @@ def test_a_wrong_number_or_none_at_all_is_out_of_tolerance_and_status_1(run, fau
     assert [one["verdict"] for one in found["cases"]] == ["agrees", "agrees", "out of tolerance"]
     (line,) = [line for line in out.splitlines() if line.split()[:1] == [faulty.name.split("/")[1]]]
     assert line.count("✗") >= 3  # 1.01 is near enough for bfloat16
-    assert "✗" in Page(html).text
+    assert "<title>✗" in html
 
 
 def test_a_gradient_that_is_not_a_number_is_out_of_tolerance_though_the_outputs_agree(run):
@@ -187,7 +161,7 @@ def test_a_case_that_raises_is_named_and_the_others_still_run(run):
     assert "2 of 3 cases agree on tensorflow; raised: second/stops" in out
     assert [one["verdict"] for one in found["cases"]] == ["raised", "agrees", "agrees"]
     assert set(found["cases"][0]["raised"]) == set(comparison.LIMITS)
-    assert "no <b>luck</b> at all" in " ".join(Page(html).text.split())
+    assert escape("no <b>luck</b> at all") in html
 
 
 def test_what_was_not_measured_is_not_said_to_agree(run):
@@ -286,74 +260,6 @@ def test_json_is_strict_and_complete(run):
         assert set(one["errors"]) == set(TOLERANCE)
     assert found["cases"][0]["errors"]["float64"] <= 1e-15
     assert found["cases"][2]["errors"]["float64"] == "inf"
-
-
-def test_the_page_has_every_case_every_limit_and_nothing_from_elsewhere(run):
-    *_, html = run(*GOOD, WRONG, NAN, STOPS, SKIPPED)
-    parsed = Page(html)
-    for name in ("plain", "mixed-up", "wrong", "nan", "stops", "text"):
-        assert parsed.text.split().count(name) >= 2  # beside the plot and in the table
-    for limit in comparison.LIMITS.values():
-        assert f"{limit:.0e}" in parsed.text.split()
-    assert "First & <co>" in parsed.text  # escaped, and so read as text
-    assert not [a for _, a in parsed.tags if "src" in a or a.get("href", "#")[0] != "#"]
-    assert not re.search(r"@import|url\(|http", html)
-
-
-def test_the_page_is_for_phones_and_for_ears(run):
-    *_, html = run(*GOOD, WRONG)
-    parsed = Page(html)
-    assert ("html", {"lang": "en"}) in parsed.tags
-    assert any(a.get("name") == "viewport" and "width=device-width" in a["content"] for _, a in parsed.tags)
-    assert "prefers-color-scheme: dark" in html
-    assert all(a.get("scope") in ("col", "row", "rowgroup") for tag, a in parsed.tags if tag == "th")
-    assert html.count('role="img"><title>') == 2 + 3  # a row for each chapter, and for each case
-    assert "<title>✗ Layers and references compared</title>" in html
-
-
-def test_the_plot_marks_each_error_where_it_stands(run):
-    *_, found, html = run(GOOD[0], WRONG)
-    uses = re.findall(r'<use class="(\w+)" href="#\1" x="([\d.]+)%" y="[\d.]+"><title>(\w+), (\w+): (\S+) ', html)
-    assert len(uses) == 2 * len(TOLERANCE)
-    places = {(case, dtype): (float(x), error) for dtype, x, case, _, error in uses}
-    limits = dict(re.findall(r'<use class="limit (\w+)" href="#\1" x="([\d.]+)%"', html))
-    for (name, dtype), (x, error) in places.items():
-        beyond = error != "exact" and float(error) >= TOLERANCE[dtype]
-        assert (x > float(limits[dtype])) == beyond, (name, dtype)
-    rings = sum(one >= TOLERANCE[d] for c in found["cases"] for d, one in c["errors"].items())
-    assert html.count('class="ring"') == 2 * rings  # in the case's row and in its chapter's
-
-
-def test_a_chapter_shows_the_largest_error_of_its_cases_and_opens_if_something_is_wrong(run):
-    *_, found, html = run(*GOOD, WRONG, case("second/fine"))
-    first, second = re.findall(r'<details class="chapter"[^>]*>.*?</summary>', html, re.DOTALL)
-    assert "open>" not in first and "open>" in second
-    assert 'aria-label="agrees">✓' in first and 'aria-label="does not agree">✗' in second
-    worst = max(one["errors"]["float32"] for one in found["cases"][2:])
-    assert f"float32: {worst:.1e}" in second
-    assert html.index("First") < html.index("Second")
-
-
-def test_without_scripts_everything_is_there_and_the_search_field_is_not(run):
-    *_, html = run(*GOOD)
-    (field,) = [attributes for tag, attributes in Page(html).tags if tag == "input"]
-    assert "hidden" in field
-    assert html.count('class="row case"') == 2
-    assert [tag for tag, attributes in Page(html).tags if "hidden" in attributes] == ["input"]
-
-
-def test_the_axis_is_logarithmic_from_end_to_end():
-    ends_and_middle = [plot.place(10.0**power) for power in (plot.LEAST, plot.MOST, (plot.LEAST + plot.MOST) / 2)]
-    assert ends_and_middle == pytest.approx((plot.LEFT, plot.RIGHT, (plot.LEFT + plot.RIGHT) / 2))
-    assert plot.place(1e-30) == plot.LEFT
-    assert plot.place(1e3) == plot.place(np.inf) == plot.place(np.nan) == plot.RIGHT
-
-
-def test_an_exact_case_is_drawn_at_the_left_edge_and_labelled(run):
-    *_, found, html = run(case("first/same", dtypes=("float64",)))
-    assert found["cases"][0]["errors"] == {"float64": 0.0}
-    assert '<use class="float64" href="#float64" x="2.20%"' in html
-    assert ">exact</text>" in html
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
