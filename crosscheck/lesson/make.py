@@ -87,7 +87,7 @@ def make(script):
     )
     start = time.perf_counter()
     try:
-        client.execute(env=environment, stderr=subprocess.DEVNULL)  # the kernel's start-up messages; the stderr of a cell is one of its outputs
+        client.execute(env=environment, stderr=subprocess.DEVNULL)  # what the kernel itself prints as it starts
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         number = next(i for i, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code" and not finished(cell))
         print(f"{script.name}, cell {number}:\n{error}", file=sys.stderr)
