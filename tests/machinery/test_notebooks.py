@@ -63,7 +63,7 @@ def test_a_good_notebook_has_no_complaints():
         (lambda n: n.metadata.kernelspec.update(name="conda"), "the kernel is conda"),
         (lambda n: n.cells[0].outputs.append(new_output("error", ename="E", evalue="", traceback=[])), "an output is an error"),
         (lambda n: n.cells[0].outputs[0].update(text="saved in /" + "home/me/x"), "absolute path"),
-        (lambda n: n.cells[0].outputs[0].update(text="<object at 0x7f01020304>"), "has an address"),
+        (lambda n: n.cells[0].outputs[0].update(text="<object at 0x7f01020304>"), "has a memory address"),
         (lambda n: n.cells[0].outputs.append(html("<a href='/" + "tmp/x'>x</a>")), "absolute path"),
         (lambda n: n.cells[0].outputs[0].update(name="stderr"), "comes from stderr"),
     ],
