@@ -1,4 +1,4 @@
-"""How far a layer is from its reference, its gradient from the reference's slope, and its compiled self from its eager one."""
+"""The errors of a layer against its reference, of its gradient against the reference's slope, and of compiled against eager."""
 
 import keras
 import numpy as np
@@ -10,11 +10,11 @@ from crosscheck.weights import weights_of
 
 
 def largest_error(found, expected, least_scale=0.0):
-    """The largest difference in any leaf, relative to the largest number in that leaf of `expected`; infinite where one is NaN.
+    """The largest difference in any leaf, relative to the largest number in that leaf of `expected`; infinite for a NaN.
 
     Args:
         found, expected: Arrays, or tuples and dicts of them.
-        least_scale: Leaves whose largest number is below this are measured against this instead.
+        least_scale: A lower limit for the number that differences are relative to.
 
     Raises:
         ValueError: if the two do not have the same leaves of the same shapes.
@@ -23,7 +23,7 @@ def largest_error(found, expected, least_scale=0.0):
     if list(found) != list(expected):
         raise ValueError(f"expected leaves {list(expected)}. Received: {list(found)}")
     errors = [0.0]
-    for where in expected:  # one after the other, since all of a real model's gradients at once are large
+    for where in expected:  # one at a time, because all gradients of a real model together are large
         left, right = numbers(found[where], where), numbers(expected[where], where)
         shapes, wanted = ({place: leaf.shape for place, leaf in side.items()} for side in (left, right))
         if shapes != wanted:
@@ -44,9 +44,9 @@ def leaf_error(found, expected, least_scale):
 
 
 class Trial:
-    """One case with one seed: its layers, outputs and gradients, each made once, however many checks ask for it.
+    """One case with one seed. Its layers, outputs and gradients are computed once and shared by all checks.
 
-    A layer may change while it is called (a cache, a running norm): whoever asks for it gets it as it was made.
+    A call may change the state of a layer (a cache, a running norm), so `make` restores the initial state.
     """
 
     def __init__(self, case, seed=0):
@@ -54,7 +54,7 @@ class Trial:
         self.layers, self.starts, self.inputs, self.outputs, self.references, self.gradients = {}, {}, {}, {}, {}, {}
 
     def make(self, dtype="float64"):
-        """The built layer with its weights, and the call arguments as NumPy arrays, both as `Case.make` gives them."""
+        """The built layer with its weights, and the call arguments as NumPy arrays, as `Case.make` returns them."""
         if dtype not in self.layers:
             self.layers[dtype], self.inputs[dtype] = self.case.make(dtype, self.seed)
             state = [variable for variable in self.layers[dtype].variables if not variable.trainable]
@@ -64,14 +64,14 @@ class Trial:
         return self.layers[dtype], self.inputs[dtype]
 
     def output(self, dtype="float64"):
-        """{leaf: array}: what the layer returns."""
+        """{leaf: array}: the output of the layer."""
         if dtype not in self.outputs:
             layer, inputs = self.make(dtype)
             self.outputs[dtype] = numbers(evaluate(self.case.call, layer, arguments(inputs, layer.compute_dtype)))
         return self.outputs[dtype]
 
     def reference(self, dtype="float64"):
-        """{leaf: array}: what the reference returns, in float64, for weights and inputs that `dtype` can hold."""
+        """{leaf: array}: the output of the reference in float64, for weights and inputs rounded to `dtype`."""
         if dtype not in self.references:
             layer, inputs = self.make(dtype)
             self.references[dtype] = numbers(self.case.reference(weights_of(layer, self.case.weights), **inputs))
@@ -89,7 +89,7 @@ class Trial:
         return {where: rng.normal(size=leaf.shape) for where, leaf in self.reference().items() if is_float(leaf)}
 
     def differentiated(self, compiled):
-        """Outputs and gradients in float64, step by step or compiled by XLA: what `differentiate` returns."""
+        """Outputs and gradients in float64, eager or compiled by XLA, as `differentiate` returns them."""
         if compiled not in self.gradients:
             layer, inputs = self.make()
             tensors = arguments(inputs, layer.compute_dtype)
@@ -97,15 +97,15 @@ class Trial:
         return self.gradients[compiled]
 
     def gradient_errors(self, step=1e-6):
-        """Along one random direction of each weight and each float input: gradient of the layer against the reference's slope.
+        """The layer's gradient against the reference's slope, along one random direction of each weight and each float input.
 
         Returns:
-            {what: difference}, relative to the largest slope of them all (or 1): a gradient that is zero by symmetry, such as
-            that of the key's bias, is rounding on both sides.
+            {weight or input: difference}, relative to the largest of all slopes or 1, because a gradient that is zero by
+            symmetry, such as that of the key's bias, consists of rounding errors on both sides.
         """
         _, by_variable, by_input = self.differentiated(
             compiled=keras.backend.backend() == "jax"
-        )  # step by step takes minutes there
+        )  # eager gradients take minutes on JAX
         layer, inputs = self.make()
         cotangents, rng = self.cotangents(), np.random.default_rng(self.seed + 2)
 
@@ -133,16 +133,16 @@ class Trial:
         return max(self.gradient_errors().values(), default=0.0)
 
     def compiled_error(self):
-        """Outputs and gradients compiled by XLA against those computed step by step, in float64."""
-        # A gradient that is zero by symmetry is rounding on both sides: hence the least scale.
+        """The error of outputs and gradients compiled by XLA against eager ones, in float64."""
+        # The least scale is for gradients that are zero by symmetry, which consist of rounding errors on both sides.
         return largest_error(self.differentiated(compiled=True), self.differentiated(compiled=False), least_scale=1.0)
 
 
 def relative_to_the_largest(slopes):
-    """{what: difference of its two slopes}, relative to the largest slope of them all, or to 1 if that is larger."""
+    """{name: difference of its two slopes}, relative to the largest of all slopes, or to 1 if that is larger."""
     scale = max([1.0, *(abs(expected) for _, expected in slopes.values())])
     errors = {what: float(abs(found - expected) / scale) for what, (found, expected) in slopes.items()}
-    return {what: error if np.isfinite(error) else np.inf for what, error in errors.items()}  # max() may pass over a NaN
+    return {what: error if np.isfinite(error) else np.inf for what, error in errors.items()}  # because max() may ignore a NaN
 
 
 def agreement(case, dtype="float64", seed=0):
@@ -151,13 +151,13 @@ def agreement(case, dtype="float64", seed=0):
 
 
 def agreements(case, seed=0):
-    """{dtype: agreement} for each dtype of the case, beside which `TOLERANCE` holds the limits."""
+    """{dtype: agreement} for each dtype of the case. The limits are in `TOLERANCE`."""
     trial = Trial(case, seed)
     return {dtype: trial.agreement(dtype) for dtype in TOLERANCE if dtype in case.dtypes}
 
 
 def gradient_errors(case, seed=0):
-    """{what: difference} of the layer's gradient and the reference's slope; see `Trial.gradient_errors`."""
+    """{weight or input: difference} of the layer's gradient and the reference's slope; see `Trial.gradient_errors`."""
     return Trial(case, seed).gradient_errors()
 
 
@@ -167,5 +167,5 @@ def gradient_error(case, seed=0):
 
 
 def compiled_error(case, seed=0):
-    """Outputs and gradients compiled by XLA against eager ones, in float64; None for a case that XLA cannot compile."""
+    """The error of outputs and gradients compiled by XLA against eager ones; None for a case that XLA cannot compile."""
     return None if "xla" in case.skips else Trial(case, seed).compiled_error()

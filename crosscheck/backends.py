@@ -1,6 +1,6 @@
-"""Run and differentiate a layer, eagerly or compiled by XLA, on the backend that Keras runs on.
+"""Run and differentiate a layer, eagerly or compiled by XLA, on the backend of Keras.
 
-Keras itself has no gradient and no compiler, so this is the one place that asks the backend for them.
+Keras itself has neither gradients nor a compiler, so this module takes them from the backend.
 """
 
 import keras
@@ -10,14 +10,14 @@ from crosscheck.tree import leaves
 
 
 def differentiate(call, layer, inputs, cotangents, compiled=False):
-    """Outputs of a layer, and the gradient of Σ cotangent · output.
+    """The outputs of a layer, and the gradient of Σ cotangent · output.
 
     Args:
         call: Takes the layer and `inputs`.
         layer: A built layer.
-        inputs: Call arguments; tensors, or anything else that is passed on as it is.
+        inputs: Call arguments: tensors, or other values, which are passed on unchanged.
         cotangents: {leaf of the output: array of its shape}, for the leaves to differentiate.
-        compiled: Whether XLA compiles the whole, instead of running it step by step.
+        compiled: Whether XLA compiles the computation, instead of running it eagerly.
 
     Returns:
         ({leaf: output}, {path of a trainable variable: gradient}, {name of a float input: gradient}).
@@ -38,10 +38,10 @@ def differentiate(call, layer, inputs, cotangents, compiled=False):
 
 
 def build(call, layer, inputs, symbolic=True):
-    """Have `layer` make its weights for `inputs`.
+    """Build `layer` by calling it on `inputs`.
 
-    A call does so. On JAX a symbolic call of the same shapes is enough, where compiling the steps of a real one takes seconds;
-    `symbolic=False` is for a layer that has no symbolic call.
+    On JAX a symbolic call with the same shapes is enough; a real call would take seconds to compile its steps. `symbolic=False`
+    is for a layer that does not support symbolic calls.
     """
     if symbolic and keras.backend.backend() == "jax":
         inputs = {name: symbol_of(x) if keras.ops.is_tensor(x) else x for name, x in inputs.items()}
@@ -53,10 +53,10 @@ def symbol_of(tensor):
 
 
 def evaluate(call, layer, inputs):
-    """What the layer returns for `inputs`, as `call` calls it.
+    """The output of the layer for `inputs`, called through `call`.
 
-    TensorFlow runs it step by step. JAX would compile each step by itself, which takes longer than compiling all of them at
-    once, so there the whole is one program.
+    TensorFlow runs it eagerly. JAX would compile every operation separately, which takes longer than compiling them together, so
+    on JAX the call is one program.
     """
     if keras.backend.backend() != "jax":
         return call(layer, **inputs)
@@ -67,7 +67,7 @@ def evaluate(call, layer, inputs):
 
     def run(values, tensors):
         with keras.StatelessScope(state_mapping=list(zip(variables, values))):
-            return call(layer, **(inputs | dict(zip(names, tensors))))  # in their order, which a call with a list goes by
+            return call(layer, **(inputs | dict(zip(names, tensors))))  # keep the order, which a call with a list depends on
 
     return jax.jit(run)([variable.value for variable in variables], [inputs[name] for name in names])
 
@@ -107,23 +107,23 @@ BACKENDS = {"tensorflow": on_tensorflow, "jax": on_jax}
 
 
 def ragged_tensor(ragged):
-    """A `Ragged` as the tensor that layers take; only TensorFlow has such."""
+    """A `Ragged` as a ragged tensor, which only TensorFlow has."""
     import tensorflow as tf
 
     return tf.RaggedTensor.from_nested_row_splits(ragged.flat_values, ragged.nested_row_splits)
 
 
 def compiled_step(run, variables, inputs, with_gradient=False, xla=False, for_inputs=False):
-    """A function without arguments that calls `run(*inputs)` in a program made for `inputs`, and returns when all is computed.
+    """A function without arguments that runs the compiled `run(*inputs)` and returns when the computation is finished.
 
     Args:
-        run: Takes tensors and returns them, nested as one likes.
-        variables: All that belong to the layers that `run` calls; on TensorFlow they may be its own.
+        run: Takes tensors and returns tensors in any nesting.
+        variables: All variables of the layers that `run` calls; on TensorFlow they may be TensorFlow's own.
         inputs: Arrays.
-        with_gradient: Whether the sum of squares of all floats that `run` returns, and its gradient for those of the variables
-            that are trained, is what is computed.
-        xla: Whether XLA compiles it; on JAX it always does.
-        for_inputs: Whether the gradient is also for `inputs`, which then are floats.
+        with_gradient: Whether to compute, in place of the outputs, the sum of squares of all float outputs and its gradient for
+            the trainable variables.
+        xla: Whether XLA compiles the program; on JAX it always does.
+        for_inputs: Whether to include the gradient for `inputs`, which must then be floats.
     """
     inputs = [ops.convert_to_tensor(x) for x in inputs]
     return STEPS[keras.backend.backend()](
@@ -139,7 +139,7 @@ def sum_of_squares(tensors):
 def step_on_tensorflow(run, variables, inputs, with_gradient, xla, for_inputs):
     import tensorflow as tf
 
-    # A variable of TensorFlow's own is what a layer of an older Keras has.
+    # The layers of an older Keras have TensorFlow's own variables.
     trained = [v if isinstance(v, tf.Variable) else v.value for v in variables if v.trainable]
 
     def gradient(*inputs):
@@ -153,7 +153,7 @@ def step_on_tensorflow(run, variables, inputs, with_gradient, xla, for_inputs):
 
     program = tf.function(gradient if with_gradient else run, jit_compile=xla).get_concrete_function(*inputs)
     if not tf.config.list_physical_devices("GPU"):
-        return lambda: program(*inputs)  # a CPU returns when all is computed
+        return lambda: program(*inputs)  # on a CPU the call returns when the computation is finished
 
     def awaited():
         results = program(*inputs)

@@ -23,7 +23,7 @@ COMPILED_TOLERANCE = 1e-10
 """Largest relative difference between compiled and eager, in float64: only the order of sums may differ."""
 
 CHECKS = ("gradient", "xla", "config", "copy", "save", "symbolic", "mixed", "alone", "jax")
-"""The promises that a case may opt out of, with a reason, in `Case.skips`."""
+"""The checks that a case may skip, with a reason, in `Case.skips`."""
 
 
 def call_with_keywords(layer, **inputs):
@@ -31,7 +31,7 @@ def call_with_keywords(layer, **inputs):
 
 
 def call_with_list(layer, output_range=None, **inputs):
-    """As blocks are called: with one tensor, or with a list of them in the order of `inputs`."""
+    """Call a block with one tensor, or with a list of tensors in the order of `inputs`."""
     parts = list(inputs.values())
     return layer(parts if len(parts) > 1 else parts[0], output_range=output_range)
 
@@ -41,17 +41,17 @@ class Case:
     """Attributes:
 
     name: "chapter/variant".
-    layer: Makes the layer; takes `dtype`.
-    inputs: Draws the call arguments from a NumPy generator; floats in float64, text in arrays of Python's `str`, and rows of
+    layer: A function of `dtype` that returns the layer.
+    inputs: Draws the call arguments from a NumPy generator: floats in float64, text in arrays of Python's `str`, and rows of
         unequal lengths as `Ragged`.
-    weights: NamedTuple class of the reference's weights.
-    reference: Takes the weights and the same call arguments; returns what the layer returns.
-    call: Calls the layer, where that is not `layer(**inputs)`. Its arrays must be used through their names.
-    prepare: Gives the built layer its numbers; takes the layer and a NumPy generator.
-    unknown: Sizes (beside the batch) that a symbolic call leaves open: every axis that long is given as None.
-    batch: Size of the batch; every input whose first axis is that long holds one row per example.
-    dtypes: Those of `TOLERANCE` that the mechanism has.
-    skips: {check: reason} of the `CHECKS` that the mechanism cannot promise; the run prints the reason.
+    weights: The NamedTuple class of the reference's weights.
+    reference: Takes the weights and the same call arguments, and returns the same outputs as the layer.
+    call: Calls the layer, if not as `layer(**inputs)`. It must take arrays by name.
+    prepare: Takes the built layer and a NumPy generator, and sets the weights.
+    unknown: Sizes other than the batch that are unknown in a symbolic call: every axis of such a size is given as None.
+    batch: The batch size; every input whose first axis has this size holds one row per example.
+    dtypes: The dtypes of `TOLERANCE` that the mechanism supports.
+    skips: {check: reason} for those of `CHECKS` that do not apply to the mechanism; the run prints the reason.
     """
 
     name: str
@@ -67,11 +67,11 @@ class Case:
     skips: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
-        if strangers := set(self.skips) - set(CHECKS):
-            raise ValueError(f"skips must name some of {CHECKS}. Received: {sorted(strangers)}")
+        if unknown := set(self.skips) - set(CHECKS):
+            raise ValueError(f"skips must be among {CHECKS}. Received: {sorted(unknown)}")
 
     def make(self, dtype="float64", seed=0):
-        """A layer with its weights, and call arguments rounded to what `dtype` can hold, so that both sides get the same.
+        """A layer with its weights, and call arguments rounded to `dtype`, so that layer and reference get the same numbers.
 
         Returns:
             The built layer and the dict of call arguments, floats as float64 arrays.
@@ -85,14 +85,14 @@ class Case:
 
 
 def rounded(value, dtype):
-    """Float arrays rounded to `dtype` and back to float64; everything else as it is."""
+    """Float arrays rounded to `dtype` and converted back to float64; any other value unchanged."""
     if not isinstance(value, np.ndarray) or not is_float(value) or dtype == "float64":
         return value
     return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(keras.ops.cast(value, dtype), "float32")), "float64")
 
 
 def arguments(inputs, dtype):
-    """The call arguments as tensors, floats in `dtype`; what is no array (a flag, None, a list) as it is."""
+    """The call arguments as tensors, floats in `dtype`; values that are not arrays (a flag, None, a list) unchanged."""
     return {name: as_tensor(value, dtype) for name, value in inputs.items()}
 
 

@@ -16,16 +16,16 @@ PARTS = ("Attention", "Long sequences", "Blocks", "Embeddings and heads", "Knowi
 class Chapter:
     """Attributes:
 
-    number: Place in the reading order.
-    name: Name of its file in every room.
-    title: As a reader would say it.
+    number: Position in the reading order.
+    name: Name of its file or folder in reference/, layers/ and so on.
+    title: The title that readers see.
     part: One of `PARTS`.
-    sentence: What the mechanism is for, for the index.
+    sentence: The purpose of the mechanism, for the index.
     paper: Authors, year and section.
-    link: Where the paper is.
+    link: Address of the paper.
     classes: Public classes of `layers/NAME.py`.
     functions: Functions of `reference/NAME.py`.
-    cases: Ways to call both.
+    cases: The ways to call both that are compared.
     """
 
     number: int
@@ -42,8 +42,8 @@ class Chapter:
     def __post_init__(self):
         if self.part not in PARTS:
             raise ValueError(f"part must be one of {PARTS}. Received: part={self.part!r}")
-        if strangers := [case.name for case in self.cases if case.name.split("/")[0] != self.name]:
-            raise ValueError(f"case names must start with {self.name}/. Received: {strangers}")
+        if foreign := [case.name for case in self.cases if case.name.split("/")[0] != self.name]:
+            raise ValueError(f"case names must start with {self.name}/. Received: {foreign}")
 
 
 @cache
@@ -59,7 +59,7 @@ def all_cases():
 
 
 def find_cases(names):
-    """The cases that `names` ask for, each a chapter or a case; all of them for no names.
+    """The cases with these `names`, each of a chapter or a case; all cases without names.
 
     Raises:
         KeyError: for a name that is neither, with the nearest names.

@@ -1,4 +1,4 @@
-"""Take apart what a layer or a reference returns: an array, ragged rows, a tuple, a dict, any of these nested, None inside."""
+"""Flatten the output of a layer or a reference: an array, ragged rows, a tuple, a dict, or any nesting of these with None."""
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def leaves(output, path="output"):
-    """The arrays in `output` by where they stand, such as `{"output[0]": ..., "output[1].key": ...}`; None is left out."""
+    """The arrays in `output` by position, such as `{"output[0]": ..., "output[1].key": ...}`; None is left out."""
     if output is None:
         return {}
     if isinstance(output, dict):
@@ -21,7 +21,7 @@ def leaves(output, path="output"):
 
 
 def to_numpy(leaf):
-    """A NumPy array of a tensor; floats of every width become float64, which holds them all exactly, and bytes become text."""
+    """A tensor as a NumPy array. Floats of any width become float64, which represents them exactly, and bytes become text."""
     if not isinstance(leaf, (np.ndarray, np.generic)):
         if keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype)):
             leaf = keras.ops.cast(leaf, "float32" if leaf.dtype != "float64" else "float64")
@@ -34,17 +34,17 @@ def to_numpy(leaf):
 
 
 def is_float(array):
-    """Whether `array` holds floating-point numbers (so not masks, ids or text)."""
+    """Whether `array` holds floating-point numbers, as opposed to masks, ids or text."""
     return np.issubdtype(np.asarray(array).dtype, np.floating)
 
 
 def is_text(array):
-    """Whether `array` holds text, as `str` or as bytes; only arrays of Python objects keep the NUL at a text's end."""
+    """Whether `array` holds text, as `str` or as bytes. Only arrays of Python objects keep a NUL at the end of a text."""
     return np.asarray(array).dtype.kind in "OUS"
 
 
 def numbers(output, path="output"):
-    """`leaves(output, path)`, each as a NumPy array, and as several where it is ragged: its values, and where its rows end."""
+    """`leaves(output, path)` as NumPy arrays. A ragged leaf becomes several arrays: its values and its row splits."""
     found = {}
     for where, leaf in leaves(output, path).items():
         arrays = {f"{where}.{part}": x for part, x in ragged_parts(leaf).items()} if is_ragged(leaf) else {where: leaf}
@@ -54,12 +54,12 @@ def numbers(output, path="output"):
 
 @dataclass(frozen=True)
 class Ragged:
-    """Nested lists, on the reference's side what a ragged tensor is on the layer's.
+    """Nested lists: the counterpart, for references, of a ragged tensor.
 
     Attributes:
-        rows: Lists nested `axes` deep, the axes of the tensor.
-        axes: Their depth, which empty lists do not tell: `[[], []]` with 3 axes is two sentences without a word.
-        dtype: Of what is at the bottom: numbers, or text (`object`).
+        rows: Lists nested `axes` deep.
+        axes: Their depth, which cannot be read off empty lists: `[[], []]` with 3 axes is two sentences without words.
+        dtype: The dtype of the values: numbers, or text (`object`).
     """
 
     rows: list
@@ -72,16 +72,16 @@ class Ragged:
 
     @property
     def flat_values(self):
-        """What is at the bottom, in order."""
+        """The values, in order."""
         return np.array(self.levels()[-1], self.dtype)
 
     @property
     def nested_row_splits(self):
-        """For each axis but the last: where each list starts among all lists, or values, of the next, and where the last ends."""
+        """For each axis but the last: the start of each list among the lists or values of the next axis, and the end of all."""
         return tuple(np.cumsum([0, *map(len, level)]) for level in self.levels()[:-1])
 
     def levels(self):
-        """The lists of each axis, in order, all in one list."""
+        """For each axis, one list of its entries in order."""
         return list(accumulate(range(self.axes - 1), lambda level, _: [x for part in level for x in part], initial=self.rows))
 
     def __getitem__(self, some):
@@ -89,12 +89,12 @@ class Ragged:
 
 
 def is_ragged(value):
-    """Whether `value` is a `Ragged` or one of TensorFlow's ragged tensors, which have their parts under the same names."""
+    """Whether `value` is a `Ragged` or one of TensorFlow's ragged tensors, whose parts have the same names."""
     return hasattr(value, "nested_row_splits")
 
 
 def ragged_parts(ragged):
-    """The arrays that make up a ragged value: {"values": all of them, "row_splits[0]": of the first axis, ...}."""
+    """The arrays that make up a ragged value: {"values": ..., "row_splits[0]": those of the first axis, ...}."""
     splits = {f"row_splits[{axis}]": split for axis, split in enumerate(ragged.nested_row_splits)}
     return {"values": ragged.flat_values, **splits}
 

@@ -1,4 +1,4 @@
-"""Read a layer's weights in the form its reference takes, and give them numbers."""
+"""Read a layer's weights in the form that its reference takes, and draw new ones."""
 
 import math
 from types import NoneType, UnionType
@@ -13,16 +13,16 @@ from crosscheck.tree import to_numpy
 def weights_of(layer, like):
     """The variables of `layer` as the NamedTuple class `like`, matched by name, in float64.
 
-    A field is named as the layer names its variable or its sublayer. Its annotation says what stands there: an array; another
-    NamedTuple class, for a sublayer, or several, of which the one with the sublayer's names is taken; `tuple[That, ...]`, for
-    sublayers named `field_0`, `field_1`, and so on; any of these `| None`, where the layer may have none.
+    Each field has the name of a variable or sublayer of the layer. Its annotation is an array, for a variable; another NamedTuple
+    class, for a sublayer, or a union of such classes, of which the one with the names of the sublayer is used;
+    `tuple[Class, ...]`, for sublayers named `field_0`, `field_1`, and so on; or any of these `| None`, if it may be absent.
 
     Args:
         layer: A built Keras layer.
-        like: NamedTuple class of the reference's weights.
+        like: The NamedTuple class of the reference's weights.
 
     Raises:
-        KeyError: if `like` asks for a name that the layer has not, or the layer has a trainable weight that `like` leaves out.
+        KeyError: if `like` has a name that the layer lacks, or the layer has a trainable weight that `like` lacks.
     """
     tree, unused = {}, set()
     for variable in layer.weights:
@@ -40,7 +40,7 @@ def weights_of(layer, like):
 
 
 def read(like, branch, where, unused):
-    """What the annotation `like` asks for, from `branch`: a variable, or a dict of branches by name."""
+    """The value for the annotation `like`, read from `branch`: a variable, or a dict of branches by name."""
     kinds = [kind for kind in get_args(like) if kind is not NoneType] if isinstance(like, UnionType) else [like]
     if branch is None:
         if NoneType not in get_args(like):
@@ -71,10 +71,10 @@ def read_field(hint, branch, name, where, unused):
 
 
 def draw_weights(layer, rng):
-    """Give every trainable weight of `layer` new numbers, the same ones on every backend.
+    """Draw new values for every trainable weight of `layer`, the same ones on every backend.
 
-    Zeros would hide a bias in the wrong place and ones a scale, so weights that start constant are moved off it; the others
-    are drawn with a variance of one over their fan-in.
+    Zeros would hide a misplaced bias, and ones a misplaced scale, so noise is added to weights that are constant at the start.
+    The others are drawn with a variance of one over their fan-in.
     """
     for variable in layer.trainable_variables:
         start, shape = to_numpy(variable), variable.shape

@@ -1,1 +1,1 @@
-"""Every mechanism in NumPy, to be read beside its paper."""
+"""Every mechanism in NumPy, written to be read alongside its paper."""

@@ -13,8 +13,9 @@ Axes
 
 Differs from the paper
     - Projections may have biases; the paper's have none.
-    - A query that may attend to no key gets the zero vector (then the output projection's bias). The paper does not say.
-    - `attention_axes` attends over several axes at once, such as the rows and columns of an image. The paper has one.
+    - A query that may attend to no key gets the zero vector, to which the output projection adds its bias. The paper does not
+      consider this case.
+    - Attention may run over several axes at once, such as the rows and columns of an image. The paper has one axis.
 
 Layer: layers/attention.py    Notebook: notebooks/attention.ipynb
 """
@@ -31,7 +32,7 @@ from reference.masked_softmax import masked_softmax
 
 
 class AttentionWeights(NamedTuple):
-    """Named as the layer names them; query, key and value kernels are (m, h, d), the output kernel (h, e, m)."""
+    """Named as in the layer. The query and key kernels are (m, h, d), the value kernel (m, h, e), the output kernel (h, e, m)."""
 
     query: Projection
     key: Projection
@@ -74,7 +75,7 @@ def multi_head_attention(
 
 
 def for_every_head(mask: Bool[Array, "..."] | None) -> Bool[Array, "..."] | None:
-    """A mask (b, t, s) as (b, 1, t, s); one that has a head axis, or none at all, as it is."""
+    """Add a head axis to a mask (b, t, s), which becomes (b, 1, t, s). Any other mask, or None, is returned unchanged."""
     return mask[:, None] if mask is not None and mask.ndim == 3 else mask
 
 
@@ -86,17 +87,17 @@ def attention_over_axes(
     mask: Bool[Array, "..."] | None = None,
     mechanism: Callable = multi_head_attention,
 ) -> tuple[Float[Array, "..."], ...]:
-    """Equation (2) over several axes of higher-rank inputs, as one sequence; the other axes are batch axes.
+    """Equation (2) over several axes of higher-rank inputs, flattened into one sequence. The other axes are batch axes.
 
     Args:
-        query, value: Arrays (b, …, m) of the same rank; all axes but `axes` and the last have the same sizes.
+        query, value: Arrays (b, …, m) of the same rank. Their sizes agree on all axes except `axes` and the last.
         weights: As for `multi_head_attention`.
-        axes: The axes to attend over, in the order in which they make up the sequence.
+        axes: The axes to attend over, in the order in which they form the sequence.
         mask: Batch axes, then the query's attended axes, then the keys'.
-        mechanism: What attends over the one sequence; called as `multi_head_attention` is.
+        mechanism: The attention over the flattened sequence, with the signature of `multi_head_attention`.
 
     Returns:
-        The output, its axes where the query had them, and all weights: batch axes, head, query's axes, keys' axes.
+        The output, with its axes in the order of the query's, and the attention weights, with the axes: batch, head, query, key.
     """
     n = len(axes)
     q, k = (np.moveaxis(x, axes, range(-1 - n, -1)) for x in (query, value))

@@ -1,4 +1,4 @@
-r"""BERT: embeddings, a stack of encoder blocks, and what becomes of a sentence: its first token's vector, or the mean of all.
+r"""BERT: embeddings, a stack of encoder blocks, and one vector for a sentence: that of its first token, or the mean of all.
 
 Paper
     Devlin et al. (2018), "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", section 3.
@@ -8,16 +8,16 @@ Paper
 
 Equations
     (1)  x_t = LN(Word[token_t] + Position[t] + Type[segment_t])
-    (2)  z^0 = x,   z^{i+1} = Block_i(z^i),   with post-norm blocks and GELU, in which no padding is attended to
-    (3)  pooled = tanh(W z_0 + b),  of the last z
+    (2)  z^0 = x,   z^{i+1} = Block_i(z^i),   post-norm blocks with GELU; no token attends to padding
+    (3)  pooled = tanh(W z_0 + b),   z the output of the last block
     (4)  mean = Σ_t mask_t z_t / Σ_t mask_t,   embedding = mean / ‖mean‖
 
 Axes
     b batch    t position    s key position    h head    m model    f feed-forward    n vocabulary
 
 Differs from the paper
-    - (3) is in BERT's code; the paper speaks of the first token's vector itself.
-    - A sentence of padding alone has the mean 0 and the embedding 0.
+    - (3) is in BERT's code. The paper uses the first token's vector itself.
+    - A sentence that consists of padding only has mean 0 and embedding 0.
 
 Layer: layers/bert/    Notebook: notebooks/bert.ipynb
 """
@@ -39,7 +39,7 @@ from reference.transformer_encoder import EncoderWeights, encode_one, transforme
 
 
 class BertWeights(NamedTuple):
-    """Named as the layer names them."""
+    """Named as in the layer."""
 
     word_embeddings: OnDeviceEmbeddingWeights
     position_embedding: PositionalEmbeddingWeights
@@ -50,7 +50,7 @@ class BertWeights(NamedTuple):
 
 
 class BertOutput(NamedTuple):
-    """`sequence` is the last z, `pooled` is None without a pooler; then every z behind a block, and its attention weights."""
+    """The last z, the pooled vector (None without a pooler), and the output and attention weights of every block."""
 
     sequence: Float[Array, "b t m"]
     pooled: Float[Array, "b m"] | None

@@ -6,22 +6,22 @@ Paper
 
 Equations
     (1)  ids    [CLS] A [SEP] B [SEP] [PAD] … [PAD]
-    (2)  type   i at each token of segment i and at the [SEP] behind it, counted from 0; 0 at [CLS] and at [PAD]
+    (2)  type   i at each token of segment i and at the [SEP] after it, counted from 0; 0 at [CLS] and at [PAD]
     (3)  mask   1 from [CLS] to the last [SEP]; 0 at [PAD]
-    (4)  room = seq_length − 1 − (number of segments): what the special tokens leave for tokens
-    (5)  round robin   each segment in turn keeps one token more, if it has one, until the room is full
+    (4)  room = seq_length − 1 − (number of segments): the positions that the special tokens leave free
+    (5)  round robin   each segment in turn keeps one more token, if it has one, until the room is full
                        kept_i = min(size_i, level) + 1 for the first segments above the level, while there is room,
                        level  = max_j ⌊(room − sum of the j shortest sizes) / (number of segments − j)⌋
-    (6)  waterfall     kept_i = min(size_i, what the segments before i leave of the room)
+    (6)  waterfall     kept_i = min(size_i, the room that the segments before i leave)
 
 Axes
     b batch    t position
 
 Differs from the paper
-    - The paper samples sentences that fit. How those that do not are cut is an argument: (5), which is what BERT's published code
-      does to a pair, or (6). Both cut at the end of a segment.
+    - The paper samples sentences that fit. Here an argument says how to truncate those that do not: by (5), as BERT's published
+      code does with a pair, or by (6). Both cut tokens from the end of a segment.
     - There may be more than two segments. The paper's model has type embeddings for two.
-    - Tokens may come word by word, each word a list of pieces.
+    - A row may be a list of words, each of them a list of pieces.
 
 Layer: layers/bert_pack_inputs.py    Notebook: notebooks/bert_pack_inputs.ipynb
 """
@@ -35,7 +35,7 @@ from numpy import ndarray as Array
 
 
 class Packed(NamedTuple):
-    """What a BERT reads, named as the layer names it."""
+    """The inputs of a BERT model, named as in the layer."""
 
     input_word_ids: Int[Array, "*rows t"]
     input_mask: Int[Array, "*rows t"]
@@ -53,7 +53,7 @@ def round_robin_one(sizes: Sequence[int], room: int) -> list[int]:
 
 
 def waterfall_one(sizes: Sequence[int], room: int) -> list[int]:
-    """Equation (6) for one row: each segment keeps all it can before the next one gets any."""
+    """Equation (6) for one row: each segment keeps as many tokens as fit before the next one gets any."""
     kept = []
     for size in sizes:
         kept.append(min(size, room - sum(kept)))
@@ -83,7 +83,7 @@ def pack_one(
 
 
 def unpack_one(packed: Packed) -> list[list[int]]:
-    """The segments of one row, from its types and its mask alone: they may hold the ids of [SEP] and [PAD] themselves."""
+    """The segments of one row. Only its types and mask are used, so a segment may itself contain the ids of [SEP] and [PAD]."""
     used = packed.input_mask == 1
     ids, types = packed.input_word_ids[used][1:], packed.input_type_ids[used][1:]
     return [ids[types == i][:-1].tolist() for i in range(types.max() + 1)]
@@ -93,7 +93,7 @@ def room_for_tokens(seq_length: int, segments: int) -> int:
     """Equation (4).
 
     Raises:
-        ValueError: if not even the special tokens fit.
+        ValueError: if the special tokens alone do not fit.
     """
     if segments < 1 or seq_length < 1 + segments:
         raise ValueError(f"seq_length must be at least 1 + {segments}, for 1 or more segments. Received: seq_length={seq_length}")
@@ -131,7 +131,7 @@ def bert_pack_inputs(
     """Equations (1) to (3) for every row at once.
 
     Args:
-        segments: For each segment its rows, and for each row its tokens, or its words as lists of tokens.
+        segments: For each segment its rows. A row is a list of tokens, or of words that are lists of tokens.
         seq_length: Length of the result.
         start, end, padding: Ids of [CLS], [SEP] and [PAD].
         truncate: `round_robin` or `waterfall`.
@@ -140,12 +140,12 @@ def bert_pack_inputs(
         Three arrays `(b, seq_length)`.
 
     Raises:
-        ValueError: if not even the special tokens fit.
+        ValueError: if the special tokens alone do not fit.
     """
     rows = [[tokens_of(row) for row in segment] for segment in segments]
     sizes = np.array([[len(row) for row in segment] for segment in rows], int).reshape(len(rows), -1).T
     kept = truncate(sizes, room_for_tokens(seq_length, len(rows)))
-    behind = 1 + np.cumsum(kept + 1, axis=1)  # the position behind each segment's [SEP]
+    behind = 1 + np.cumsum(kept + 1, axis=1)  # the position after each segment's [SEP]
 
     t = np.arange(seq_length)
     mask = t < behind[:, -1:]
@@ -160,5 +160,5 @@ def bert_pack_inputs(
 
 
 def tokens_of(row: Sequence) -> list[int]:
-    """A row's tokens, word by word or not, in one list."""
+    """The tokens of a row in one flat list, whether or not they are grouped into words."""
     return [token for word in row for token in (word if isinstance(word, (list, tuple)) else [word])]

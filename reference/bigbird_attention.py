@@ -1,11 +1,11 @@
-r"""BigBird: attention that is sparse in blocks, its cost linear in the length.
+r"""BigBird: block-sparse attention, whose cost is linear in the length.
 
 Paper
     Zaheer et al. (2020), "Big Bird: Transformers for Longer Sequences", section 2 for the graph, appendix D for the blocks.
     https://arxiv.org/abs/2007.14062
 
 Equations
-    (1)  y_t = softmax(q_t · K_N(t)ᵀ / √d) V_N(t),   N(t): the keys of the blocks that the block of t sees
+    (1)  y_t = softmax(q_t · K_N(t)ᵀ / √d) V_N(t),   N(t): the keys in the blocks that the block of t sees
     (2)  block i sees   0 and the last block   (global)
                       ∪ i − 1, i, i + 1        (window)
                       ∪ R_i                    (r random blocks, drawn without replacement from the others)
@@ -14,16 +14,17 @@ Equations
 Axes
     b batch    t query position    s key position    h head
     m model    d key size          e value size
-    A row of the graph is a block of queries, a column a block of keys; they have no letters.
+    A row of the graph is a block of queries and a column is a block of keys; neither has a letter.
 
 Differs from the paper
-    - Each head has random blocks of its own. The paper does not say.
-    - It leaves open which blocks are global. Here they are the first and the last.
-    - In row 1 the window meets the global block 0, and in the last but one the last block. The union of (2) counts such a block
-      once, so these rows see one block less.
+    - Each head has its own random blocks. The paper does not specify this.
+    - The paper leaves open which blocks are global. Here they are the first and the last.
+    - In row 1 the window includes the global block 0, and in the second-to-last row it includes the last block. The union in (2)
+      counts such a block once, so these rows see one block fewer.
     - A sequence of at most 5 + r blocks gets full attention: a row of (2) would see nearly all of it.
-    - A length that is no multiple of the block size leaves the last block shorter.
-    - The numbers in `draws` do not depend on the length: every length has its graph, and a longer one reuses them from the start.
+    - If the length is not a multiple of the block size, the last block is shorter.
+    - The numbers in `draws` do not depend on the length: they give a graph for every length, and once all of them are used, the
+      rows that follow use them again from the first.
 
 Layer: layers/bigbird_attention/    Notebook: notebooks/bigbird_attention.ipynb
 """
@@ -40,7 +41,7 @@ from reference.masked_softmax import masked_softmax
 
 
 class BigBirdWeights(NamedTuple):
-    """Named as the layer names them; `random_draws` is one number for each head, row and random block."""
+    """Named as in the layer; `random_draws` holds one number for each head, row and random block."""
 
     query: Projection
     key: Projection
@@ -55,7 +56,7 @@ def draw(rng: np.random.Generator, heads: int, rows: int, num_rand_blocks: int) 
 
 
 def fixed_blocks(i: int, blocks: int) -> set[int]:
-    """What row i of equation (2) sees besides R_i."""
+    """The blocks that row i of equation (2) sees in addition to R_i."""
     return {0, blocks - 1} | ({i - 1, i, i + 1} & set(range(blocks)))
 
 
@@ -111,7 +112,10 @@ def attend(
     draws: Int[Array, "h _ _"],
     mask: Bool[Array, "b t"] | None = None,
 ) -> tuple[Float[Array, "b t h e"], Float[Array, "b h t s"]]:
-    """Equation (1) as ordinary attention under the dense mask. Padding, where `mask` is False, neither asks nor answers."""
+    """Equation (1) as ordinary attention under the dense mask.
+
+    Padding, where `mask` is False, attends to nothing and is not attended to.
+    """
     seen = dense_mask(q.shape[1], block_size, draws)[None]
     if mask is not None:
         seen = seen & mask[:, None, :, None] & mask[:, None, None, :]
@@ -151,7 +155,7 @@ def into_blocks(x: Float[Array, "b t *rest"] | Bool[Array, "b t"], blocks: int, 
 
 
 def gathered(x: Float[Array, "b _ _ *rest"] | Bool[Array, "b _ _"]) -> Array:
-    """Blocks beside each other as one sequence."""
+    """Consecutive blocks joined into one sequence."""
     return x.reshape(len(x), -1, *x.shape[3:])
 
 
@@ -175,7 +179,7 @@ def masks(mask: Bool[Array, "b t"], block_size: int) -> tuple[Array, Array, Arra
     """A padding mask in the four forms of the Model Garden: windows (b, 1, blocks − 4, block size, 3 · block size), queries
     (b, 1, t, 1), keys (b, 1, 1, t), and blocks (b, blocks, block size).
 
-    A window says which queries of block i and keys of blocks i − 1, i, i + 1 are both tokens, for i from 2 to the last but two.
+    A window is True where a query of block i and a key of blocks i − 1, i, i + 1 are both tokens, for i from 2 to blocks − 3.
     """
     count = block_count(mask.shape[1], block_size)
     real = into_blocks(mask, count, block_size)

@@ -1,4 +1,4 @@
-r"""Attention that keeps the keys and values of earlier tokens, to decode one token at a time.
+r"""Attention that caches the keys and values of earlier tokens, for decoding one token at a time.
 
 Paper
     Shazeer (2019), "Fast Transformer Decoding: One Write-Head is All You Need", section 2.4 (and 2.4.1 for the cost).
@@ -7,18 +7,18 @@ Paper
 Equations
     (1)  k_t = x_t W^K,   v_t = x_t W^V,   K_t = [K_{t−1}; k_t],   V_t = [V_{t−1}; v_t]
     (2)  y_t = Concat_i(softmax(x_t W_i^Q K_{t,i}ᵀ / √d) V_{t,i}) W^O
-    (3)  a static cache has all its slots from the start: slot t of K and V becomes k_t and v_t, and y_t attends to slots 0 … t
+    (3)  a static cache has all its slots from the start: k_t and v_t are written to slot t, and y_t attends to slots 0 … t
 
 Axes
     b batch    t query position    s key position    h head
     m model    d key size          e value size
 
 Differs from the paper
-    - Several tokens may come at once, such as a prompt. The one that comes i-th after `p` tokens has position p + i; it attends
-      to what was cached and to the new tokens up to itself. One call with T tokens is T calls with one.
+    - Several tokens, such as a prompt, may be passed at once. After `p` cached tokens, new token i (counted from 0) has position
+      p + i. It attends to the cached tokens and to the new ones up to itself, so one call with T tokens equals T calls with one.
     - Scores are divided by √d, as in Vaswani et al. (2017); the paper leaves that out. Projections may have biases.
-    - The paper's cache grows, as in (1). The static one, (3), keeps one shape for all steps, as compilers want it.
-    - A mask may forbid further keys. A query that may attend to no key gets the zero vector.
+    - The paper's cache grows, as in (1). The static cache (3) keeps the same shape at every step, as compilers require.
+    - A mask may exclude further keys. A query that may attend to no key gets the zero vector.
 
 Layer: layers/cached_attention.py    Notebook: notebooks/cached_attention.ipynb
 """
@@ -34,7 +34,7 @@ from reference.common.projection import into_heads, out_of_heads
 
 
 class Cache(NamedTuple):
-    """Projected keys and values of earlier tokens, or of none yet."""
+    """The projected keys and values of earlier tokens; it may be empty."""
 
     key: Float[Array, "*batch s h d"]
     value: Float[Array, "*batch s h e"]
@@ -49,7 +49,7 @@ def next_token(x: Float[Array, " m"], cache: Cache, weights: AttentionWeights) -
 
 
 def empty_cache(b: int, s: int, weights: AttentionWeights) -> Cache:
-    """A cache of `s` slots for equation (3); of none, for equation (1)."""
+    """A cache of `s` slots, for equation (3). With s = 0, the initial cache of equation (1)."""
     return Cache(*(np.zeros((b, s, *kernel.shape[1:]), kernel.dtype) for kernel in (weights.key.kernel, weights.value.kernel)))
 
 
@@ -73,7 +73,7 @@ def write(cache: Cache, k: Float[Array, "b t h d"], v: Float[Array, "b t h e"], 
 
 
 def up_to_itself(t: int, s: int, position: int) -> Bool[Array, "t s"]:
-    """Which of `s` keys each of `t` queries may attend to, the first of which stands at `position`."""
+    """Which of `s` keys each of `t` queries may attend to; the first query is at `position`."""
     return np.arange(s)[None, :] <= position + np.arange(t)[:, None]
 
 
@@ -86,9 +86,9 @@ def cached_attention(
     cache: Cache | None = None,
     step: int | None = None,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b h t s"], Cache]:
-    """Equation (2) for a batch, after (1) without `step` or (3) with it.
+    """Equation (2) for a batch. The cache is updated by (1), or by (3) if `step` is given.
 
-    Without `cache` only `mask` says who attends to whom, and the new cache holds this call's keys and values.
+    Without `cache`, attention is restricted by `mask` alone, and the new cache holds the keys and values of this call.
 
     Returns:
         The output, the attention weights and the new cache.
@@ -109,7 +109,7 @@ def cached_attention(
 
 
 def decode(x: Float[Array, "b t m"], weights: AttentionWeights) -> Float[Array, "b t _"]:
-    """Outputs for `x` that comes one token at a time: each is projected once, and attends to what is cached."""
+    """Outputs for `x`, processed one token at a time: each token is projected once and attends to the cache."""
     cache, outputs = empty_cache(len(x), 0, weights), []
     for t in range(x.shape[1]):
         y, _, cache = cached_attention(x[:, t : t + 1], x[:, t : t + 1], weights, cache=cache)
@@ -118,7 +118,7 @@ def decode(x: Float[Array, "b t m"], weights: AttentionWeights) -> Float[Array, 
 
 
 def decode_by_recomputing(x: Float[Array, "b t m"], weights: AttentionWeights) -> Float[Array, "b t _"]:
-    """The same without a cache: for each new token a causal pass over all tokens so far, of which the last output is kept."""
+    """The same without a cache: each new token takes a causal pass over all tokens so far, and only the last output is kept."""
     outputs = []
     for t in range(1, x.shape[1] + 1):
         y, _, _ = cached_attention(x[:, :t], x[:, :t], weights, mask=up_to_itself(t, t, 0)[None])

@@ -14,10 +14,10 @@ Axes
 
 Differs from the paper
     - In the paper's text C is the last hidden vector of [CLS] itself. The pooler (1) is in the authors' code, where it is trained
-      with the next-sentence task; without one, C = x_CLS.
+      with the next-sentence task; without a pooler, C = x_CLS.
     - W is (m, c), the transpose of the paper's, and has a bias, as in the authors' code.
     - The token is an argument: the first in BERT, the last in XLNet.
-    - (3) belongs to the loss, and is not computed.
+    - (3) is part of the loss and is not computed here.
 
 Layer: layers/classification_head.py    Notebook: notebooks/classification_head.ipynb
 """
@@ -33,7 +33,7 @@ from reference.common.projection import Projection, dense
 
 
 class ClassificationHeadWeights(NamedTuple):
-    """Named as the layer names them: W_p and b_p, if there is a pooler; W and b."""
+    """Named as in the layer: W_p and b_p, if there is a pooler, then W and b."""
 
     pooler_dense: Projection | None
     logits: Projection

@@ -6,7 +6,7 @@ Paper
 Equations
     (1)  FFN(x) = φ(x W) W_2
     (2)  FFN_GLU(x) = (φ(x W) ⊙ x V) W_2
-    (3)  block      y = LN(x + FFN(x)),   perhaps several of them, one after the other
+    (3)  block      y = LN(x + FFN(x)),   applied once or several times in sequence
 
          φ in (2): sigmoid  GLU    identity  Bilinear    max(0, ·)  ReGLU    GELU  GEGLU    Swish  SwiGLU
 
@@ -15,10 +15,10 @@ Axes
 
 Differs from the paper
     - The maps may have biases, as in Vaswani et al. (2017); the paper's have none.
-    - The paper gates with two thirds of the units, so that three maps have as many parameters as two had. Here the number of
-      units is that of the weights.
-    - The residual connection and the norm, which the paper leaves to the model around it, belong to the block. The norm comes
-      last, as in Vaswani et al.; a block without it is still added to its input.
+    - The paper reduces the units to two thirds when there is a gate, so that three maps have as many parameters as two had. Here
+      the weights determine the number of units.
+    - The residual connection and the norm are part of the block; the paper leaves them to the surrounding model. The norm comes
+      last, as in Vaswani et al. A block without a norm still has its residual connection.
 
 Layer: layers/gated_feedforward.py    Notebook: notebooks/gated_feedforward.ipynb
 """
@@ -35,7 +35,7 @@ from reference.common.projection import Projection, dense
 
 
 class GatedFeedforwardWeights(NamedTuple):
-    """One of each for every block, named as the layer names them: W, V, W_2 and the norm."""
+    """W, V, W_2 and the norm of every block, named as in the layer."""
 
     intermediate: tuple[Projection, ...]
     gate: tuple[Projection, ...] | None
@@ -74,13 +74,13 @@ def gated_feedforward(
     """Equation (3), block after block.
 
     Args:
-        x: Tokens; their other axes may be any.
+        x: Tokens, with any number of leading axes.
         weights: Without a `gate`, (1) is computed; without an `output_layer_norm`, y = x + FFN(x).
         phi: The activation φ.
-        epsilon: Of the norms.
+        epsilon: The ε of the norms.
 
     Returns:
-        The output, and for each block the strengths of its units.
+        The output, and the strengths of the units of each block.
     """
     blocks = range(len(weights.intermediate))
     gates = weights.gate or [None for _ in blocks]

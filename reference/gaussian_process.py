@@ -1,4 +1,4 @@
-r"""A Gaussian process on random features: an output layer that knows how far its inputs are from what it was trained on.
+r"""A Gaussian process on random features: an output layer that measures how far its inputs are from the training data.
 
 Paper
     Rahimi and Recht (2007), "Random Features for Large-Scale Kernel Machines", section 3, algorithm 1.
@@ -22,12 +22,13 @@ Axes
     b example    m model    r random feature    c class
 
 Differs from the paper
-    - SNGP has ρ = 1 in (3), and no ρ in (4). With it, ρ is the variance of the noise: (4) is what Bayesian linear regression
-      gives, and under "gaussian" what the Gaussian process gives whose kernel is φ(x)·φ(y). Far from all data it is k(x, x).
-    - SNGP has a P for each class, with w_i = p_ic(1 − p_ic). Here all share one, with w = 1, which is never less; the others need
-      a single class.
-    - (5) is the moving average of the authors' code but for the ridge, which there is only what P starts with, and decays as
-      m^t. Either way (5) forgets how many examples there were: P tends to ρ I plus their mean, and the variance is too large.
+    - SNGP has ρ = 1 in (3), and no ρ in (4). With it, ρ is the variance of the noise: (4) is the result of Bayesian linear
+      regression, and under "gaussian" that of the Gaussian process with kernel φ(x)·φ(y). Far from all data it is k(x, x).
+    - SNGP has a P for each class, with w_i = p_ic(1 − p_ic). Here all classes share one P with w = 1, which is never
+      smaller. The other likelihoods need a single class.
+    - (5) is the moving average of the authors' code except for the ridge, which in their code is only the initial value of P
+      and decays as m^t. Either way, (5) loses the number of examples: P tends to ρ I plus their mean, and the variance is too
+      large.
 
 Layer: layers/gaussian_process/    Notebook: notebooks/gaussian_process.ipynb
 """
@@ -44,7 +45,7 @@ from reference.common.projection import Projection, dense
 
 
 class GaussianProcessWeights(NamedTuple):
-    """Named as the layer names them; β is the kernel of `gp_output_weights`. Without random features, the kernel is linear."""
+    """Named as in the layer; β is the kernel of `gp_output_weights`. Without random features, the kernel is linear."""
 
     random_features: Projection | None
     gp_output_weights: Projection
@@ -87,8 +88,8 @@ def random_features(
         x: Examples.
         weights: W and b; without them the kernel is linear.
         scale: s.
-        activation: Of each feature.
-        scaled: Whether the factor √(2/r) is there.
+        activation: The activation of each feature.
+        scaled: Whether features have the factor √(2/r).
     """
     x = x / np.sqrt(scale)
     if weights is None:
@@ -98,10 +99,10 @@ def random_features(
 
 
 def observation_weights(logits: Float[Array, "b c"], likelihood: str = "gaussian") -> Float[Array, " b"]:
-    """w of equation (3): how much an example says of g there, the curvature of its log-likelihood.
+    """w of equation (3): the information that an example gives about g, which is the curvature of its negative log-likelihood.
 
     Raises:
-        ValueError: if there is more than one class, but for "gaussian".
+        ValueError: if there is more than one class and the likelihood is not "gaussian".
     """
     if likelihood == "gaussian":
         return np.ones(len(logits))
@@ -130,7 +131,7 @@ def add_batch(
 
 
 def variance_one(phi: Float[Array, " r"], precision: Float[Array, "r r"], ridge: float = 1.0) -> float:
-    """Equation (4) for one example and itself."""
+    """The diagonal of equation (4): the variance of one example."""
     return float(ridge * phi @ np.linalg.solve(precision, phi))
 
 
@@ -151,12 +152,11 @@ def gaussian_process(
 
     Args:
         x: Examples.
-        weights: With an `input_norm`, it comes before the scale, and both count. Without a `precision_matrix` there is no
-            covariance.
+        weights: An `input_norm` is applied before the scale. Without a `precision_matrix` there is no covariance.
         ridge: ρ.
-        activation: Of each feature.
+        activation: The activation of each feature.
         scaled: Whether features have the factor √(2/r).
-        epsilon: Of the norm.
+        epsilon: The ε of the norm.
     """
     if weights.input_norm is not None:
         x = layer_norm(x, weights.input_norm, epsilon)

@@ -14,10 +14,10 @@ def grouped_query_attention(
     weights: AttentionWeights,
     mask: Bool[Array, "#b #t #s"] | Bool[Array, "#b #h #t #s"] | None = None,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b h t s"]]:
-    """Equation (2) of `reference/attention.py`, each head of keys and values repeated for the heads of queries that share it.
+    """Equation (2) of `reference/attention.py`, with each key and value head repeated for the query heads that share it.
 
-    Key and value kernels have fewer heads than the query's; the first of them serves the first queries' heads, and so on. With as
-    many, this is multi-head attention. Returns the output and the attention weights.
+    The key and value kernels have fewer heads than the query kernel; the first key and value head serves the first group of query
+    heads, and so on. With equal numbers of heads, this is multi-head attention. Returns the output and the attention weights.
     """
     q = into_heads(query, weights.query)
     k, v = (into_heads(value, projection) for projection in (weights.key, weights.value))

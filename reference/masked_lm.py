@@ -1,20 +1,20 @@
-r"""Masked language modelling: tokens are hidden, and a head says for each of them which token of the vocabulary it was.
+r"""Masked language modeling: some tokens are hidden, and a head predicts for each of them which token it was.
 
 Paper
     Devlin et al. (2018), "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", section 3.1, task 1,
     and appendix A.1. https://arxiv.org/abs/1810.04805
 
 Equations
-    (1)  h_t = LN(φ(x_{p_t} W + b_W))           p_t: the t-th position that is asked for
+    (1)  h_t = LN(φ(x_{p_t} W + b_W))           p_t: the t-th requested position
     (2)  logits_t = E h_t + b                   E: the table in which the tokens were looked up
     (3)  log P(token | t) = log softmax(logits_t)
-    (4)  of every hundred tokens 15 are chosen; of these 80 in 100 become [MASK], 10 a random token, 10 stay
+    (4)  15 % of all tokens are chosen; of these, 80 % become [MASK], 10 % become a random token, and 10 % stay
 
 Axes
-    b batch    s position in the sequence    t position asked for    m model    n vocabulary
+    b batch    s position in the sequence    t requested position    m model    n vocabulary
 
 Differs from the paper
-    - The text says that hidden vectors go into a softmax over the vocabulary; the map, norm and bias of (1) and (2), and the
+    - The text says only that hidden vectors go into a softmax over the vocabulary. The map, norm and bias of (1) and (2), and the
       shared table, are in the authors' code.
     - The model may be wider than the table; W then maps from one to the other.
     - A position outside the sequence has logits of 0, so that every token is as likely as any other. The paper has no such case.
@@ -37,7 +37,7 @@ RATE, MASKED, RANDOM = 0.15, 0.8, 0.1
 
 
 class MaskedLMWeights(NamedTuple):
-    """Named as the layer names them: W and b_W, the norm, b, and the shared table E."""
+    """Named as in the layer: W and b_W, the norm, b, and the shared table E."""
 
     dense: Projection
     layer_norm: LayerNorm
@@ -56,17 +56,17 @@ def predict_one(x: Float[Array, "s m"], position: int, weights: MaskedLMWeights,
 def masked_lm(
     x: Float[Array, "b s m"], positions: Int[Array, "b t"], weights: MaskedLMWeights, phi: Callable = gelu, epsilon: float = 1e-12
 ) -> tuple[Float[Array, "b t n"], Float[Array, "b t _"]]:
-    """Equations (1) and (2) for the positions that are asked for.
+    """Equations (1) and (2) for the requested positions.
 
     Args:
         x: The encoder's output.
-        positions: Of each sequence, as many as of every other. Outside the sequence: negative, or `s` and above.
-        weights: With the table in which the tokens were looked up.
+        positions: The same number for each sequence. Positions below 0, or `s` and above, are outside the sequence.
+        weights: They include the table in which the tokens were looked up.
         phi: The activation φ.
-        epsilon: Of the norm.
+        epsilon: The ε of the norm.
 
     Returns:
-        The logits, 0 for a position outside the sequence, and h, the vectors that are compared with the table.
+        The logits, which are 0 for a position outside the sequence, and h, the vectors that are multiplied by the table.
     """
     inside = (positions >= 0) & (positions < x.shape[1])
     found = np.take_along_axis(x, np.where(inside, positions, 0)[..., np.newaxis], axis=1)
@@ -94,13 +94,13 @@ def corrupt(
     Args:
         ids: Tokens.
         choice: Uniform in [0, 1): a token below `rate` is chosen.
-        fate: Uniform in [0, 1): what becomes of it.
-        random_ids: What stands there if it becomes a random token.
+        fate: Uniform in [0, 1): decides how a chosen token is replaced.
+        random_ids: The replacements for tokens that become random.
         mask_id: The id of [MASK].
-        rate: The fraction that is chosen.
+        rate: The fraction of tokens that is chosen.
 
     Returns:
-        The ids that the model reads, and where the loss is taken: at every chosen token, those that stay included.
+        The ids that the model reads, and a mask of the tokens in the loss: every chosen token, including those that stay.
     """
     chosen = choice < rate
     corrupted = np.where(fate < MASKED, mask_id, np.where(fate < MASKED + RANDOM, random_ids, ids))

@@ -8,11 +8,11 @@ Equations
     (1)  p_i = e^{x_i} / Σ_{j allowed} e^{x_j}   where i is allowed,   p_i = 0 where it is not
 
 Axes
-    any; the softmax runs over one or several of them
+    any number; the softmax runs over one or several of them
 
 Differs from the paper
-    - Vaswani et al. set forbidden scores to −∞ before an ordinary softmax. That is equation (1) while a row has an allowed
-      position; a row with none would be 0/0. Here such a row is all zeros.
+    - Vaswani et al. set forbidden scores to −∞ before an ordinary softmax. That is equation (1) if a row has an allowed position.
+      A row without one would be 0/0; here it is all zeros.
 
 Layer: layers/masked_softmax.py    Notebook: notebooks/masked_softmax.ipynb
 """

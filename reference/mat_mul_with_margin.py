@@ -1,4 +1,4 @@
-r"""Scores of all pairs of two sides of a batch, with a margin that the right pairs must win by.
+r"""Scores of all pairs of left and right vectors in a batch, with a margin by which the matching pairs must win.
 
 Paper
     Yang et al. (2019), "Improving Multilingual Sentence Embedding using Bi-directional Dual Encoder with Additive Margin
@@ -13,13 +13,13 @@ Equations
          A = Σ_{j≠i} exp(scale (φ_ij − φ_ii)) being the row's competition
 
 Axes
-    b left vectors    c right vectors, the classes of (3); the first b belong to the left ones, in order    m model
+    b left vectors    c right vectors, the classes of (3); the first b match the left vectors, in order    m model
 
 Differs from the paper
     - The scale, which Wang et al. (2018), "Additive Margin Softmax for Face Verification", have in their softmax, is an argument.
-    - There may be more right vectors than left ones; the others are negatives for every left vector. From right to left only
-      those with a partner ask, so that (3) can be taken of both directions alike.
-    - Vectors are taken as they are: their lengths are the caller's.
+    - There may be more right vectors than left ones; the others are negatives for every left vector. From right to left, only
+      the right vectors with a partner have a row, so that (3) applies to both directions.
+    - Vectors are not normalized here; the caller may do so.
 
 Layer: layers/mat_mul_with_margin.py    Notebook: notebooks/mat_mul_with_margin.ipynb
 """
@@ -33,7 +33,7 @@ from numpy import ndarray as Array
 
 
 class MatMulWithMarginWeights(NamedTuple):
-    """There are none."""
+    """This layer has no weights."""
 
 
 def score_one(
@@ -66,16 +66,16 @@ def mat_mul_with_margin(
 
 
 def losses(logits: Float[Array, "b c"]) -> Float[Array, " b"]:
-    """−log softmax(logits_i)_i of equation (3), for each i: shifted so that no exponent is positive."""
+    """−log softmax(logits_i)_i of equation (3), for each i, shifted so that no exponent is positive."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.log(np.exp(shifted).sum(axis=-1)) - np.diagonal(shifted)
 
 
 def pull_ratio(competition: float, scale: float, margin: float) -> float:
-    r"""Equation (5): how many times as hard a row of (3) pulls with the margin as without.
+    r"""Equation (5): the factor by which the margin multiplies the gradient of a row of (3).
 
-    With A, the row's `competition`, its loss is log(1 + A e^{scale·margin}); it pulls with
-    −∂L/∂φ_ii = scale (1 − p_i) = scale · A / (A + e^{−scale·margin}), and pushes as much against the other pairs, in shares that
-    do not depend on the margin. So all that a margin does to a row's gradient is to multiply it by this number.
+    With A, the row's `competition`, its loss is log(1 + A e^{scale·margin}). The gradient for the
+    matching pair is −∂L/∂φ_ii = scale (1 − p_i) = scale · A / (A + e^{−scale·margin}). The gradients for the other pairs sum to
+    its opposite, in proportions that do not depend on the margin. So the margin only multiplies a row's gradient by this factor.
     """
     return (competition + 1) / (competition + math.exp(-scale * margin))

@@ -1,28 +1,28 @@
-r"""MobileBERT: blocks that are wide between each other and thin inside, and an embedding that reads three words.
+r"""MobileBERT: blocks with wide inputs and outputs and a narrow inside, and an embedding that reads three words.
 
 Paper
     Sun et al. (2020), "MobileBERT: a Compact Task-Agnostic BERT for Resource-Limited Devices", sections 3.1 to 3.4, table 1.
     https://arxiv.org/abs/2004.02984
 
 Equations
-    (1)  c_t = [e_{t+1}; e_t; e_{t−1}],   e_t = E_i, i = id_t,   e = 0 before the first and behind the last
+    (1)  c_t = [e_{t+1}; e_t; e_{t−1}],   e_t = E_i, i = id_t,   e = 0 before the first and after the last
     (2)  x_t = norm(c_t W + b + P_t + S_{type_t})
-    (3)  NoNorm(x) = γ ⊙ x + β          in the student, as norm in all that follows; the teacher's is LayerNorm
+    (3)  NoNorm(x) = γ ⊙ x + β          the student's norm in all that follows; the teacher's is LayerNorm
     (4)  u = norm(x W_in + b_in)        the bottleneck:  from the model size to a smaller one
          w = norm(x W_kq + b_kq)        the shared bottleneck of queries and keys
     (5)  y = norm(u + MultiHead(Q = w, K = w, V = x))
-    (6)  y ← norm(y + FFN_i(y)),   FFN_i(y) = max(0, y W_i + b_i) W'_i + b'_i,   one i after the other
+    (6)  y ← norm(y + FFN_i(y)),   FFN_i(y) = max(0, y W_i + b_i) W'_i + b'_i,   for each i in turn
     (7)  z = norm(x + y W_out + b_out)
 
 Axes
     b batch    t query position    s key position    h head    m model    f feed-forward    n vocabulary
-    The sizes of a word's vector and of the inside of a block have no letter.
+    The size of a word's vector and the size inside a block have no letter.
 
 Differs from the paper
     - The paper calls (1) and (2) a convolution with a kernel of size 3 and says nothing of its ends or of padding. The order in
-      (1) and the zeros are those of its published weights; `as_convolution` is the kernel. A neighbour that is padding is read
-      like a word, as published, unless the caller says where padding is: then it is zero, like what is beyond the ends.
-    - Queries, keys and values may all come from u, or all from x; the norms may be LayerNorm, the activation any.
+      (1) and the zeros are those of its published weights; `as_convolution` gives the kernel. A neighbor that is padding is read
+      like a word, as in the published model, unless the caller marks padding: then it counts as zero, as beyond the ends.
+    - Queries, keys and values may all come from u, or all from x. The norms may be LayerNorm, and the activation is an argument.
 
 Layer: layers/mobile_bert/    Notebook: notebooks/mobile_bert.ipynb
 """
@@ -44,7 +44,7 @@ from reference.transformer_encoder import feed_forward
 
 
 class MobileBertEmbeddingWeights(NamedTuple):
-    """E, P, S, W and b, and the norm, named as the layer names them. Both norms have the same weights."""
+    """E, P, S, W and b, and the norm, named as in the layer. NoNorm and LayerNorm have the same weights."""
 
     word_embedding: OnDeviceEmbeddingWeights
     position_embedding: PositionalEmbeddingWeights
@@ -54,7 +54,7 @@ class MobileBertEmbeddingWeights(NamedTuple):
 
 
 class MobileBertWeights(NamedTuple):
-    """A block's, named as the layer names them; the shared bottleneck is there only if it is used."""
+    """The weights of a block, named as in the layer. The shared bottleneck is None if it is not used."""
 
     bottleneck_input: Projection
     bottleneck_input_norm: LayerNorm
@@ -90,7 +90,7 @@ def as_convolution(kernel: Float[Array, "_ m"]) -> Float[Array, "3 _ m"]:
 
 
 def convolve(e: Float[Array, "b t _"], kernel: Float[Array, "3 _ m"]) -> Float[Array, "b t m"]:
-    """Σ_j e_{t+j−1} K_j: what c_t W is, without c."""
+    """Σ_j e_{t+j−1} K_j, which equals c_t W without forming c."""
     padded = np.pad(e, [(0, 0), (1, 1), (0, 0)])
     t = e.shape[1]
     return sum(padded[:, j : j + t] @ kernel[j] for j in range(3))
@@ -106,10 +106,10 @@ def mobile_bert_embedding(
     """Equation (2) for every position.
 
     Args:
-        ids: One outside the vocabulary has the zero vector.
-        weights: Of the tables, the projection and the norm.
-        type_ids: Without them no S is added.
-        input_mask: True at tokens; what is no token is then zero for its neighbours, and for itself. Without it nothing is.
+        ids: An id outside the vocabulary has the zero vector.
+        weights: The tables, the projection and the norm.
+        type_ids: Without them, no S is added.
+        input_mask: True at tokens. The e of any other position is zero. Without a mask, every position is a token.
         norm: `no_norm` or `layer_norm`.
     """
     e = embed(ids, weights.word_embedding.embeddings)
@@ -150,12 +150,12 @@ def mobile_bert_transformer(
 
     Args:
         x: The block's input.
-        weights: Nested as the layer nests them.
-        activation: In place of max(0, ·).
+        weights: Nested as in the layer.
+        activation: The activation in place of max(0, ·).
         norm: `no_norm` or `layer_norm`, for all norms.
         mask: True where attention is allowed.
         use_bottleneck_attention: Whether Q = K = V = u, in place of (5).
-        key_query_shared_bottleneck: Whether there is w; if not, and if attention is not that of the bottleneck, Q = K = V = x.
+        key_query_shared_bottleneck: Whether Q = K = w, as in (5). If neither flag is set, Q = K = V = x.
 
     Returns:
         The output, and the attention weights.

@@ -1,11 +1,11 @@
-r"""Attention over several channels, such as the documents of one news story, and the vote that weighs them.
+r"""Attention over several channels, such as the documents of one news story, and a vote that weights them.
 
 Paper
     Gu et al. (2020), "Generating Representative Headlines for News Stories" (NHNet), on the decoder's attention to several
     articles and the self-voting-based article attention. https://arxiv.org/abs/2001.09386
 
 Equations
-    (1)  C_a = softmax(Q K_aᵀ / √d) V_a                                        what each channel answers, for each head
+    (1)  C_a = softmax(Q K_aᵀ / √d) V_a                                        the output of each channel, for each head
     (2)  MultiChannel(Q, K, V, w) = Concat(head_1, …, head_h) W^O,   head_i = Σ_a w_a C_a
     (3)  vote_a = Σ_{a' ≠ a} Σ_h q_a · k_a',   q = e W^Q,  k = e W^K              e_a the first vector of document a
     (4)  w = softmax(vote)
@@ -15,10 +15,10 @@ Axes
     m model    d key size          e value size
 
 Differs from the paper
-    - In (1) a query that may attend to nothing in a channel gets zeros from that channel; w is not shared out among the others.
-    - In (2) the weights are any numbers: (4) makes them a distribution, and nothing here does so again.
-    - In (3) and (4) documents may be absent, as in a batch of stories of different sizes: they cast no vote and weigh nothing.
-      A document alone has no votes, and weight 1; where all are absent, all weights are 0.
+    - In (1) a query that may attend to nothing in a channel gets zeros from that channel; its w is not redistributed.
+    - In (2) the weights may be any numbers. (4) makes them a distribution; (2) does not normalize them.
+    - In (3) and (4) documents may be absent, as in a batch of stories of different sizes. An absent document casts no vote and
+      has weight 0. A single document has no votes and weight 1. If all documents are absent, all weights are 0.
     - Projections have biases. As in the authors' published model, (3) is not divided by √d.
 
 Layer: layers/multi_channel_attention.py    Notebook: notebooks/multi_channel_attention.ipynb
@@ -36,7 +36,7 @@ from reference.masked_softmax import masked_softmax
 
 
 class VotingWeights(NamedTuple):
-    """Named as the layer names them; both kernels are (m, h, d)."""
+    """Named as in the layer; both kernels are (m, h, d)."""
 
     query: Projection
     key: Projection
@@ -83,7 +83,7 @@ def multi_channel_attention(
 
 
 def votes_by_loops(q: Float[Array, "a h d"], k: Float[Array, "a h d"], present: Bool[Array, " a"]) -> Float[Array, " a"]:
-    """Equation (3) for one story, as it is written: every present document but itself votes for each present one."""
+    """Equation (3) for one story, as written: each present document gets a vote from every other present document."""
     votes = np.zeros(len(q))
     for i, j in np.ndindex(len(q), len(q)):
         if i != j and present[i] and present[j]:

@@ -2,11 +2,11 @@ r"""From a token's number to its vector: a row of a table.
 
 Paper
     Vaswani et al. (2017), "Attention Is All You Need", section 3.4, for the table and its scale. https://arxiv.org/abs/1706.03762
-    That a row may be computed as a product is no paper's, but practice on accelerators that multiply matrices better than they
-    look things up; Devlin et al. (2018), https://arxiv.org/abs/1810.04805, trained on such.
+    Computing a row as a product comes from no paper. It is common practice on accelerators, which multiply matrices faster than
+    they look up rows; Devlin et al. (2018), https://arxiv.org/abs/1810.04805, trained on such hardware.
 
 Equations
-    (1)  y_t = c E_i,   i = id_t          and y_t = 0, if there is no row i
+    (1)  y_t = c E_i,   i = id_t          and y_t = 0 if there is no row i
     (2)  y_t = c o_t E,   o_tj = 1 if id_t = j, else 0          the same, with a one-hot row o_t
     (3)  ∂L/∂E_i = c Σ_{t: id_t = i} ∂L/∂y_t          c oᵀ ∂L/∂y, with the one-hot rows
 
@@ -14,9 +14,9 @@ Axes
     b batch    t position    n vocabulary    m model
 
 Differs from the paper
-    - The paper's scale is c = √m; here it is what the caller says, and 1 if nothing is said.
-    - The paper's ids are all in the vocabulary. Here one outside it, negative ones too, has the zero vector and no gradient:
-      this is what (2) says as it stands, and (1) is made to say the same.
+    - The paper's scale is c = √m. Here it is an argument, 1 by default.
+    - The paper's ids are all in the vocabulary. Here an id outside it, including a negative one, has the zero vector and no
+      gradient. Equation (2) gives this directly, and (1) is defined to agree.
 
 Layer: layers/on_device_embedding.py    Notebook: notebooks/on_device_embedding.ipynb
 """
@@ -49,7 +49,7 @@ def embed(ids: Int[Array, "*rows"], table: Float[Array, "n m"], scale: float = 1
 
 
 def one_hot(ids: Int[Array, "*rows"], n: int) -> Float[Array, "*rows n"]:
-    """o of equation (2): a one in the column of the id; nothing but zeros, if there is no such column."""
+    """o of equation (2): a one in the column of the id, or all zeros if there is no such column."""
     return (ids[..., None] == np.arange(n)).astype("float64")
 
 
@@ -61,7 +61,7 @@ def embed_by_one_hot(ids: Int[Array, "*rows"], table: Float[Array, "n m"], scale
 def gradient_by_loops(
     ids: Int[Array, "*rows"], slope: Float[Array, "*rows m"], n: int, scale: float = 1.0
 ) -> Float[Array, "n m"]:
-    """Equation (3): each token adds what it would like to change to the row that it was."""
+    """Equation (3): each token adds its gradient to the row of its id."""
     gradient = np.zeros((n, slope.shape[-1]))
     for place in np.ndindex(ids.shape):
         if 0 <= ids[place] < n:

@@ -1,4 +1,4 @@
-r"""Where a token stands: a learned row, a row of sines and cosines, or a bias for each distance.
+r"""The position of a token: as a learned row, as a row of sines and cosines, or as a bias for each distance.
 
 Paper
     Devlin et al. (2018), "BERT", section 3: a learned row for each position. https://arxiv.org/abs/1810.04805
@@ -13,21 +13,21 @@ Equations
          1/ω_i = c_min (c_max / c_min)^{i/(k−1)}
     (4)  (sin ω(t+s), cos ω(t+s)) = R(ωs) (sin ωt, cos ωt),   R a rotation: a shift is a linear map, the same for every t
     (5)  bias_{h,t,s} = B_{bucket(s − t), h}
-    (6)  bucket(n) = [n > 0] r + place(|n|)      looking both ways, with r = buckets / 2
-         bucket(n) = place(max(−n, 0))           looking back, with r = buckets
+    (6)  bucket(n) = [n > 0] r + place(|n|)      bidirectional, with r = buckets / 2
+         bucket(n) = place(max(−n, 0))           backward only, with r = buckets
          place(n) = n, if n < e = ⌊r/2⌋;   else min(r − 1, e + ⌊(r − e) log(n/e) / log(N/e)⌋)
 
 Axes
     b batch    t query position    s key position    h head    m model    l relative position
 
 Differs from the paper
-    - Vaswani et al. print (2) with c_min = 1 and c_max = 10000. Their code, Tensor2Tensor, has (3): other columns, and other
-      wavelengths, of which the last is 2π c_max, where (2) stops one step before. XLNet's has the wavelengths of (2) in the
-      columns of (3), which is `relative_position_encoding` of `reference/relative_attention.py`.
-    - An odd m leaves the last sine of (2) without its cosine, and (3) with a last column of zeros. With k = 1 there is one
-      wavelength in (3), 2π c_min.
-    - Raffel et al. say "logarithmically up to an offset of 128" and leave (6) to their code. As that is, the last range starts at
-      91, not at 128; and of 32 buckets 31 are used, because no distance of zero is above zero.
+    - Vaswani et al. print (2) with c_min = 1 and c_max = 10000. Their code, Tensor2Tensor, has (3), with a different
+      order of columns and different wavelengths: the last one is 2π c_max, where (2) stops one step earlier. XLNet's code has the
+      wavelengths of (2) in the columns of (3); this is `relative_position_encoding` of `reference/relative_attention.py`.
+    - If m is odd, the last sine of (2) has no cosine, and the last column of (3) is zero. With k = 1, (3) has one wavelength,
+      2π c_min.
+    - Raffel et al. say "logarithmically up to an offset of 128" and leave (6) to their code. In that code the last range
+      starts at 91, not at 128, and only 31 of 32 buckets are used: bucket 16 would need a distance of 0 that is above 0.
 
 Layer: layers/positional_embedding/    Notebook: notebooks/positional_embedding.ipynb
 """
@@ -52,7 +52,7 @@ class RelativePositionBiasWeights(NamedTuple):
 
 
 def learned(x: Float[Array, "..."], table: Float[Array, "t m"], axis: int = 1) -> Float[Array, "..."]:
-    """Equation (1): the row of each position along `axis`, for every example, in the shape of `x`."""
+    """Equation (1): the row of each position along `axis`, repeated for every example to the shape of `x`."""
     y = np.zeros(x.shape)
     for t in range(x.shape[axis]):
         np.moveaxis(y, axis, 0)[t] = table[t]
@@ -65,7 +65,7 @@ def wave(t: int, omega: float) -> tuple[float, float]:
 
 
 def frequencies(count: int, steps: float, least: float = 1.0, most: float = 1e4) -> Float[Array, " _"]:
-    """ω_i, i < count, of timescales that grow from `least` by the same factor each, to reach `most` in `steps` steps."""
+    """ω_i for i < count. The timescales 1/ω_i grow geometrically from `least` and reach `most` after `steps` steps."""
     return 1 / (least * (most / least) ** (np.arange(count) / steps))
 
 
@@ -84,13 +84,13 @@ def concatenated(positions: Int[Array, " t"], m: int, least: float = 1.0, most: 
 
 
 def sines_then_cosines(positions: Int[Array, " t"], omega: Float[Array, " _"]) -> Float[Array, "t _"]:
-    """The columns of (3), for any frequencies."""
+    """The columns of (3) for arbitrary frequencies."""
     angles = np.outer(positions, omega)
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
 
 
 def rotation(k: int, m: int, least: float = 1.0, most: float = 1e4) -> Float[Array, "m m"]:
-    """Equation (4): the matrix R with `interleaved(t + k) = R interleaved(t)` for every t, m being even."""
+    """Equation (4): the matrix R with `interleaved(t + k) = R interleaved(t)` for every t. m must be even."""
     matrix = np.zeros((m, m))
     for i, omega in enumerate(frequencies(m // 2, m / 2, least, most)):
         sin, cos = wave(k, omega)
@@ -99,7 +99,7 @@ def rotation(k: int, m: int, least: float = 1.0, most: float = 1e4) -> Float[Arr
 
 
 def bucket(n: int, buckets: int = 32, most: int = 128, both_ways: bool = True) -> int:
-    """Equation (6) for one distance n, key position − query position."""
+    """Equation (6) for one distance n = key position − query position."""
     if both_ways:
         return (buckets // 2 if n > 0 else 0) + place(abs(n), buckets // 2, most)
     return place(max(-n, 0), buckets, most)

@@ -1,4 +1,4 @@
-r"""Attention that knows how far apart two tokens are, in one stream and in two.
+r"""Attention whose scores depend on the distance between two tokens, in one stream and in two.
 
 Paper
     Dai et al. (2019), "Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context", section 3.3 and appendix B.
@@ -7,24 +7,24 @@ Paper
     and 2.5 (segments). https://arxiv.org/abs/1906.08237
 
 Equations
-    (1)  A_ij = [(q_i + u)ᵀ k_j  +  (q_i + v)ᵀ W R_{i−j}  +  (q_i + b)ᵀ s_ij] / √d,   s_ij: s_0 in one segment, s_1 in two
-    (2)  output_i = Σ_j softmax_j(A_ij) v_j                    (the values know no positions)
-    (3)  content stream   h_i ← (2) with q_i from h_i, over keys of h whose rank in the order is at most that of i
-         query stream     g_i ← (2) with q_i from g_i, over keys of h whose rank is below that of i
-    (4)  shift: A_ij reads the encoding in row  j + t − i
+    (1)  A_ij = [(q_i + u)ᵀ k_j  +  (q_i + v)ᵀ W R_{i−j}  +  (q_i + b)ᵀ s_ij] / √d,   s_ij: s_0 if in the same segment, else s_1
+    (2)  output_i = Σ_j softmax_j(A_ij) v_j                    (values carry no positions)
+    (3)  content stream   h_i ← (2) with q_i from h_i, over keys of h with rank in the order at most that of i
+         query stream     g_i ← (2) with q_i from g_i, over keys of h with rank in the order below that of i
+    (4)  shift: A_ij uses the encoding in row  j + t − i
 
 Axes
     b batch    t query position    s key position    h head    l relative position
     m model    d key size          e value size
 
-    The last query stands at the last key: query i is at position i + (s − t), behind the s − t keys of the memory.
-    Row r of the encodings is distance s − r. So t + s rows are the distances s, s−1, …, 1−t; s + 1 rows are s, …, 0.
+    The last query is at the position of the last key: query i is at position i + (s − t), after the s − t keys of the memory.
+    Row r of the encodings is for distance s − r. So t + s rows are for distances s, s−1, …, 1−t, and s + 1 rows for s, …, 0.
 
 Differs from the paper
     - The papers print (1) without 1/√d; here it divides all three terms.
-    - Dai et al. look backwards only. Here a distance may be negative; if there are only s + 1 rows, it may not, and attention is
-      causal: a key that has no encoding is not attended to.
-    - R is any encoding that the caller gives; `relative_position_encoding` makes the papers' sinusoid.
+    - Dai et al. only attend backwards. Here distances may be negative if there are t + s rows. With s + 1 rows attention is
+      causal, because a key without an encoding is not attended to.
+    - The caller passes R, which may be any encoding; `relative_position_encoding` gives the papers' sinusoids.
     - Projections may have biases, W has none. A query that may attend to no key gets the zero vector.
 
 Layer: layers/relative_attention.py    Notebook: notebooks/relative_attention.ipynb
@@ -43,7 +43,7 @@ from reference.positional_embedding import frequencies, sines_then_cosines
 
 
 class RelativeAttentionWeights(NamedTuple):
-    """Those of attention, and W of equation (1), `encoding`, if there are positions."""
+    """The weights of attention, and `encoding`, the W of equation (1), if there are positions."""
 
     query: Projection
     key: Projection
@@ -53,7 +53,7 @@ class RelativeAttentionWeights(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What equation (1) has beside queries and keys; a term whose encoding is missing is left out, a missing bias is zero."""
+    """The parts of equation (1) other than queries and keys. A term without its encoding is left out; a missing bias is zero."""
 
     u: Float[Array, "h d"] | None = None
     v: Float[Array, "h d"] | None = None
@@ -78,7 +78,7 @@ def scores_by_loops(
     u: Float[Array, "h d"],
     v: Float[Array, "h d"],
 ) -> Float[Array, "b h t s"]:
-    """Equation (1), without segments, pair by pair: −∞ where the distance has no encoding."""
+    """Equation (1) without segments, pair by pair; −∞ where the distance has no encoding."""
     r = np.broadcast_to(r, (len(q), *r.shape[1:]))
     t, s = q.shape[1], k.shape[1]
     scores = np.full((len(q), q.shape[2], t, s), -np.inf)
@@ -112,15 +112,15 @@ def relative_shift(x: Float[Array, "b h t l"], s: int) -> Float[Array, "b h t s"
 
 
 def has_encoding(t: int, s: int, rows: int) -> Bool[Array, "t s"]:
-    """Whether the distance of query and key has a row of its own: everything with t + s rows, causal with s + 1."""
+    """Whether the distance of query and key has a row: always with t + s rows; only for keys up to the query with s + 1 rows."""
     return np.arange(s)[None, :] + t - np.arange(t)[:, None] < rows
 
 
 def content_scores(
     q: Float[Array, "b t h d"], k: Float[Array, "b s h d"], u: Float[Array, "h d"] | None = None
 ) -> Float[Array, "b h t s"]:
-    """First term of (1), before √d. As below, `optimize` makes the einsum a product of matrices: many times faster."""
-    return np.einsum("bshd,bthd->bhts", k, plus(q, u), optimize=True)  # k first: a query's scores lie together
+    """First term of (1), before √d. As below, `optimize` turns the einsum into a matrix product, which is many times faster."""
+    return np.einsum("bshd,bthd->bhts", k, plus(q, u), optimize=True)  # with k first, the scores of one query are contiguous
 
 
 def position_scores(
@@ -175,7 +175,7 @@ def relative_attention(
     state: Float[Array, "b _ _"] | None = None,
     mask: Bool[Array, "..."] | None = None,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b h t _"]]:
-    """One stream. `state`, the memory, comes before keys and values. Returns the output and the attention weights."""
+    """One stream. The memory `state` is prepended to keys and values. Returns the output and the attention weights."""
     q = into_heads(query, weights.query)
     k = into_heads(after_memory(state, value if key is None else key), weights.key)
     v = into_heads(after_memory(state, value), weights.value)
@@ -196,7 +196,7 @@ def two_stream_relative_attention(
     content_mask: Bool[Array, "..."] | None = None,
     query_mask: Bool[Array, "..."] | None = None,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b _ _"], Float[Array, "b h t s"], Float[Array, "b h t s"]]:
-    """Equation (3). Keys and values of both streams are the content's. Returns both outputs, then both attention weights.
+    """Equation (3). Both streams take keys and values from the content. Returns both outputs, then both attention weights.
 
     With `target_mapping` the query stream is only as long as there are targets: row p of the mapping is 1 at p's position.
     """
@@ -214,12 +214,12 @@ def two_stream_relative_attention(
 
 
 def at_positions(q: Float[Array, "b t h d"], target_mapping: Float[Array, "b t s"]) -> Float[Array, "b s h d"]:
-    """The query of each target at the position in the text that it asks about; zeros elsewhere."""
+    """The query of each target, moved to the position that it predicts; zeros elsewhere."""
     return np.einsum("bthd,bts->bshd", q, target_mapping, optimize=True)
 
 
 def of_targets(heads: Float[Array, "b s h e"], target_mapping: Float[Array, "b t s"]) -> Float[Array, "b t h e"]:
-    """What was computed at each target's position."""
+    """The result at the position of each target."""
     return np.einsum("bshe,bts->bthe", heads, target_mapping, optimize=True)
 
 
@@ -235,12 +235,12 @@ def permutation_masks(order: Int[Array, " t"], memory: int = 0) -> tuple[Bool[Ar
 
 
 def relative_position_encoding(t: int, s: int, m: int, causal: bool = False) -> Float[Array, "1 l m"]:
-    """The papers' R for the t + s distances, or the s + 1 that look back, in the order of the rows."""
+    """The papers' R for all t + s distances, or for the s + 1 that are not negative, in the order of the rows."""
     return sinusoid(np.arange(s, -1 if causal else -t, -1), m)[None]
 
 
 def sinusoid(distances: Int[Array, " l"], m: int) -> Float[Array, "l m"]:
-    """Sines, and then cosines, of m / 2 wavelengths.
+    """Sines of m / 2 wavelengths, then their cosines.
 
     Raises:
         ValueError: if `m` is odd.

@@ -1,26 +1,26 @@
-r"""Attention that takes some heads' weights from the layer before.
+r"""Attention that takes the weights of some heads from the previous layer.
 
 Paper
     Bhojanapalli et al. (2021), "Leveraging redundancy in attention with Reuse Transformers", the section on Reuse
     Transformers. https://arxiv.org/abs/2110.06821
 
 Equations
-    (1)  A_i = A_i of the layer before            for the first heads, which are reused
+    (1)  A_i = A_i of the previous layer          for the first heads, which are reused
          A_i = softmax(Q_i K_iᵀ / √d + R_i)       for the other heads, which are new
     (2)  output = Concat(A_1 V_1, …, A_h V_h) W^O = Σ_i A_i V_i W_i^O
     (3)  Ã_ts = A_ts M_ts / Σ_s' A_ts' M_ts'      for reused weights under the mask M; 0 where nothing is left
-    (4)  R_ts = p_(s − t)                         if there are relative positions; s − t is held between −(L − 1) and L − 1
+    (4)  R_ts = p_(s − t)                         if there are relative positions; s − t is clipped to −(L − 1) … L − 1
 
 Axes
     b batch    t query position    s key position    h head
     m model    d key size          e value size      l relative position
 
 Differs from the paper
-    - (3): the paper's layers all see the same tokens, so it gives reused weights no mask. Where this layer's mask forbids more
-      than the source's did, (3) is what the source would have computed under both masks.
-    - Projections may have biases; a query that may attend to nothing gets the zero vector (then the output's bias).
-    - (4) is Shaw et al.'s clipped distance (1803.02155) on a bias for each head. A reused head has none of its own: its
-      source's positions are in the weights already.
+    - (3): the paper's layers all see the same tokens, so it applies no mask to reused weights. If the mask of this layer forbids
+      more than that of the source, (3) is what the source would have computed under both masks.
+    - Projections may have biases. A query that may attend to nothing gets the zero vector, to which the output's bias is added.
+    - (4) is the clipped distance of Shaw et al. (1803.02155) applied to a bias per head. A reused head has no such bias: its
+      weights already include the positions of the source.
 
 Layer: layers/reuse_attention.py    Notebook: notebooks/reuse_attention.ipynb
 """
@@ -37,10 +37,10 @@ from reference.masked_softmax import masked_softmax, masked_softmax_row
 
 
 class ReuseAttentionWeights(NamedTuple):
-    """Named as the layer names them; those of reused heads are missing if all heads are new, and the other way round.
+    """Named as in the layer. The fields of reused heads are None if all heads are new, and vice versa.
 
-    The query and key kernels (m, h, d) and `position_embeddings` are of new heads only; reused heads have none. Of the two output
-    kernels (h, e, m) the first that is there has the bias.
+    The query and key kernels (m, h, d) and `position_embeddings` belong to the new heads only. The bias belongs to the first of
+    the two output kernels (h, e, m) that exists.
     """
 
     query: Projection | None
@@ -60,7 +60,7 @@ def reuse_attention_one(
     allowed: Bool[Array, " s"],
     t: int,
 ) -> tuple[Float[Array, " _"], Float[Array, "h s"]]:
-    """Equations (1) to (4) for the query x at position t, head after head: the definition everything else must match."""
+    """Equations (1) to (4) for the query x at position t, head by head: the definition everything else must match."""
     attention, output = [], np.zeros(output_projection(weights).kernel.shape[-1])
     for i in range(heads_in(weights.value_reuse)):
         a = renormalised_row(reused[i], allowed)
@@ -141,20 +141,20 @@ def renormalised(attention: Float[Array, "b h t s"], mask: Bool[Array, "#b #h #t
 
 
 def relative_bias(t: int, s: int, p: Float[Array, "h l"]) -> Float[Array, "h t s"]:
-    """Equation (4) for `t` queries and `s` keys that both count from 0; `bias_at` is its loop."""
+    """Equation (4) for `t` queries and `s` keys, both counted from 0. `bias_at` is the same for one distance."""
     farthest = p.shape[-1] // 2
     distance = np.arange(s)[None, :] - np.arange(t)[:, None]
     return p[:, farthest + np.clip(distance, -farthest, farthest)]
 
 
 def output_projection(weights: ReuseAttentionWeights) -> Projection:
-    """W^O of equation (2): the reused heads' kernel, then the new heads'."""
+    """W^O of equation (2): the kernel of the reused heads, then that of the new heads."""
     parts = [part for part in (weights.attention_output_reuse, weights.attention_output_new) if part is not None]
     return Projection(np.concatenate([part.kernel for part in parts]), parts[0].bias)
 
 
 def heads_in(value: Projection | None) -> int:
-    """How many heads a value projection has; none if it is missing."""
+    """The number of heads of a value projection, 0 if there is no projection."""
     return 0 if value is None else value.kernel.shape[1]
 
 

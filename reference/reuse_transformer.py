@@ -1,4 +1,4 @@
-r"""The encoder block whose attention takes weights from the block before, and the stack of such blocks.
+r"""The encoder block whose attention reuses weights of the previous block, and the stack of such blocks.
 
 Paper
     Bhojanapalli et al. (2021), "Leveraging redundancy in attention with Reuse Transformers", the section on Reuse
@@ -7,17 +7,17 @@ Paper
 Equations
     (1)  post-norm:  a, A = Reuse(x, x; A'),            y = LN(x + a),   z = LN(y + FFN(y))
     (2)  pre-norm:   a, A = Reuse(LN(x), LN(x); A'),    y = x + a,       z = y + FFN(LN(y))
-    (3)  a stack:    z_i, A_i = Block_i(z_(i−1); A_(i−1));   K_i = 0 for i = 0 and for i above the last place that reuses
-         with Reuse of `reference/reuse_attention.py`, which returns the attention weights A, and A' those of the block before
+    (3)  a stack:    z_i, A_i = Block_i(z_(i−1); A_(i−1));   K_i = 0 for i = 0 and for i above the last block that reuses
+         with Reuse of `reference/reuse_attention.py`, which returns the attention weights A; A' are those of the previous block
 
 Axes
     b batch    t query position    s key position    h head    m model
 
 Differs from the paper
-    - The paper's layers reuse either some heads each (K < h, in all but the first) or all heads in some layers; here each
-      block has its own K, which makes both, and any mixture.
-    - As in `reference/reuse_attention.py`: masks hold for reused weights, and relative positions are for new heads.
-    - The paper leaves norms and feed-forward network as its baselines have them; here they are the encoder block's.
+    - In the paper, either every layer but the first reuses some heads (K < h), or some layers reuse all heads. Here each block
+      has its own K, which allows both and any mixture.
+    - As in `reference/reuse_attention.py`, masks apply to reused weights too, and relative positions only to new heads.
+    - The paper keeps the norms and feed-forward networks of its baselines. Here they are those of the encoder block.
 
 Layer: layers/reuse_transformer.py    Notebook: notebooks/reuse_transformer.ipynb
 """
@@ -37,7 +37,7 @@ from reference.transformer_encoder import EncoderWeights, feed_forward, transfor
 
 
 class ReuseTransformerWeights(NamedTuple):
-    """Named as the layer names them: the encoder block's, with reuse attention for attention."""
+    """Named as in the layer: the weights of the encoder block, with reuse attention in place of attention."""
 
     self_attention: ReuseAttentionWeights
     self_attention_layer_norm: LayerNorm | RMSNorm
@@ -58,7 +58,7 @@ def reuse_transformer_one(
 ) -> tuple[Float[Array, " m"], Float[Array, "h s"]]:
     """Equation (1) for one position of one sequence: the definition everything else must match.
 
-    `reused` are the weights that the block before gave to this position's keys.
+    `reused` holds the attention weights of this position in the previous block.
     """
     a, attention = reuse_attention_one(x[position], x, weights.self_attention, reused, allowed, position)
     y = normalize(x[position] + a, weights.self_attention_layer_norm, epsilon)
@@ -102,7 +102,7 @@ def reuse_transformers(
 
 
 def reused_heads(reuse: int, heads: int, place: int, last: int | None = None) -> int:
-    """K of equation (3) for the block at `place`: `reuse` heads, or all for −1; none in the first block or above `last`."""
+    """K of equation (3) for the block at `place`: `reuse` heads, or all heads for −1; 0 in the first block and above `last`."""
     if place == 0 or (last is not None and place > last):
         return 0
     return heads if reuse == -1 else reuse

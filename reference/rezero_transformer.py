@@ -12,10 +12,10 @@ Axes
     b batch    t query position    s key position    h head    m model    f feed-forward
 
 Differs from the paper
-    - The activation of FFN is an argument, GELU if not given.
-    - Attention and the feed-forward network may each have an α of their own.
-    - There may be norms behind both sums, as in a post-norm block. The paper's point is that none is needed.
-    - Keys and values may come from another sequence than the queries.
+    - The activation of FFN is an argument, GELU by default.
+    - Attention and the feed-forward network may each have their own α.
+    - Both sums may be followed by norms, as in a post-norm block. The paper's point is that no norm is needed.
+    - Keys and values may come from a different sequence than the queries.
 
 Layer: layers/rezero_transformer.py    Notebook: notebooks/rezero_transformer.ipynb
 """
@@ -35,7 +35,7 @@ from reference.transformer_encoder import feed_forward
 
 
 class ReZeroWeights(NamedTuple):
-    """Named as the layer names them. The feed-forward network's own α, and the norms, are there only where asked for."""
+    """Named as in the layer. The feed-forward network's own α and the norms are optional."""
 
     self_attention: AttentionWeights
     intermediate: Projection
@@ -81,11 +81,11 @@ def rezero_transformer(
 
     Args:
         x: The block's input, from which the queries come.
-        weights: Nested as the layer nests them; where there are norms, they come behind the sums.
-        activation: In the feed-forward network.
+        weights: Nested as in the layer. Norms, if there are any, are applied after the sums.
+        activation: The activation of the feed-forward network.
         key_value: Where keys and values come from, if not from `x`.
         mask: True where attention is allowed.
-        epsilon: Of the norms.
+        epsilon: The ε of the norms.
     """
     alpha, alpha_ffn = alphas(weights)
     added, attention = multi_head_attention(x, x if key_value is None else key_value, weights.self_attention, mask=mask)
@@ -99,6 +99,6 @@ def rezero_transformer(
 
 
 def alphas(weights: ReZeroWeights) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The factor of attention and that of the feed-forward network, which is the same one unless it has its own."""
+    """The α of attention and that of the feed-forward network, which is the same unless it has its own."""
     own = weights.rezero_alpha_ffn
     return weights.rezero_alpha, weights.rezero_alpha if own is None else own

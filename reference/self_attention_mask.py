@@ -16,9 +16,9 @@ Axes
     b batch    t query position    s key position
 
 Differs from the paper
-    - Vaswani et al. set the scores of forbidden keys to −∞; a mask only says which they are. What the scores become is
-      `reference/masked_softmax.py`.
-    - The papers give causal masks for t and s over the same tokens; here both lengths are arguments, and both count from 0.
+    - Vaswani et al. set the scores of forbidden keys to −∞. Here a mask only says which keys these are; how it changes the
+      softmax is in `reference/masked_softmax.py`.
+    - In the papers, t and s of a causal mask run over the same tokens. Here both lengths are arguments, and both count from 0.
 
 Layer: layers/self_attention_mask.py    Notebook: notebooks/self_attention_mask.ipynb
 """

@@ -11,14 +11,15 @@ Equations
     (5)  Y = Concat(U_1 V_1, …, U_h V_h) W^O
 
 Axes
-    b batch    t query position    s key position    h head (g in equations and einsums: the head that is mixed into)
+    b batch    t query position    s key position    h head (g in equations and einsums: the head after a mixing)
     m model    d key size          e value size
 
 Differs from the paper
-    - There are as many heads before, between and after the mixings. The paper lets the three numbers h_k, h and h_v differ.
-    - Scores are divided by √d, as in attention. The paper leaves that to the weights of the query's projection.
-    - The paper's algorithm has no mask. Here it acts inside (3): after the first mixing, so that no forbidden score needs a
-      number that could be mixed. A mask per head is that of head g in (3); the second mixing may still bring keys of other heads.
+    - The number of heads is the same before, between and after the mixings. In the paper the three numbers h_k, h and h_v may
+      differ.
+    - Scores are divided by √d, as in attention. The paper leaves this to the weights of the query projection.
+    - The paper's algorithm has no mask. Here the mask acts in (3), after the first mixing, so that no −∞ is mixed into other
+      heads. A mask with a head axis is for head g of (3); the second mixing may still bring in keys that other heads attend to.
     - Projections may have biases, and a query that may attend to no key gets the zero vector, as in attention.
 
 Layer: layers/talking_heads_attention.py    Notebook: notebooks/talking_heads_attention.ipynb
@@ -36,7 +37,7 @@ from reference.masked_softmax import masked_softmax, masked_softmax_row
 
 
 class TalkingHeadsWeights(NamedTuple):
-    """Those of attention and, with the head that talks first and the one that listens second, P^l and P^w."""
+    """The weights of attention, then P^l and P^w, whose axes are the head before a mixing and the head after it."""
 
     query: Projection
     key: Projection

@@ -1,4 +1,4 @@
-r"""The decoder block: causal self-attention, attention to a memory, then a feed-forward network, each with residual and norm.
+r"""The decoder block: causal self-attention, attention to a memory, and a feed-forward network, each with a residual and a norm.
 
 Paper
     Vaswani et al. (2017), "Attention Is All You Need", sections 3.1 and 3.2.3. https://arxiv.org/abs/1706.03762
@@ -17,8 +17,8 @@ Axes
 Differs from the paper
     - The activation of FFN is an argument, as in `reference/transformer_encoder.py`.
     - Keys and values of x_{0…t−1} may come from a cache, (1) of `reference/cached_attention.py`: the result is the same.
-    - The memory M may have channels, such as several documents, which given weights mix (`reference/multi_channel_attention.py`).
-    - In (2) the memory is not normalised: the norm at the end of a pre-norm encoder has done it.
+    - The memory M may have channels, such as several documents, mixed by given weights (`reference/multi_channel_attention.py`).
+    - In (2) the memory is not normalized, because a pre-norm encoder already ends with a norm.
 
 Layer: layers/transformer_decoder.py    Notebook: notebooks/transformer_decoder.ipynb
 """
@@ -40,7 +40,7 @@ from reference.transformer_encoder import feed_forward
 
 
 class DecoderWeights(NamedTuple):
-    """Named as the layer names them."""
+    """Named as in the layer."""
 
     self_attention: AttentionWeights
     self_attention_layer_norm: LayerNorm
@@ -52,7 +52,7 @@ class DecoderWeights(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What a block computes: its output, who attended to whom, and the keys and values for the next tokens."""
+    """The output of a block, its attention weights, and the cached keys and values for the next tokens."""
 
     output: Float[Array, "b t m"]
     self_scores: Float[Array, "b h t _"]
@@ -61,7 +61,7 @@ class Decoded(NamedTuple):
 
 
 def attend_from(x: Float[Array, " m"], y: Float[Array, "s _"], weights: AttentionWeights) -> Float[Array, " m"]:
-    """What one token takes from the tokens `y`, from all heads."""
+    """The attention of one token to the tokens `y`, over all heads."""
     q, k, v = into_heads(x, weights.query), into_heads(y, weights.key), into_heads(y, weights.value)
     heads = np.stack([attend_one(q[h], k[:, h], v[:, h]) for h in range(len(q))])
     return out_of_heads(heads, weights.attention_output)

@@ -14,11 +14,11 @@ Axes
     b batch    t query position    s key position    h head    m model    f feed-forward
 
 Differs from the paper
-    - The activation is an argument: BERT has GELU where (1) has max(0, ·).
-    - Keys and values may come from another sequence than the queries, and the residual connection around attention may be
-      left out.
-    - A stack of pre-norm blocks needs one more norm at its end (Xiong et al.); it belongs to the stack, not to a block.
-    - Query heads may share heads of keys and values (`reference/grouped_query_attention.py`), and norms may be RMS norms.
+    - The activation is an argument: BERT uses GELU where (1) has max(0, ·).
+    - Keys and values may come from a different sequence than the queries, and the residual connection around attention may be
+      omitted.
+    - A stack of pre-norm blocks needs one more norm at its end (Xiong et al.). That norm is part of the stack, not of a block.
+    - Query heads may share key and value heads (`reference/grouped_query_attention.py`), and norms may be RMS norms.
 
 Layer: layers/transformer_encoder.py    Notebook: notebooks/transformer_encoder.ipynb
 """
@@ -38,7 +38,7 @@ from reference.grouped_query_attention import grouped_query_attention
 
 
 class EncoderWeights(NamedTuple):
-    """Named as the layer names them. `self_attention_layer_norm_kv` is there only if keys have a norm of their own."""
+    """Named as in the layer. `self_attention_layer_norm_kv` is None unless keys and values have their own norm."""
 
     self_attention: AttentionWeights
     self_attention_layer_norm: LayerNorm | RMSNorm
@@ -51,7 +51,7 @@ class EncoderWeights(NamedTuple):
 def feed_forward(
     x: Float[Array, "*rows m"], intermediate: Projection, output: Projection, activation: Callable = relu
 ) -> Float[Array, "*rows _"]:
-    """Equation (1), at every position alike."""
+    """Equation (1), applied to every position in the same way."""
     return dense(activation(dense(x, intermediate)), output)
 
 
@@ -84,14 +84,14 @@ def transformer_encoder_block(
 
     Args:
         x: The block's input, from which the queries come.
-        weights: Nested as the layer nests them.
-        activation: In place of max(0, ·).
+        weights: Nested as in the layer.
+        activation: The activation in place of max(0, ·).
         norm_first: Whether norms come before the sublayers instead of after the residual connections.
         key_value: Where keys and values come from, if not from `x`.
         mask: True where attention is allowed.
-        use_query_residual: Whether `x` is added to what attention returns.
-        epsilon: Of the norms.
-        attention: The function that attends; it takes queries, values, weights and mask.
+        use_query_residual: Whether `x` is added to the result of attention.
+        epsilon: The ε of the norms.
+        attention: The attention function; it takes queries, values, weights and mask.
 
     Returns:
         The output and the attention weights.

@@ -1,4 +1,4 @@
-r"""Transformer-XL: a stack of blocks that remembers the segment before.
+r"""Transformer-XL: a stack of blocks with a memory of earlier segments.
 
 Paper
     Dai et al. (2019), "Transformer-XL: Attentive Language Models Beyond a Fixed-Length Context", sections 3.2 and 3.3.
@@ -17,9 +17,9 @@ Axes
     m model    d key size          f feed-forward size
 
 Differs from the paper
-    - The equations of the papers keep all of h. Here it may be the first tokens only, which is what XLNet's pretraining does.
-    - Attention's biases u and v are shared by all layers, as in the paper, or each layer has its own.
-    - A key that has no encoding, because it comes after the query, is not attended to.
+    - In the papers' equations the memory keeps all of h. Here it may keep the first tokens only, as in XLNet's pretraining.
+    - The attention biases u and v are shared by all layers, as in the paper, or each layer has its own.
+    - A key without an encoding, because it comes after the query, is not attended to.
 
 Layer: layers/transformer_xl/    Notebook: notebooks/transformer_xl.ipynb
 """
@@ -46,7 +46,7 @@ from reference.transformer_encoder import feed_forward
 
 
 class XLBlockWeights(NamedTuple):
-    """Named as the layer names them."""
+    """Named as in the layer."""
 
     self_attention: RelativeAttentionWeights
     self_attention_layer_norm: LayerNorm
@@ -56,7 +56,7 @@ class XLBlockWeights(NamedTuple):
 
 
 class XLWeights(NamedTuple):
-    """The blocks, and u, v and b of attention: (h, d) for all blocks, or one for each. b is there if there are segments."""
+    """The blocks, and u, v and b of attention: (h, d) for all blocks, or one per block. Without segments, b is None."""
 
     layer: tuple[XLBlockWeights, ...]
     content_attention_bias: Float[Array, "*layers h d"]
@@ -65,7 +65,7 @@ class XLWeights(NamedTuple):
 
 
 class XLOutput(NamedTuple):
-    """What comes out of the last block, and each block's memory (None without one). `query` is None if there is one stream."""
+    """The output of the last block and the memory of each block, None without one. `query` is None for one stream."""
 
     content: Float[Array, "b t m"]
     query: Float[Array, "b _ m"] | None
@@ -81,9 +81,9 @@ def block_at(
     u: Float[Array, "h d"],
     v: Float[Array, "h d"],
 ) -> Float[Array, " m"]:
-    """Equations (1) and (2) for token i of one segment, which looks back only: the definition everything else must match.
+    """Equations (1) and (2) for token i of one segment, causal: the definition everything else must match.
 
-    Row r of the encodings is distance s − r, where s is the length of memory and segment together.
+    Row r of the encodings is for distance s − r, where s is the length of memory and segment together.
     """
     both = np.concatenate([memory, x])
     now, attention = len(memory) + i, weights.self_attention
@@ -123,7 +123,7 @@ def transformer_xl_block(
     activation: Callable = relu,
     epsilon: float = 1e-12,
 ) -> tuple[Float[Array, "b t m"], Float[Array, "b _ m"] | None]:
-    """Equations (1), (2) and (4): what becomes of the content stream, and of the query stream if there is one."""
+    """Equations (1), (2) and (4): the new content stream, and the new query stream if there is one."""
     attention = weights.self_attention
     if query is None:
         attended, _ = relative_attention(content, content, attention, terms, None, encoding, memory, content_mask)
@@ -174,7 +174,7 @@ def transformer_xl(
 def terms_of_layer(
     i: int, weights: XLWeights, segment_matrix: Bool[Array, "..."] | None, segment_embedding: Float[Array, "_ 2 h d"] | None
 ) -> Terms:
-    """What layer i adds to its scores; it has its own biases if there is one more axis."""
+    """The terms in the scores of layer i. A layer has its own biases if the weights have a layer axis."""
     biases = weights[1:] if segment_matrix is not None else (*weights[1:3], None)
     u, v, b = (bias[i] if bias is not None and bias.ndim == 3 else bias for bias in biases)
     return Terms(u, v, None, b, None if segment_matrix is None else segment_embedding[i], segment_matrix)
@@ -183,9 +183,9 @@ def terms_of_layer(
 def by_segments(
     x: Float[Array, "b t m"], weights: XLWeights, encode: Callable, length: int, memory_length: int | None
 ) -> Float[Array, "b t m"]:
-    """A long sequence in segments of `length`, each with the memory of those before.
+    """A long sequence in segments of `length`, each with the memory of the earlier ones.
 
-    `encode` takes t and s and gives the encodings; with s + 1 rows no token sees a later one.
+    `encode` takes t and s and returns the encodings. With s + 1 rows, no token attends to a later one.
     """
     state, outputs = None, []
     for start in range(0, x.shape[1], length):

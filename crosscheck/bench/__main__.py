@@ -1,4 +1,4 @@
-"""`python -m crosscheck.bench`: how long each mechanism takes, and how long its matrix products alone."""
+"""`python -m crosscheck.bench`: the time of each mechanism, and that of its matrix products alone."""
 
 import argparse
 import math
@@ -18,22 +18,23 @@ TWINS = {
     "KernelAttention_exp": "exp",
     "KernelAttention_causal_window": "causal-window",
 }
-"""What a mechanism is called in `crosscheck/bench/growth/mechanisms.py`."""
+"""{name of a mechanism here: its name in `crosscheck/bench/growth/mechanisms.py`}."""
 
 DESCRIPTION = f"""\
-Time every mechanism in float32, forward and with the gradient for its weights, as a graph and compiled by XLA; beside it, in
-turn, its floor: the matrix products that it cannot avoid, alone. The ratio of the two says how much the rest costs. Then: how
-what should be linear grows from {LENGTHS[0]:,} to {LENGTHS[1]:,} tokens. Without names also the NumPy references, each once."""
+Time every mechanism in float32, forward and with the gradient for its weights, as a graph and compiled by XLA. In turn with
+it, time its floor: the matrix products that it cannot avoid, alone. The ratio of the two shows the cost of everything else.
+Then measure how the mechanisms that should be linear grow from {LENGTHS[0]:,} to {LENGTHS[1]:,} tokens. Without names, also
+time the NumPy references, each once."""
 
 EXAMPLES = """\
 examples:
-  python -m crosscheck.bench                                      everything; some minutes
+  python -m crosscheck.bench                                      everything; takes some minutes
   python -m crosscheck.bench MultiHeadAttention Transformer       two mechanisms
-  python -m crosscheck.bench MaskedLM --budget 10                 for longer
-  python -m crosscheck.bench --html build/bench.html              everything, and a page of it
+  python -m crosscheck.bench MaskedLM --budget 10                 one mechanism, repeated for longer
+  python -m crosscheck.bench --html build/bench.html              everything, also written as a page
 
 exit status:
-  0  everything was measured, however long it took
+  0  everything was measured, whatever the times
   1  a measurement stopped with an error
   2  a name or an option is not known, or a file cannot be written"""
 
@@ -51,7 +52,7 @@ class Reference(NamedTuple):
 
 
 class WithNames(Parser):
-    """Lists the mechanisms, which import Keras and so fix its backend, only when help is asked for."""
+    """Lists the mechanisms only in the help text, because importing them imports Keras and so fixes its backend."""
 
     def format_help(self):
         prepare(BACKENDS[0])
@@ -64,12 +65,12 @@ class WithNames(Parser):
 
 def parse(argv):
     parser = WithNames("crosscheck.bench", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism, mostly its layer's name (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism, usually the name of its layer (default: all)")
     parser.add_backend()
     budget = f"seconds of repetition for each pass of a mechanism (default: {SECONDS})"
     parser.add_argument("--budget", type=duration, default=SECONDS, metavar="SECONDS", help=budget)
-    parser.add_argument("--json", type=writable, metavar="FILE", help="write what was measured as JSON")
-    parser.add_argument("--html", type=writable, metavar="FILE", help="write tables and picture as a page")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="write the measurements as JSON")
+    parser.add_argument("--html", type=writable, metavar="FILE", help="write tables and plot as an HTML page")
     return parser.parse(argv)
 
 
@@ -84,14 +85,14 @@ def duration(text):
 
 
 def growing(names):
-    """What to measure of growth: those of the mechanisms asked for that should be linear; for no names, all that should."""
+    """The growth to measure: that of the named mechanisms that should be linear, or of all of these without names."""
     linear = [name for name, mechanism in MECHANISMS.items() if mechanism.is_linear]
     wanted = [TWINS[name] for name in TWINS if name in names] if names else linear
     return [growth.Probe(name, "gradient", length) for name in wanted for length in LENGTHS]
 
 
 def measure(task, seconds):
-    """What its own process measured of a `Mechanism` or of growth; or this one of a `Reference`; {"error": …} if it failed."""
+    """The result of one task; {"error": …} if it failed. Only a `Reference` is measured in this process."""
     if isinstance(task, Mechanism):
         return in_process("crosscheck.bench.probe", task.name, seconds)
     if isinstance(task, Reference):
@@ -103,12 +104,12 @@ def measure_reference(name):
     """{line: seconds} of a file of `reference/`."""
     try:
         return dict(references.measure([name]))
-    except Exception as error:  # the others can be measured all the same
+    except Exception as error:  # the others can still be measured
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 def main(argv=None):
-    """Returns the exit status."""
+    """Run the command. Returns the exit status."""
     options = parse(argv)
     prepare(options.backend)
     with WithoutStderr():

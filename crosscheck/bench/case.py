@@ -1,4 +1,4 @@
-"""One thing that `python -m crosscheck.bench` measures, the sizes that it has, and numbers to fill it with."""
+"""One case of `python -m crosscheck.bench`, its sizes, and functions that draw its inputs."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Sizes(NamedTuple):
-    """Axis sizes by the README's letters, and some that only one mechanism has."""
+    """Axis sizes under the README's letters, and some sizes of single mechanisms."""
 
     b: int
     t: int
@@ -19,9 +19,9 @@ class Sizes(NamedTuple):
     c: int
     n: int
     r: int
-    vectors: int  # a batch of what has no sequence, for a Gaussian process
-    pairs: int  # the same, for two sides of which each vector is compared with each
-    asked: int  # positions of a sequence that MaskedLM is asked for
+    vectors: int  # the batch of a Gaussian process, whose inputs have no sequence axis
+    pairs: int  # the batch of MatMulWithMargin, which compares every vector with every other
+    asked: int  # positions that MaskedLM predicts
     long: int  # tokens of a long sequence
     block: int  # tokens of a block of BigBird, of which there are 16
 
@@ -33,7 +33,7 @@ SIZES = {
 
 
 def at_rest(layer, *inputs):
-    """A call that changes nothing in a layer: without `training`, the Model Garden's may."""
+    """Call a layer without changing its state. Without `training=False`, the Model Garden's layers may change theirs."""
     return layer(*inputs, training=False)
 
 
@@ -42,7 +42,7 @@ class Case(NamedTuple):
 
     layer: A layer, not yet built.
     inputs: Arrays.
-    products: The matrix products that it cannot avoid, as `crosscheck/bench/floors.py` counts them; empty for none.
+    products: The matrix products that it cannot avoid, as counted by `crosscheck/bench/floors.py`; may be empty.
     call: Takes the layer and `inputs`.
     """
 
@@ -62,7 +62,7 @@ def below(high, *shape):
 
 
 def weights(*shape):
-    """Numbers above 0 that sum to 1 along the last axis."""
+    """Positive numbers that sum to 1 along the last axis."""
     x = np.abs(normal(*shape))
     return x / x.sum(-1, keepdims=True)
 
@@ -75,5 +75,5 @@ def tokens(b, t):
 
 
 def visible(b, t):
-    """The mask `(b, t, s)` of sequences so padded, written out as callers often give it."""
+    """The mask `(b, t, s)` of the same sequences, written out in full as callers often pass it."""
     return np.repeat(tokens(b, t)[:, None, :], t, axis=1)

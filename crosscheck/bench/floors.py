@@ -1,14 +1,14 @@
-"""The floor of a mechanism's time: the matrix products that it cannot avoid, and nothing else.
+"""The floor of a mechanism's time: only the matrix products that it cannot avoid.
 
-A pair of a query and a key counts once, whether a mask hides it or not: causal pairs count whole. What is element-wise, looked
-up or only moved counts nothing, and neither does what a mechanism could look up but multiplies.
+A pair of a query and a key counts once, masked or not, so causal attention counts all pairs. Element-wise operations, look-ups
+and moves do not count, nor do products that a mechanism could replace by a look-up.
 """
 
 from typing import NamedTuple
 
 NEITHER, LEFT, RIGHT, BOTH = (), ("left",), ("right",), ("left", "right")
-"""The sides of a product that a gradient for the weights passes. An input of the layer, and what is made of inputs alone, is no
-such side: `RIGHT` is a weight that an input is multiplied by."""
+"""The sides of a product through which a gradient for the weights flows. It does not flow through a side that depends on inputs
+alone: `RIGHT` is for an input multiplied by a weight."""
 
 
 class Product(NamedTuple):
@@ -29,14 +29,14 @@ class Product(NamedTuple):
         return self.batch * self.rows * self.inner * self.columns
 
     def gradients(self):
-        """What the result's gradient is multiplied by: the right matrix for the left side, the left one for the right side."""
+        """The products of the backward pass: the result's gradient times the right matrix for the left side, and vice versa."""
         of_left = Product(self.batch, self.rows, self.columns, self.inner)
         of_right = Product(self.batch, self.inner, self.rows, self.columns)
         return [product for side, product in (("left", of_left), ("right", of_right)) if side in self.sides]
 
 
 def products_of(products, with_gradient):
-    """The products of a pass: `products`, and with a gradient those that it takes."""
+    """The products of a pass: `products`, followed by those of the gradient if there is one."""
     return [*products, *(gradient for product in products for gradient in product.gradients() if with_gradient)]
 
 
@@ -50,7 +50,7 @@ def linear(rows, size, new_size, sides=BOTH):
 
 
 def mixing(batch, t, s, d, e=None, sides=BOTH):
-    """Scores of t queries and s keys of size d, and the sums of values of size e (d unless given) that they weigh."""
+    """Scores of t queries and s keys of size d, and the weighted sums of values of size e (by default d)."""
     return [Product(batch, t, d, s, sides), Product(batch, t, s, e or d, sides)]
 
 
@@ -58,8 +58,8 @@ def attention(size, t=None, s=None, sides=RIGHT, memory_sides=RIGHT):
     """Multi-head attention of t queries to s keys: three projections, scores, sums, and the map of the heads to the output.
 
     Args:
-        size: The `Sizes` of `crosscheck/bench/case.py`, whose length t and s are unless they are given.
-        sides, memory_sides: Of the queries' projection, and of the keys' and the values'.
+        size: The `Sizes` of `crosscheck/bench/case.py`. Its length is the default of t and s.
+        sides, memory_sides: The sides of the query projection, and of the key and value projections.
     """
     b, m, h, d, t, s = size.b, size.m, size.h, size.d, t or size.t, s or t or size.t
     key_or_value = linear(b * s, m, h * d, memory_sides)
@@ -67,10 +67,10 @@ def attention(size, t=None, s=None, sides=RIGHT, memory_sides=RIGHT):
 
 
 def relative_attention(size, memory=0, streams=1, sides=RIGHT):
-    """Attention to a memory and a segment, with distances in the scores; two streams ask the same keys.
+    """Attention to a memory and a segment, with distances in the scores. Two streams attend to the same keys.
 
-    The encoding of each distance is projected once for all examples. Of its products with the queries those count that stand at
-    the distance of the query from a key: s for each query, of the t + s that a plain product has.
+    The encoding of each distance is projected once for all examples. For each query, only the s distances to its keys count, of
+    the t + s that a plain product with all encodings would compute.
     """
     b, t, m, h, d = size.b, size.t, size.m, size.h, size.d
     s = memory + t

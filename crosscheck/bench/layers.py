@@ -1,6 +1,6 @@
-"""The layers that `python -m crosscheck.bench` measures, by the names that the Model Garden gives them.
+"""The layers that `python -m crosscheck.bench` measures, under the names of the Model Garden.
 
-A case takes them from here by name, so that others of these names can take their place: `crosscheck/bench/race.py` has such.
+Cases look layers up by name in this module, so that `crosscheck/bench/race.py` can pass the Model Garden's layers instead.
 """
 
 # ruff: noqa: F401
@@ -35,5 +35,5 @@ from layers.transformer_xl import TransformerXL, TransformerXLBlock
 
 
 def per_example(encoding, x):
-    """What gives relative attention an encoding for every example of `x`: these layers take one for all as it is."""
+    """The encoding of relative attention for every example of `x`. Our layers accept one encoding for all examples."""
     return encoding

@@ -1,4 +1,4 @@
-"""What was measured of time and memory, as a page with a picture."""
+"""The measurements of time and memory as an HTML page with a plot."""
 
 import io
 from html import escape
@@ -14,7 +14,7 @@ from crosscheck.report import picture_page
 
 
 def draw(report, file, form=None):
-    """The ratio to the floor for each mechanism that has one: a mark for each pass, on a log axis with a line at 1."""
+    """Plot the ratio to the floor of each mechanism that has one: a marker per pass, on a log axis with a line at 1."""
     ratios = {name: [passes[what]["ratio"] for what in PASSES] for name, passes in report["mechanisms"].items()}
     ratios = {name: values for name, values in ratios.items() if None not in values}
     with plt.rc_context(figures.STYLE):
@@ -36,7 +36,7 @@ def draw(report, file, form=None):
 
 
 def as_html(report):
-    """The page: the last line, the picture, the tables."""
+    """The page: the summary, the plot and the tables."""
     picture = io.StringIO()
     if ratios(report["mechanisms"], PASSES[0]):
         draw(report, picture, "svg")
@@ -44,12 +44,12 @@ def as_html(report):
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     verdict = picture_page.verdict(report["summary"], is_good=not stopped)
     before = f"{stopped}{verdict}\n<p>{escape(LEGEND)} <small>{escape(versions)}.</small></p>"
-    title = "What each mechanism costs beside its matrix products"
+    title = "The cost of each mechanism compared with its matrix products"
     return picture_page.page(title, before, picture.getvalue(), "\n".join(tables(report)))
 
 
 def tables(report):
-    """All numbers; a table that would be empty is left out."""
+    """The tables of all numbers, without empty ones."""
     groups = "".join(f"<th colspan={len(COLUMNS)}>{what}</th>" for what in PASSES)
     names = f"<th></th>{groups}</tr><tr>{heads('', *COLUMNS * len(PASSES))}"
     mechanisms = {

@@ -1,4 +1,4 @@
-"""The measurements of one mechanism, in a process of its own: `python -m crosscheck.bench.probe NAME SECONDS`.
+"""The measurements of one mechanism in a separate process: `python -m crosscheck.bench.probe NAME SECONDS`.
 
 The process prints {pass: {"layer": {mode: ms}, "floor": {mode: ms}, "MB": …, "rounds": …}}.
 """
@@ -22,7 +22,7 @@ def measure(name, seconds, size="bench"):
 
 
 def made(name, size="bench"):
-    """The case, its layer built; from symbols, since numbers would leave the memory that they took behind."""
+    """The case with its layer built. Symbolic inputs are used because real ones would leave memory allocated."""
     import keras
 
     from crosscheck.bench import layers as bench_layers
@@ -35,10 +35,10 @@ def made(name, size="bench"):
 
 
 def megabytes(programs):
-    """By how much each pass of `programs` exceeds what is there before the first.
+    """The peak memory of each pass of `programs`, above the memory in use before the first.
 
-    As a graph, since XLA would compile in its first call. What the first pass freed the second uses again, for the process keeps
-    it: so both are counted from the same beginning.
+    Programs are graphs, because XLA would compile in its first call. The process keeps memory that the first pass freed and
+    reuses it for the second, so both are measured from the same start.
     """
     before, memory = forget_peak(), {}
     for what, run in programs.items():
@@ -51,7 +51,7 @@ def measure_times(layer, floor, seconds):
     """Median milliseconds of the programs of a layer and of its floor, both {mode: program}, run in turn."""
     programs = [*layer.values(), *floor.values()]
     for run in programs:
-        run()  # what is compiled or prepared in the first call does not count
+        run()  # compilation in the first call does not count
     times = in_turn(programs, seconds)
     values = iter([1e3 * median(column) for column in times])
     return {
@@ -62,7 +62,7 @@ def measure_times(layer, floor, seconds):
 
 
 def modes():
-    """How a program can be compiled: on JAX by XLA only."""
+    """The ways to compile a program; on JAX, only XLA."""
     import keras
 
     return ("xla",) if keras.backend.backend() == "jax" else ("graph", "xla")
@@ -74,12 +74,12 @@ def layer_programs(case):
 
 
 def floor_programs(case, what):
-    """{mode: function without arguments}; empty where there are no products."""
+    """{mode: function without arguments}; empty if there are no products."""
     return {mode: floor_program(case.products, what == "gradient", mode) for mode in modes() if case.products}
 
 
 def layer_program(case, with_gradient, mode):
-    """A function without arguments that makes one pass through the layer."""
+    """A function without arguments that runs one pass through the layer."""
     from crosscheck.backends import compiled_step
 
     def run(*inputs):
@@ -89,9 +89,9 @@ def layer_program(case, with_gradient, mode):
 
 
 def floor_program(products, with_gradient, mode):
-    """A function without arguments that computes the products and nothing else; a graph may run several at once, as for a layer.
+    """A function without arguments that computes only the products. A graph may run several at once, as for a layer.
 
-    Their matrices are arguments, and no two products share one, so that there is nothing to fold or to compute once for two.
+    The matrices are arguments, and no two products share one, so that no product can be folded or shared.
     """
     import numpy as np
 
@@ -107,14 +107,14 @@ def floor_program(products, with_gradient, mode):
 
 
 def multiplied(*matrices):
-    """The product of each pair of `matrices`; all are returned, so that none can be left out."""
+    """The product of each pair of `matrices`; all are returned, so that none is optimized away."""
     from keras import ops
 
     return [ops.matmul(left, right) for left, right in zip(matrices[::2], matrices[1::2])]
 
 
 def in_turn(programs, seconds):
-    """The seconds that each program took in each round, where one runs after the other, so that drift meets all alike."""
+    """The seconds of each program in each round. Programs run in turn, so that drift affects all of them equally."""
     times, end = [[] for _ in programs], time.perf_counter() + seconds
     while len(times[0]) < LEAST_ROUNDS or time.perf_counter() < end:
         for run, column in zip(programs, times):

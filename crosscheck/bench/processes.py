@@ -1,4 +1,4 @@
-"""Measurements in processes of their own, whose memory is theirs alone."""
+"""Measurements in separate processes, so that each has its own memory."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 
 
 def in_process(module, *arguments, **environment):
-    """What `python -m module …` prints in its last line, read as JSON; {"error": its last complaint} if it stopped."""
+    """The last line that `python -m module …` prints, read as JSON; {"error": the last line of stderr} if it failed."""
     program = [sys.executable, "-m", module, *map(str, arguments)]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
     ran = subprocess.run(program, capture_output=True, text=True, env=os.environ | quiet | environment)

@@ -1,4 +1,4 @@
-"""`python -m crosscheck.bench.race`: each layer's time beside that of the Model Garden's, which only this file imports."""
+"""`python -m crosscheck.bench.race`: our layers against those of the Model Garden, which only this file imports."""
 
 import argparse
 from importlib.metadata import version
@@ -13,8 +13,8 @@ from crosscheck.report.command import Parser, WithoutStderr, as_program, prepare
 
 DESCRIPTION = """\
 Race every mechanism of `python -m crosscheck.bench` against the Model Garden's layer of the same name: on TensorFlow, in one
-process, run about run, float32, forward and with the gradient for its weights, each side as a graph and compiled by XLA. The
-ratio is the median time of their faster program to that of our faster one: above 1, ours takes less."""
+process, with alternating runs, in float32, forward and with the gradient for the weights, each side as a graph and compiled
+by XLA. The ratio is the median time of their faster program divided by that of our faster one: above 1, ours is faster."""
 
 RECIPE = """\
   python -m venv build/garden && . build/garden/bin/activate
@@ -25,28 +25,28 @@ RECIPE = """\
 
 EXAMPLES = """\
 examples:
-  python -m crosscheck.bench.race                                  everything; some minutes
-  python -m crosscheck.bench.race MaskedLM Transformer --budget 5  two mechanisms, for longer
+  python -m crosscheck.bench.race                                  everything; takes some minutes
+  python -m crosscheck.bench.race MaskedLM Transformer --budget 5  two mechanisms, repeated for longer
 
 exit status:
-  0  everything was raced, whoever was faster
+  0  everything was raced, whichever side was faster
   1  one side could not run a mechanism
-  2  a name or an option is not known, a file cannot be written, or the Model Garden is missing (it says how to get it)"""
+  2  a name or an option is not known, a file cannot be written, or the Model Garden is not installed (the message says how)"""
 
 
 def parse(argv):
     parser = Parser(
         "crosscheck.bench.race", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism, mostly its layer's name (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism, usually the name of its layer (default: all)")
     budget = "seconds of repetition for each pass of a mechanism (default: 1)"
     parser.add_argument("--budget", type=duration, default=1.0, metavar="SECONDS", help=budget)
-    parser.add_argument("--json", type=writable, metavar="FILE", help="write what was measured as JSON")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="write the measurements as JSON")
     return parser.parse_intermixed_args(argv)
 
 
 def garden():
-    """The Model Garden's layers, with what else cases take from `crosscheck/bench/layers.py`, as their Keras has it."""
+    """The Model Garden's layers, with the other names of `crosscheck/bench/layers.py` from the Keras that they use."""
     import tensorflow as tf
     import tf_keras
     from official.nlp.modeling import layers
@@ -56,7 +56,7 @@ def garden():
 
 
 def race(made, size, sides, seconds):
-    """{pass: what `timed` returns} of what `made` makes of each side's layers; {"error": …} if a side cannot run it."""
+    """{pass: result of `timed`} for the case that `made` builds from the layers of each side; {"error": …} if a side fails."""
     programs, raised = {}, []
     for side, layers in sides.items():
         try:
@@ -69,7 +69,7 @@ def race(made, size, sides, seconds):
 
 
 def programs_of(case):
-    """`layer_programs`, run once: what is compiled or prepared in the first call does not count."""
+    """The programs of `layer_programs`, each already run once, so that compilation is not timed."""
     from keras import ops
 
     case.call(case.layer, *map(ops.convert_to_tensor, case.inputs))  # builds the layer
@@ -80,7 +80,7 @@ def programs_of(case):
 
 
 def timed(programs, seconds):
-    """Median milliseconds of each side's programs, {side: {mode: …}}, with the "ratio" of the faster ones."""
+    """{side: {mode: median milliseconds}}, with the "ratio" of the faster program of each side."""
     times = iter(in_turn([run for by_mode in programs.values() for run in by_mode.values()], seconds))
     ms = {side: {mode: 1e3 * median(next(times)) for mode in by_mode} for side, by_mode in programs.items()}
     return ms | {"ratio": min(ms["theirs"].values()) / min(ms["ours"].values())}
@@ -91,7 +91,7 @@ def row(name, cells):
 
 
 def line(name, result):
-    """Of each pass, milliseconds of both sides' faster programs, and the ratio."""
+    """For each pass, the milliseconds of the faster program of both sides, and their ratio."""
     if "error" in result:
         return f"✗ {name}: {result['error']}"
     passes = [(min(of["theirs"].values()), min(of["ours"].values()), of["ratio"]) for of in result.values()]
@@ -99,7 +99,7 @@ def line(name, result):
 
 
 def summary(results):
-    """The last lines: how many were raced, and of each pass the geometric mean of the ratios and the lowest."""
+    """The last lines: how many mechanisms were raced, and for each pass the geometric mean and the lowest of the ratios."""
     raced = {name: result for name, result in results.items() if "error" not in result}
     lines = [f"{len(raced)} of {len(results)} mechanisms raced"]
     for what in PASSES if raced else ():
@@ -110,7 +110,7 @@ def summary(results):
 
 
 def main(argv=None):
-    """Returns the exit status."""
+    """Run the command. Returns the exit status."""
     options = parse(argv)
     prepare("tensorflow")
     try:
@@ -126,11 +126,11 @@ def main(argv=None):
     except KeyError as error:
         return refuse(error.args[0])
     except ImportError as error:
-        return refuse(f"the Model Garden's layers are not here: {error}. This makes an environment that has them:\n{RECIPE}")
+        return refuse(f"the Model Garden is not installed: {error}. Make an environment that has it:\n{RECIPE}")
     print(row("median ms", [f"{what:>27}" for what in PASSES]), row("", ["theirs", "ours", "ratio"] * len(PASSES)), sep="\n")
     results = {}
     for name in names:
-        with WithoutStderr():  # XLA and the older Keras would write between the lines
+        with WithoutStderr():  # XLA and the older Keras would print between the lines
             results[name] = race(CASES[name], SIZES["bench"], sides, options.budget)
         print(line(name, results[name]), flush=True)
     print("", *summary(results), sep="\n")

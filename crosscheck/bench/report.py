@@ -1,4 +1,4 @@
-"""What was measured of time and memory: as plain data that JSON can hold, and as tables in the terminal."""
+"""The measurements of time and memory, as plain data for JSON and as tables in the terminal."""
 
 import json
 from statistics import geometric_mean
@@ -13,27 +13,27 @@ from crosscheck.bench.references.calls import LIMIT, SIZES, mark
 from crosscheck.report import comparison
 
 COLUMNS = ("graph", "XLA", "floor", "ratio", "MB")
-"""Of each pass: milliseconds as a graph, compiled by XLA, and of the floor; the ratio; megabytes beyond what was there before."""
+"""For each pass: milliseconds as a graph, compiled by XLA, and of the floor; the ratio; megabytes above the use before."""
 
 NAMES, COLUMN = 34, 8
 
 LEGEND = """\
 Milliseconds: the median of rounds in which layer and floor run in turn. The floor is the time of the
-matrix products that cannot be avoided, alone, and the ratio that of the faster program of the layer to
-the faster one of the floor; – where there is no product; below 1, the layer found a quicker form.
-gradient: forward and the gradient for the weights; where none is trained, forward and the sum of squares.
-MB: the peak, as a graph if there is one, above what was there before."""
+matrix products that cannot be avoided, alone. The ratio is the time of the layer's faster program divided
+by that of the floor's; – if there is no product; below 1 if the layer computes the products faster.
+gradient: forward and the gradient for the weights; without trainable weights, forward and the sum of squares.
+MB: the peak above the use before, as a graph if there is one."""
 GROWTH = f"Gradient pass of one long sequence, with {LENGTHS[0]:,} and {LENGTHS[1]:,} tokens: ms, then MB"
 REFERENCES = f"References, b={SIZES.b}, t={SIZES.t}, m={SIZES.m}, float64, definitions left out: seconds, ✓ under {LIMIT:.0f}"
 
 
 def report(mechanisms, growths, backend, budget, references=None):
-    """The results with what they were measured on.
+    """The results, with backend, versions and budget.
 
     Args:
-        mechanisms: {name: what `crosscheck/bench/probe.py` prints, or {"error": …}}.
-        growths: {probe: what `crosscheck/bench/growth/probe.py` prints, or {"error": …}}.
-        backend: The name of what they ran on.
+        mechanisms: {name: output of `crosscheck/bench/probe.py`, or {"error": …}}.
+        growths: {probe: output of `crosscheck/bench/growth/probe.py`, or {"error": …}}.
+        backend: The name of the backend.
         budget: Seconds of repetition.
         references: {file of `reference/`: {line: seconds}, or {"error": …}}.
     """
@@ -57,7 +57,7 @@ def report(mechanisms, growths, backend, budget, references=None):
 
 
 def passes_of(result):
-    """The passes of a mechanism, each with a ratio of medians: its faster program to its faster floor; None for no floor."""
+    """The passes of a mechanism, each with the ratio of its faster program to its faster floor; None without a floor."""
     return {
         what: measured
         | {"ratio": min(measured["layer"].values()) / min(measured["floor"].values()) if measured["floor"] else None}
@@ -66,7 +66,7 @@ def passes_of(result):
 
 
 def grown(name, growths):
-    """{unit: {length: value, …, "factor": …}} of a mechanism; None for what was not measured."""
+    """{unit: {length: value, …, "factor": …}} of a mechanism; None for a value that was not measured."""
     short, long = (growths[probe] for probe in growths if probe.mechanism == name)
     return {unit: with_factor(short.get(unit), long.get(unit)) for unit in UNITS}
 
@@ -83,7 +83,7 @@ def summary(results, backend):
     """The last line."""
     means = [f"{what} {geometric_mean(values):.2f}" for what in PASSES if (values := ratios(results, what))]
     if not means:
-        return f"nothing that was measured on {backend} has a floor"
+        return f"no mechanism measured on {backend} has a floor"
     count = len(ratios(results, PASSES[0]))
     return f"{', '.join(means)} times the floor on {backend}: geometric mean of {count} mechanism{'s' * (count > 1)}"
 
@@ -100,7 +100,7 @@ def cells(measured):
 
 
 def shown(value, digits=None):
-    """A number with three digits, or with `digits` behind the point."""
+    """A number with three digits, or with `digits` after the point."""
     if value is None:
         return "–"
     if digits is None:

@@ -1,1 +1,1 @@
-"""One module a chapter, found by walking this folder: a `CHAPTER` with its cases."""
+"""One module per chapter, found by walking this folder. Each has a `CHAPTER` with its cases."""

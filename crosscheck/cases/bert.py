@@ -18,7 +18,7 @@ N, F, LAYERS = 17, 9, 2
 SMALL = partial(
     BertEncoder, N, 12, LAYERS, 4, max_sequence_length=T + 2, type_vocab_size=2, inner_dim=F, initializer="glorot_uniform"
 )
-LARGE = "22 million weights; the small cases show the same"
+LARGE = "22 million weights; the small cases cover this"
 
 
 def packed(rng):
@@ -87,7 +87,7 @@ CHAPTER = Chapter(
     name="bert",
     title="BERT, whole",
     part="Text",
-    sentence="From a sentence to its meaning, through all of the above, with the weights of a real model.",
+    sentence="From a sentence to a vector for its meaning, with the weights of a real model.",
     paper="Devlin et al., 2018, §3; Reimers and Gurevych, 2019",
     link="https://arxiv.org/abs/1810.04805",
     classes=("BertEncoder",),
@@ -108,7 +108,7 @@ CHAPTER = Chapter(
             partial(reference, scores=True),
             call=call_with_dict,
             prepare=lambda layer, rng: take_weights(layer, minilm.load()),
-            dtypes=("float64", "float32"),  # the limits of half precision are for one block; rounding doubles with each, here six
+            dtypes=("float64", "float32"),  # the half-precision limits are for one block; this model has six
             skips={"gradient": LARGE, "save": LARGE},
         ),
     ),

@@ -14,13 +14,13 @@ from reference.bert_pack_inputs import bert_pack_inputs, round_robin, waterfall
 IDS = {"start_of_sequence_id": 101, "end_of_segment_id": 102, "padding_id": 3}
 TRUNCATORS = {"round_robin": round_robin, "waterfall": waterfall}
 SKIPS = {
-    "xla": "rows of unequal lengths are no arrays: XLA cannot compile them",
-    "jax": "made of TensorFlow's graph operations; JAX has no ragged tensors",
+    "xla": "XLA cannot compile ragged tensors",
+    "jax": "the layer uses TensorFlow's graph operations; JAX has no ragged tensors",
 }
 
 
 class NoWeights(NamedTuple):
-    """Packing has none."""
+    """Packing has no weights."""
 
 
 def tokens(rng, count):
@@ -32,17 +32,17 @@ def segment(rng, *lengths):
 
 
 def one(rng):
-    """A row that is too long, and one that is not."""
+    """One row that is too long, and one that is not."""
     return {"first": segment(rng, 9, 2)}
 
 
 def two(rng):
-    """Both too long together, in the first row the first longer and in the second the second."""
+    """Two segments that are too long together: the first is longer in row 0, the second in row 1."""
     return {"first": segment(rng, 7, 2), "second": segment(rng, 4, 9)}
 
 
 def short(rng):
-    """Room is left, and a segment is empty."""
+    """Rows with room to spare, and an empty segment."""
     return {"first": segment(rng, 2, 0), "second": segment(rng, 0, 3)}
 
 
@@ -51,7 +51,7 @@ def three(rng):
 
 
 def words(rng):
-    """The pieces of words; some words have none, as clean-up may leave them."""
+    """The pieces of words; some words are empty, as text cleaning may leave them."""
     first = [[tokens(rng, 2), [], tokens(rng, 3)], [tokens(rng, 1)]]
     second = [[tokens(rng, 1) for _ in range(5)], []]
     return {"first": Ragged(first, 3), "second": Ragged(second, 3)}
@@ -94,7 +94,7 @@ CHAPTER = Chapter(
     name="bert_pack_inputs",
     title="Packed inputs",
     part="Text",
-    sentence="One row of ids from a sentence or two, of a length that all rows have, and what to cut when they are too long.",
+    sentence="One row of ids of fixed length from one or more sentences, truncated if they are too long.",
     paper="Devlin et al., 2018, §3",
     link="https://arxiv.org/abs/1810.04805",
     classes=("BertPackInputs",),

@@ -52,26 +52,26 @@ BITS = [
     "ß²",
 ]
 SKIPS = {
-    "gradient": "ids have no slope",
+    "gradient": "ids have no gradient",
     "xla": "XLA compiles no strings",
-    "mixed": "ids are integers, and there is nothing to round",
+    "mixed": "ids are integers, so there is nothing to round",
     "jax": "JAX has no strings",
 }
 
 
 class NoWeights(NamedTuple):
-    """A vocabulary is given, not learned."""
+    """The vocabulary is given, not learned."""
 
 
 def texts(rng):
-    """Strings of up to nine bits, some of them with a space behind."""
+    """Strings of up to nine parts, some of them followed by a space."""
     counts = rng.integers(0, 10, COUNT)
     drawn = ["".join(rng.choice(BITS) + rng.choice(["", " ", "\t"]) for _ in range(count)) for count in counts]
     return {"inputs": np.array(drawn, object)}
 
 
 def real_vocabulary():
-    """Path of BERT's 30,522 pieces."""
+    """The path of a file with BERT's 30,522 pieces."""
     return minilm.default_folder() / "vocab.txt"
 
 
@@ -106,7 +106,7 @@ CHAPTER = Chapter(
     name="bert_tokenizer",
     title="BERT's tokenizer",
     part="Text",
-    sentence="From any text to the ids that BERT was trained on, and back to the bytes that they stand for.",
+    sentence="From text to the ids that BERT was trained on, with the bytes of the text that each id covers.",
     paper="Devlin et al., 2018, §3; Song et al., 2021, §3",
     link="https://arxiv.org/abs/1810.04805",
     classes=("BertTokenizer",),

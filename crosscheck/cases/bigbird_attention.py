@@ -9,7 +9,7 @@ from layers.bigbird_attention import BigBirdAttention, BigBirdMasks
 from reference.bigbird_attention import BigBirdWeights, bigbird_attention, masks
 
 BLOCK, RANDOM = 3, 2
-WHOLE, RAGGED, SHORT, LONG = 27, 29, 20, 46  # 9 blocks; 9 and a part; at most 5 + RANDOM; more than have numbers of their own
+WHOLE, RAGGED, SHORT, LONG = 27, 29, 20, 46  # 9 blocks; 9 and a part; at most 5 + RANDOM; more than have draws
 MASKS_LENGTH = 17
 
 LAYER = partial(
@@ -26,7 +26,7 @@ LAYER = partial(
 
 
 class NoWeights(NamedTuple):
-    """Masks have none."""
+    """Masks have no weights."""
 
 
 def inputs(rng, length, value_size=M):
@@ -77,7 +77,7 @@ CHAPTER = Chapter(
     name="bigbird_attention",
     title="BigBird",
     part="Long sequences",
-    sentence="A few blocks that all see, the neighbours and some random ones: near everything, at linear cost.",
+    sentence="Each block attends to a few global blocks, its neighbors and some random blocks, at linear cost.",
     paper="Zaheer et al., 2020, §2",
     link="https://arxiv.org/abs/2007.14062",
     classes=("BigBirdAttention", "BigBirdMasks"),
@@ -100,7 +100,7 @@ CHAPTER = Chapter(
             mask_alone,
             NoWeights,
             reference_masks,
-            unknown=(MASKS_LENGTH, 6, 2),  # tokens, blocks, blocks with a window of their own
+            unknown=(MASKS_LENGTH, 6, 2),  # tokens, blocks, blocks with a window
         ),
     ),
 )

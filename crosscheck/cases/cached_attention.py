@@ -26,7 +26,7 @@ def with_key(rng):
 
 
 def new_tokens(rng, t, length):
-    """`t` new tokens and a cache of `length` slots."""
+    """`t` new tokens, and a cache of `length` slots."""
     x = rng.normal(size=(B, t, M))
     cache = {"cached_key": rng.normal(size=(B, length, H, D)), "cached_value": rng.normal(size=(B, length, H, E))}
     return {"query": x, "value": x} | cache
@@ -101,7 +101,7 @@ CHAPTER = Chapter(
     name="cached_attention",
     title="Cached attention",
     part="Attention",
-    sentence="A text is written token by token without reading it anew for each.",
+    sentence="Text is generated token by token without recomputing the keys and values of earlier tokens.",
     paper="Shazeer, 2019, §2.4",
     link="https://arxiv.org/abs/1911.02150",
     classes=("CachedAttention",),

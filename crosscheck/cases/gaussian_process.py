@@ -26,14 +26,14 @@ def pairs_of_examples(rng):
 
 
 def trained(layer, rng):
-    """Drawn weights, and a precision that has seen three batches of unequal sizes."""
+    """Drawn weights, and a precision matrix updated with three batches of different sizes."""
     draw_weights(layer, rng)
     for size in (5, 3, 4):
         layer(ops.convert_to_tensor(rng.normal(size=(size, M)), layer.compute_dtype), training=True)
 
 
 def trained_with_drawn_features(layer, rng):
-    """The same, for features that Keras would draw in another way on each backend."""
+    """The same, for features that Keras would draw differently on each backend."""
     kernel = layer.random_features.kernel
     kernel.assign(0.3 * rng.normal(size=kernel.shape))
     trained(layer, rng)
@@ -75,7 +75,7 @@ CHAPTER = Chapter(
     name="gaussian_process",
     title="Gaussian process on random features",
     part="Knowing what it does not know",
-    sentence="Logits that say how far an input is from all that the model was trained on.",
+    sentence="An output layer whose variance grows with the distance from the training data.",
     paper="Rahimi and Recht, 2007; Liu et al., 2020, §3.1",
     link="https://arxiv.org/abs/2006.10108",
     classes=("RandomFeatureGaussianProcess",),

@@ -35,7 +35,7 @@ def training(rng):
 
 
 def trained(layer, rng):
-    """Drawn weights; singular vectors that stay as they are; and a precision that has seen three batches of unequal sizes."""
+    """Drawn weights, converged singular vectors, and a precision matrix updated with three batches of different sizes."""
     draw_weights(layer, rng)
     if layer.use_spec_norm and layer.inner_dim:
         converged(layer.pooler_dense)
@@ -44,7 +44,7 @@ def trained(layer, rng):
 
 
 def trained_without_dropping(layer, rng):
-    """The same, but for the precision: what is dropped is another thing on each backend."""
+    """The same with a precision drawn here, because dropout differs between backends."""
     trained(layer, rng)
     seen = rng.normal(size=(12, R)) / 4
     layer.logits.precision_matrix.assign(np.eye(R) + seen.T @ seen)
@@ -56,7 +56,7 @@ def reference(weights, features, training=False, return_covmat=False, factor=Non
 
 
 def case(variant, inputs=sequences, inner_dim=F, units=C, ridge=1.0, told=None, skips=None, prepare=trained, **options):
-    """A case with π/8 and an exact sum as the precision, unless `options` say otherwise; `told` is for the reference alone."""
+    """A case with λ = π/8 and an exact sum as precision, unless `options` differ; `told` is for the reference only."""
     arguments = {"temperature": math.pi / 8, "num_inducing": R, "gp_cov_momentum": -1, "gp_cov_ridge_penalty": ridge} | options
     if not options.get("use_gp_layer", True):
         arguments = {name: options[name] for name in options}
@@ -84,7 +84,7 @@ CHAPTER = Chapter(
     name="gaussian_process_head",
     title="Gaussian process head",
     part="Knowing what it does not know",
-    sentence="A classifier that is unsure where it has seen nothing.",
+    sentence="A classifier that is uncertain far from its training data.",
     paper="Liu et al., 2020, §3",
     link="https://arxiv.org/abs/2006.10108",
     classes=("GaussianProcessClassificationHead",),

@@ -51,7 +51,7 @@ def windows(rng, length=LONG):
 
 
 def stream(rng, sums=()):
-    """Three tokens after others, of which a cache holds the sums."""
+    """Three tokens that follow others, whose sums are in a cache."""
     features = D if sums else R
     cache = {"kv": rng.normal(size=(B, H, *sums, features, E)), "k_sum": 1 + rng.random((B, H, *sums, features))}
     return {"query": rng.normal(size=(B, T, M)), "value": rng.normal(size=(B, T, M))} | cache
@@ -74,16 +74,16 @@ def windowed_reference(weights, query, value, attention_mask, left=False, **opti
 
 def call_with_cache(layer, query, value, **cache):
     output, after = layer(query, value, cache=cache)
-    return output if "peak" in cache else (output, after)  # the peak is no function to differentiate
+    return output if "peak" in cache else (output, after)  # the peak is not differentiable
 
 
 def stream_reference(weights, query, value, kv, k_sum, peak=None):
-    """One token after the other, from the sums that came before."""
+    """One token at a time, starting from the sums of earlier tokens."""
     transform = "relu" if peak is None else "exp"
     scale = 0 if peak is None else peak
     x = [into_heads(side, part) * D**-0.25 for side, part in ((query, weights.query), (value, weights.key))]
     phi_q, phi_k = features_of(transform, *x, weights.projection, np.ones((B, T), bool))
-    phi_k = phi_k * np.sqrt(R)  # the layer leaves this factor out of its features, and so out of the sums
+    phi_k = phi_k * np.sqrt(R)  # the layer omits this factor from its features, and so from the sums
     state, z = kv * np.exp(scale)[..., None], k_sum * np.exp(scale)
     heads, state, z = recurrent(phi_q, phi_k, into_heads(value, weights.value), None, state, z)
     output = out_of_heads(heads, weights.attention_output)
@@ -91,7 +91,7 @@ def stream_reference(weights, query, value, kv, k_sum, peak=None):
 
 
 def windowed_stream_reference(weights, query, value, kv, k_sum):
-    """Chunks of one token: each sees itself and the one before, which counts 0.7."""
+    """Chunks of one token: each token sees itself, and the previous one with weight 0.7."""
     q, k = (into_heads(side, part) for side, part in ((query, weights.query), (value, weights.key)))
     phi_q, phi_k = features_of("elu", q, k, None, np.ones((B, T), bool))
     v, outputs = into_heads(value, weights.value), []
@@ -120,7 +120,7 @@ CHAPTER = Chapter(
     name="kernel_attention",
     title="Kernel attention",
     part="Long sequences",
-    sentence="Sum the keys once, and every query reads the sum: attention in linear time.",
+    sentence="Attention in linear time: keys and values are summed once, and every query uses the sums.",
     paper="Choromanski et al., 2021, §2; Katharopoulos et al., 2020; Peng et al., 2021",
     link="https://arxiv.org/abs/2009.14794",
     classes=("KernelAttention",),
@@ -131,7 +131,7 @@ CHAPTER = Chapter(
         case("elu-projected", partial(LAYER, "elu", scale=0.3), masked, of("elu", scale=0.3)),
         case("relu", partial(LAYER, "relu"), masked, of("relu")),
         case("square", partial(LAYER, "square"), masked, of("square")),
-        # Products of either sign add up to denominators near 0, on which too few digits are left in half precision.
+        # Products of both signs may cancel in the denominators, which then have too few digits in half precision.
         case("identity", partial(LAYER, "identity"), masked, of("identity"), dtypes=("float64", "float32")),
         case("exp", partial(LAYER, "exp"), masked, of("exp")),
         case("exp-key", partial(LAYER, "exp", scale_by_length=True), with_key, of("exp", scale_by_length=True)),
@@ -142,7 +142,7 @@ CHAPTER = Chapter(
         case("expplus-itself", partial(LAYER, "expplus"), itself, of("expplus")),
         case("rfa", partial(LAYER, "rfa", scale=0.5), masked, of("rfa", scale=0.5)),
         case("rfa-bandwidth", partial(LAYER, "rfa", trainable_bandwidth=True), masked, of("rfa")),
-        # So few directions that denominators come out below the least that they can be.
+        # With so few directions, estimated denominators fall below the minimum of the exact ones.
         case("rfa-guard", partial(LAYER, "rfa", num_random_features=1), masked, of("rfa"), dtypes=("float64", "float32")),
         case("exact", partial(LAYER, "exp", is_short_seq=True), masked, of("exp", exact=True)),
         case("exact-rfa", partial(LAYER, "rfa", is_short_seq=True), masked, of("rfa", exact=True)),

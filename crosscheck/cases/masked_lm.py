@@ -12,7 +12,7 @@ from reference.common.activations import ACTIVATIONS
 from reference.masked_lm import MaskedLMWeights, log_softmax, masked_lm
 
 N = 17
-NO_OWNER = "the table is given as a weight, and a configuration cannot say whose weight it is"
+NO_OWNER = "the table is a weight of another layer, to which a configuration cannot refer"
 
 
 def sequences(rng, width=M):
@@ -20,7 +20,7 @@ def sequences(rng, width=M):
 
 
 def outside(rng):
-    """Before the sequence, behind it, and where another example would be read."""
+    """Positions before the sequence, after it, and where the data of another example would be read."""
     return sequences(rng) | {"masked_positions": np.array([[1, S, -1], [-S, 10**9, S - 1]])}
 
 
@@ -64,7 +64,7 @@ CHAPTER = Chapter(
     name="masked_lm",
     title="Masked language model",
     part="Embeddings and heads",
-    sentence="A word is hidden, and both sides of it say what it was.",
+    sentence="Hidden words are predicted from the text on both sides of them.",
     paper="Devlin et al., 2018, §3.1",
     link="https://arxiv.org/abs/1810.04805",
     classes=("MaskedLM",),

@@ -10,7 +10,7 @@ from reference.masked_softmax import masked_softmax
 
 
 class NoWeights(NamedTuple):
-    """A softmax has nothing to learn."""
+    """A softmax has no weights."""
 
 
 def scores(rng):
@@ -54,7 +54,7 @@ CHAPTER = Chapter(
     name="masked_softmax",
     title="Masked softmax",
     part="Attention",
-    sentence="Scores become weights that sum to 1, and what is forbidden weighs nothing at all.",
+    sentence="Scores become weights that sum to 1, and masked positions get weight 0.",
     paper="Vaswani et al., 2017, §3.2.1",
     link="https://arxiv.org/abs/1706.03762",
     classes=("MaskedSoftmax",),

@@ -23,7 +23,7 @@ def typed(rng):
 
 def padded(rng):
     given = typed(rng)
-    given["input_ids"][0, 1], given["input_ids"][1, 0] = N, -1  # no words
+    given["input_ids"][0, 1], given["input_ids"][1, 0] = N, -1  # outside the vocabulary
     return given | {"input_mask": (rng.permuted([[2, 1, 1, 1, 0], [1, 1, 3, 0, 0]], axis=1)).astype("int32")}
 
 
@@ -84,7 +84,7 @@ CHAPTER = Chapter(
     name="mobile_bert",
     title="MobileBERT",
     part="Blocks",
-    sentence="A block that is wide outside and narrow inside, with four small feed-forward networks in place of a large one.",
+    sentence="A block with a narrow inside, and four small feed-forward networks in place of a large one.",
     paper="Sun et al., 2020, §3",
     link="https://arxiv.org/abs/2004.02984",
     classes=("MobileBertEmbedding", "MobileBertTransformer"),

@@ -30,7 +30,7 @@ def with_key(rng):
 
 def masked(rng):
     mask = rng.random((B, A, T, S)) < 0.6
-    mask[0, 2, 1] = False  # one query that may attend to nothing in one channel
+    mask[0, 2, 1] = False  # one query may attend to nothing in one channel
     return documents(rng) | {"attention_mask": mask}
 
 
@@ -46,7 +46,7 @@ def padded(rng):
     return documents(rng) | {"attention_mask": rng.random((B, A, 1, S)) < 0.7}
 
 
-def unnormalised(rng):
+def unnormalized(rng):
     """The same weights, of any size and sign, for every query of every head."""
     return documents(rng) | {"context_attention_weights": rng.normal(size=(B, 1, 1, A))}
 
@@ -89,7 +89,7 @@ CHAPTER = Chapter(
     name="multi_channel_attention",
     title="Multi-channel attention",
     part="Attention",
-    sentence="Several documents are read side by side, and weighed by what they say of each other.",
+    sentence="Attention to several documents at once, weighted by how well they agree with each other.",
     paper="Gu et al., 2020",
     link="https://arxiv.org/abs/2001.09386",
     classes=("MultiChannelAttention", "VotingAttention"),
@@ -100,7 +100,7 @@ CHAPTER = Chapter(
         case("masked", masked),
         case("masked-channel", masked_channel),
         case("padded", padded),
-        case("any-weights", unnormalised),
+        case("any-weights", unnormalized),
         case("scores", with_scores),
         case("no-bias", masked, partial(LAYER, use_bias=False, output_shape=M + 2)),
         case("dropout-inactive", masked, partial(LAYER, dropout=0.5, seed=1)),

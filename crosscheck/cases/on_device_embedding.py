@@ -17,7 +17,7 @@ def ids(rng, shape=(B, T), least=0, end=N, dtype="int64"):
     return {"inputs": rng.integers(least, end, shape).astype(dtype)}
 
 
-def strangers(rng):
+def partly_unknown(rng):
     """Ids inside the vocabulary, at its ends, just outside, and far outside on both sides."""
     drawn = rng.permutation([-(2**40), -N, -1, 0, 3, N - 1, N, 2**32 + 3])
     return {"inputs": np.stack([drawn, drawn[::-1]])}
@@ -39,7 +39,7 @@ def case(variant, inputs=ids, use_one_hot=False, scale_factor=None):
 
 
 def both(variant, *options, **more):
-    """One case that looks up, and one that multiplies."""
+    """One case with a look-up and one with a product."""
     return case(f"{variant}", *options, **more), case(f"{variant}-one-hot", *options, use_one_hot=True, **more)
 
 
@@ -48,7 +48,7 @@ CHAPTER = Chapter(
     name="on_device_embedding",
     title="Token embedding",
     part="Embeddings and heads",
-    sentence="From a token's number to its vector: a look-up, or the same as a product.",
+    sentence="From a token's id to its vector, by a look-up or as a matrix product.",
     paper="Vaswani et al., 2017, §3.4",
     link="https://arxiv.org/abs/1706.03762",
     classes=("OnDeviceEmbedding",),
@@ -57,7 +57,7 @@ CHAPTER = Chapter(
         *both("plain"),
         *both("scaled", scale_factor=math.sqrt(M)),
         *both("scaled-to-zero", scale_factor=0.0),
-        *both("outside", strangers),
+        *both("outside", partly_unknown),
         *both("bytes", partial(ids, dtype="uint8")),
         *both("one-axis", partial(ids, shape=(B,))),
         *both("three-axes", partial(ids, shape=(B, T, S), least=-2, end=N + 2, dtype="int32")),

@@ -14,7 +14,7 @@ LONG = 700  # three digits to the base 256 are not reached, two are
 
 
 class NoWeights(NamedTuple):
-    """Sines and cosines are computed, not learned."""
+    """Sines and cosines have no weights."""
 
 
 def tokens(rng, shape=(B, T, M)):
@@ -64,7 +64,7 @@ CHAPTER = Chapter(
     name="positional_embedding",
     title="Positions",
     part="Embeddings and heads",
-    sentence="Attention does not see order: a learned row, sines and cosines, or a bias for each distance tell it.",
+    sentence="Attention ignores order, so positions are added: learned rows, sines and cosines, or a bias per distance.",
     paper="Devlin et al., 2018, §3; Vaswani et al., 2017, §3.5; Raffel et al., 2019, §2.1",
     link="https://arxiv.org/abs/1706.03762",
     classes=("PositionalEmbedding", "RelativePositionEmbedding", "RelativePositionBias"),

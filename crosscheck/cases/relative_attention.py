@@ -42,7 +42,7 @@ def memory(rng):
 
 
 def no_positions(rng):
-    """Only the bias on the contents is left."""
+    """Only the content bias."""
     inputs = {"query": rng.normal(size=(EXAMPLES, T, M)), "value": rng.normal(size=(EXAMPLES, S, M))}
     return inputs | {"content_attention_bias": rng.normal(size=(H, D)), "positional_attention_bias": None}
 
@@ -60,7 +60,7 @@ def no_biases(rng):
 
 
 def causal(rng):
-    """Encodings of distances that look back, and no mask."""
+    """Encodings of non-negative distances, and no mask."""
     return shared(rng) | encoding(rng, S + 1)
 
 
@@ -167,7 +167,7 @@ CHAPTER = Chapter(
     name="relative_attention",
     title="Relative attention",
     part="Long sequences",
-    sentence="Scores depend on how far apart two tokens are, so what was computed can be used again further on.",
+    sentence="Scores depend on the distance between tokens, so keys and values can be reused for later segments.",
     paper="Dai et al., 2019, §3.3; Yang et al., 2019, §2.3",
     link="https://arxiv.org/abs/1901.02860",
     classes=("MultiHeadRelativeAttention", "TwoStreamRelativeAttention"),

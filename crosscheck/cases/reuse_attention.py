@@ -25,7 +25,7 @@ def cross(rng):
 
 
 def earlier(rng, heads=HEADS):
-    """Attention weights, as a layer before would return them."""
+    """Attention weights, as a previous layer would return them."""
     return {"reuse_attention_scores": masked_softmax(rng.normal(size=(B, heads, T, S)))}
 
 
@@ -85,7 +85,7 @@ def reference(
 
 
 def reference_over_axes(weights, query, value, attention_mask, return_attention_scores, reuse_attention_scores):
-    """Rows and columns as one sequence, the other axis as one more of the batch."""
+    """Rows and columns as one sequence; the other axis joins the batch."""
     n = ROWS * COLUMNS
     x, y = (np.moveaxis(side, 3, 1).reshape(-1, n, M) for side in (query, value))
     mask, reused = attention_mask.reshape(-1, n, n), reuse_attention_scores.reshape(-1, HEADS, n, n)
@@ -103,7 +103,7 @@ CHAPTER = Chapter(
     name="reuse_attention",
     title="Reuse attention",
     part="Attention",
-    sentence="Some heads look where the layer before looked, and compute no scores of their own.",
+    sentence="Some heads reuse the attention weights of the previous layer instead of computing their own.",
     paper="Bhojanapalli et al., 2021",
     link="https://arxiv.org/abs/2110.06821",
     classes=("ReuseMultiHeadAttention",),

@@ -26,7 +26,7 @@ def masked(rng):
 
 
 def earlier(rng):
-    """Attention weights, as a block before would return them."""
+    """Attention weights, as a previous block would return them."""
     return {"scores": masked_softmax(rng.normal(size=(B, HEADS, T, T)))}
 
 
@@ -64,7 +64,7 @@ def reference(weights, x, attention_mask=None, scores=None, output_range=None, o
 
 
 def reference_over_columns(weights, x, attention_mask, scores):
-    """Every row is a sequence of its own."""
+    """Every row is a separate sequence."""
     x, scores, mask = (array.reshape(B * T, *array.shape[2:]) for array in (x, scores, attention_mask))
     output, attention = reuse_transformer(x, weights, scores, mask)
     return output.reshape(B, T, S, M), attention.reshape(B, T, HEADS, S, S)
@@ -91,7 +91,7 @@ CHAPTER = Chapter(
     name="reuse_transformer",
     title="Reuse transformer",
     part="Blocks",
-    sentence="A stack whose blocks hand on where they looked, so that not every block has to find out.",
+    sentence="A stack whose blocks pass on their attention weights, so that later blocks need not compute them.",
     paper="Bhojanapalli et al., 2021",
     link="https://arxiv.org/abs/2110.06821",
     classes=("ReuseTransformer",),

@@ -9,7 +9,7 @@ from layers.rezero_transformer import ReZeroTransformer
 from reference.common.activations import gelu, relu
 from reference.rezero_transformer import ReZeroWeights, rezero_transformer
 
-M, F = 8, 9  # of M the heads can have equal shares
+M, F = 8, 9  # M is a multiple of the number of heads
 BLOCK = partial(ReZeroTransformer, H, F, "relu")
 
 
@@ -40,7 +40,7 @@ def reference(weights, x, key_value=None, attention_mask=None, output_range=None
 
 
 def newly_made(layer, rng):
-    """All weights drawn but α, which stays as it starts."""
+    """Draw all weights except α, which keeps its initial value."""
     draw_weights(layer, rng)
     layer.reset_rezero()
 
@@ -55,7 +55,7 @@ CHAPTER = Chapter(
     name="rezero_transformer",
     title="ReZero",
     part="Blocks",
-    sentence="A factor that starts at zero makes a deep network begin as the identity, and needs no norm.",
+    sentence="With a factor that starts at zero, a deep network starts as the identity and needs no norms.",
     paper="Bachlechner et al., 2020, §5",
     link="https://arxiv.org/abs/2003.04887",
     classes=("ReZeroTransformer",),

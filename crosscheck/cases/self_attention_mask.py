@@ -9,7 +9,7 @@ from reference.self_attention_mask import self_attention_mask
 
 
 class NoWeights(NamedTuple):
-    """A mask is computed, not learned."""
+    """A mask has no weights."""
 
 
 def padded(rng):
@@ -33,7 +33,7 @@ CHAPTER = Chapter(
     name="self_attention_mask",
     title="Masks",
     part="Attention",
-    sentence="Which keys a query may see: no padding, no future, no other text.",
+    sentence="The keys that a query may attend to: no padding, no later tokens, no other text.",
     paper="Vaswani et al., 2017, §3.2.3",
     link="https://arxiv.org/abs/1706.03762",
     classes=("SelfAttentionMask",),

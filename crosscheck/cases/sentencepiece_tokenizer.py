@@ -29,7 +29,7 @@ HARD = (
 
 
 class NoWeights(NamedTuple):
-    """A model is no weights: it is trained elsewhere."""
+    """The model is trained elsewhere, so there are no weights."""
 
 
 TEXTS = (*HARD, *SENTENCES, *license_lines()[:40])
@@ -70,7 +70,7 @@ CHAPTER = Chapter(
     name="sentencepiece_tokenizer",
     title="SentencePiece",
     part="Text",
-    sentence="Pieces learned from raw text, spaces included, so that no word is unknown and the text comes back whole.",
+    sentence="Pieces learned from raw text, spaces included, so that text can be restored from its pieces.",
     paper="Kudo & Richardson, 2018, §3; Kudo, 2018, §3.2",
     link="https://arxiv.org/abs/1808.06226",
     classes=("SentencepieceTokenizer",),

@@ -53,7 +53,7 @@ def training(rng, inputs=rows):
 
 
 def converged(layer):
-    """Give a layer the singular vectors of its kernel, or of its convolution: then training calls change nothing."""
+    """Set the singular vectors of a layer's kernel or convolution, so that training calls do not change them."""
     kernel, size, inner = to_numpy(layer.layer.kernel), layer.image_size, layer.layer
     if size is None:
         matrix = kernel.reshape(math.prod(layer.v.shape), -1)
@@ -71,7 +71,7 @@ def warm(layer, rng):
 
 
 def cold(layer, rng):
-    """The vectors have nothing to do with the kernel."""
+    """The vectors are independent of the kernel."""
     draw_weights(layer, rng)
     for vector in (layer.u, layer.v):
         vector.assign(unit(rng.normal(size=vector.shape)))
@@ -122,7 +122,7 @@ CHAPTER = Chapter(
     name="spectral_normalization",
     title="Spectral normalization",
     part="Knowing what it does not know",
-    sentence="A layer that cannot stretch a small difference into a large one.",
+    sentence="A limit on how much a layer can enlarge differences between its inputs.",
     paper="Miyato et al., 2018, §2.1; Yoshida & Miyato, 2017",
     link="https://arxiv.org/abs/1802.05957",
     classes=("SpectralNormalization",),

@@ -18,7 +18,7 @@ def without_dropout(rng):
 
 
 def as_many_as_heads(rng):
-    """As many positions as heads, whose biases `(h, 1)` would fit the positions too."""
+    """As many positions as heads, so that biases `(h, 1)` would also fit the positions."""
     x = rng.normal(size=(B, H, M))
     return {"query": x, "value": x, "return_attention_scores": True}
 

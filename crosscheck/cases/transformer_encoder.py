@@ -20,7 +20,7 @@ def plain(rng):
 
 def masked(rng):
     mask = rng.random((B, T, T)) < 0.6
-    mask[0, 1] = False  # one query that may attend to nothing
+    mask[0, 1] = False  # one query may attend to nothing
     return plain(rng) | {"attention_mask": mask}
 
 
@@ -76,7 +76,7 @@ CHAPTER = Chapter(
     name="transformer_encoder",
     title="Transformer encoder block",
     part="Blocks",
-    sentence="Attention and a feed-forward network, each added to what was there, and a norm that keeps the sum in bounds.",
+    sentence="Attention and a feed-forward network, each with a residual connection and a norm.",
     paper="Vaswani et al., 2017, §3.1",
     link="https://arxiv.org/abs/1706.03762",
     classes=("TransformerEncoderBlock", "Transformer"),

@@ -20,7 +20,7 @@ DROPPING = {"dropout_rate": 0.2, "attention_dropout_rate": 0.3, "inner_dropout":
 BLOCK = partial(TransformerXLBlock, **SIZES, **RATES)
 STACK = partial(TransformerXL, **SIZES, **RATES, num_layers=LAYERS, initializer="glorot_uniform")
 OPEN = (S, MEMORY, LONG_MEMORY, S + 1, S + S, MEMORY + S, MEMORY + S + 1, S + MEMORY + S)
-NO_SLOPE = "the memory that comes out passes no gradient, and the reference's has a slope"
+NO_SLOPE = "no gradient passes through the returned memory, but the reference's memory has a slope"
 
 
 def stream(rng, length=S):
@@ -51,7 +51,7 @@ def segmented(rng):
 
 def masked(rng):
     mask = rng.random((EXAMPLES, S, S)) < 0.6
-    mask[0, 1] = False  # one query that may attend to nothing
+    mask[0, 1] = False  # one query may attend to nothing
     return plain(rng) | {"content_attention_mask": mask}
 
 
@@ -74,7 +74,7 @@ def everything(rng):
 
 
 def of_block(inputs):
-    """The same inputs as one block takes them, biases included."""
+    """The same inputs for a single block, with biases."""
 
     def drawn(rng):
         given = inputs(rng)
@@ -133,7 +133,7 @@ def stack(variant, inputs, memory_length=None, reuse_length=None, activation=rel
     compare = partial(reference, activation=activation, **lengths)
     skips = {"gradient": NO_SLOPE} if memory_length else {}
     layer, name = partial(STACK, **lengths, **options), f"transformer_xl/{variant}"
-    # Whether there are as many tokens as the memory keeps is not known of an open length.
+    # With an unknown length, it is not known whether there are as many tokens as the memory keeps.
     unknown = OPEN if memory_length is None else (*OPEN, memory_length)
     return Case(name, layer, inputs, XLWeights, compare, call, unknown=unknown, batch=EXAMPLES, skips=skips)
 
@@ -143,7 +143,7 @@ CHAPTER = Chapter(
     name="transformer_xl",
     title="Transformer-XL",
     part="Blocks",
-    sentence="A text is read in segments, and every layer remembers what it thought of the segment before.",
+    sentence="Text is processed in segments, and every layer keeps a memory of its inputs for earlier segments.",
     paper="Dai et al., 2019, §3; Yang et al., 2019, §2.3",
     link="https://arxiv.org/abs/1901.02860",
     classes=("TransformerXLBlock", "TransformerXL"),

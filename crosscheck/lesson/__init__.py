@@ -1,1 +1,1 @@
-"""What the lessons use, and what makes and checks them."""
+"""Functions that lessons use, and the code that makes and checks lessons."""

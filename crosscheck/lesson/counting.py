@@ -1,4 +1,4 @@
-"""Count what a reference does, so that a lesson can hold its formula for the cost against it."""
+"""Count the operations of a reference, so that a lesson can compare them with its formula for the cost."""
 
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -8,7 +8,7 @@ import numpy as np
 
 @contextmanager
 def multiply_adds():
-    """Inside the `with`, every `np.einsum` of two or more arrays appends its multiply-adds to the list that this gives.
+    """Inside the `with` block, every `np.einsum` of two or more arrays appends its multiply-adds to the list after `as`.
 
     Element-wise products and `@` are not counted: the references write their matrix products as einsums.
     """

@@ -1,4 +1,4 @@
-"""Tell a learner whether an answer is right, and if not, where it first goes wrong."""
+"""Check a learner's answer, and report where it first goes wrong."""
 
 import copy
 
@@ -11,8 +11,8 @@ def check(answer, mine, sizes, seed=0):
     Args:
         answer: The reference function.
         mine: The learner's function.
-        sizes: {argument: shape, for an array of normal numbers; or the argument itself, if it is no tuple of sizes}.
-        seed: Of the numbers.
+        sizes: {argument: the shape of an array of normal numbers, or any other value, which is passed on unchanged}.
+        seed: The seed of the numbers.
     """
     rng = np.random.default_rng(seed)
     arguments = {name: rng.normal(size=size) if is_shape(size) else size for name, size in sizes.items()}
@@ -26,10 +26,10 @@ def is_shape(size):
 
 
 def compare(answer, mine, arguments):
-    """What is wrong with `mine`, in one line; nothing if it is right."""
+    """What is wrong with `mine`, in one line; None if it is right."""
     expected = answer(**copy.deepcopy(arguments))
     try:
-        found = mine(**copy.deepcopy(arguments))  # which an answer in place may change
+        found = mine(**copy.deepcopy(arguments))  # because an answer may change its arguments in place
     except Exception as error:
         return f"it stopped with {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     if found is None:
@@ -63,7 +63,7 @@ def difference(found, expected, where=""):
 
 
 def as_numbers(value):
-    """An array of numbers; None if `value` cannot be one."""
+    """`value` as an array of numbers; None if that is not possible."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):

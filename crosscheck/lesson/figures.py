@@ -1,4 +1,4 @@
-"""One look for every figure: told apart without colour, readable in grey and by the colour-blind."""
+"""One style for all figures, readable in gray and by color-blind readers."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,7 +7,7 @@ from cycler import cycler
 from crosscheck.agreement import agreements
 from crosscheck.case import TOLERANCE
 
-# Okabe and Ito's palette, in an order whose greys differ; every line has a marker and a dash of its own as well.
+# Okabe and Ito's palette, ordered so that the grays differ. Every line also has its own marker and dash pattern.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
@@ -29,12 +29,12 @@ STYLE = {
 
 
 def use_style():
-    """Draw what follows in the project's style."""
+    """Use the project's style for all figures that follow."""
     plt.rcParams.update(STYLE)
 
 
 def attention_map(ax, weights, queries=None, keys=None, title=None, largest=None):
-    """Attention weights `(t, s)` as a picture, bright where much is attended; tokens as labels if they are given."""
+    """Attention weights `(t, s)` as an image, brighter for larger weights, with tokens as labels if they are given."""
     image = ax.imshow(weights, vmin=0, vmax=largest or np.max(weights), aspect="auto")
     for axis, labels, name in ((ax.yaxis, queries, "query t"), (ax.xaxis, keys, "key s")):
         axis.grid(False)
@@ -48,7 +48,7 @@ def attention_map(ax, weights, queries=None, keys=None, title=None, largest=None
 
 
 def mask_picture(ax, mask, title=None, queries="query t", keys="key s"):
-    """A boolean mask `(t, s)`: white where attention is allowed; dark, with a cross if it is small enough, where it is not."""
+    """A boolean mask `(t, s)`: white where attention is allowed, dark where it is not, with crosses if the mask is small."""
     mask = np.asarray(mask, bool)
     ax.imshow(mask, cmap="gray", vmin=-0.6, vmax=1)
     ax.set(title=title, xlabel=keys, ylabel=queries)
@@ -65,7 +65,7 @@ def mask_picture(ax, mask, title=None, queries="query t", keys="key s"):
 
 
 def agreement_plot(chapter):
-    """Draw how far the chapter's layer is from its reference: a point for each case and dtype, a line for each dtype's limit.
+    """Plot the errors of the chapter's layer against its reference: a point per case and dtype, a line per limit of a dtype.
 
     Returns:
         {case: {dtype: error}}.

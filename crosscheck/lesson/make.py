@@ -1,6 +1,6 @@
-"""Make the lessons: `python -m crosscheck.lesson.make [NAME ...]` executes `notebooks/NAME.py` into `notebooks/NAME.ipynb`."""
+"""`python -m crosscheck.lesson.make [NAME ...]`: execute `notebooks/NAME.py` and write `notebooks/NAME.ipynb`."""
 
-import difflib
+import argparse
 import os
 import pkgutil
 import subprocess
@@ -15,6 +15,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 from crosscheck import cases
 from crosscheck.lesson import rules
+from crosscheck.report.command import Parser, as_program, check_known, refuse
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 METADATA = {
@@ -23,24 +24,47 @@ METADATA = {
 }
 
 
-def main(names):
-    """Execute the lessons called `names`, or those that changed. Returns the exit status."""
+DESCRIPTION = """\
+Make the notebooks of the lessons: execute notebooks/NAME.py and write notebooks/NAME.ipynb with its outputs. Without names,
+make only the lessons whose notebook does not show what the script says. If a cell fails, the old notebook stays as it is."""
+
+EXAMPLES = """\
+examples:
+  python -m crosscheck.lesson.make                    every lesson that changed
+  python -m crosscheck.lesson.make attention bert     two lessons, changed or not
+
+exit status:
+  0  every notebook was written, or none had to be
+  1  a cell failed
+  2  a name or an option is not known, or there are no lessons here"""
+
+
+def parse(argv):
+    parser = Parser(
+        "crosscheck.lesson.make", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson (default: every lesson that changed)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Execute the lessons that are named, or those that changed. Returns the exit status."""
+    names = parse(argv).names
     if not FOLDER.is_dir():
-        print(f"the lessons are not part of the installed package: make them in a clone. Missing: {FOLDER}", file=sys.stderr)
-        return 2
+        return refuse(f"the lessons are not part of the installed package; make them in a clone. Missing: {FOLDER}")
     scripts = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
-    if strangers := [name for name in names if name not in scripts]:
-        nearest = difflib.get_close_matches(strangers[0], scripts, cutoff=0.4) or sorted(scripts)
-        print(f"no lesson is called {strangers[0]!r}. The nearest: {', '.join(nearest)}", file=sys.stderr)
-        return 2
+    try:
+        check_known(names, scripts, "lesson")
+    except KeyError as error:
+        return refuse(error.args[0])
     wanted = names or [name for name, script in scripts.items() if changed(script)]
     if not wanted:
-        print("every lesson shows what its script says")
+        print("Every notebook is up to date with its script.")
     return max([make(scripts[name]) for name in wanted], default=0)
 
 
 def changed(script):
-    """Whether the notebook beside `script` is missing, was made from something else, or does not show all it should."""
+    """Whether the notebook of `script` is missing, was made from another version of it, or is incomplete."""
     target = script.with_suffix(".ipynb")
     if not target.exists():
         return True
@@ -52,23 +76,23 @@ def changed(script):
 
 
 def make(script):
-    """Execute one script and write its notebook; on an error say where and leave the old notebook as it is."""
+    """Execute one script and write its notebook. If a cell fails, print which one and leave the old notebook as it is."""
     notebook = jupytext.read(script)
     for number, cell in enumerate(notebook.cells, 1):
-        cell.id = f"cell-{number}"  # a random one would change at every run
-    # With this set TensorFlow keeps its start-up lines to itself, as it does when pytest runs the same cells.
+        cell.id = f"cell-{number}"  # a random id would change at every run
+    # This variable silences the start-up messages of TensorFlow, as when pytest runs the same cells.
     environment = os.environ | {"PYTEST_CURRENT_TEST": "regen", "TF_CPP_MIN_LOG_LEVEL": "3"}
     client = NotebookClient(
         notebook, timeout=120, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(script.parent)}}
     )
     start = time.perf_counter()
     try:
-        client.execute(env=environment, stderr=subprocess.DEVNULL)  # where kernels greet; a cell's own stderr is an output
+        client.execute(env=environment, stderr=subprocess.DEVNULL)  # what the kernel itself prints as it starts
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         number = next(i for i, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code" and not finished(cell))
         print(f"{script.name}, cell {number}:\n{error}", file=sys.stderr)
         return 1
-    # Only now: the kernel adds its version, which is another one on another machine.
+    # Set after the run, because the kernel adds its version, which differs between machines.
     notebook.metadata = METADATA
     target = script.with_suffix(".ipynb")
     nbformat.write(notebook, target)
@@ -81,4 +105,4 @@ def finished(cell):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    as_program(main)

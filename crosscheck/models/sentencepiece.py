@@ -1,6 +1,6 @@
-"""SentencePiece models: small ones, trained here, and any `.model` file in the form that the reference takes.
+"""SentencePiece models: small ones that are trained here, and any `.model` file in the form that the reference takes.
 
-The reference imports nothing but NumPy, so it is the `sentencepiece` package that trains and that reads the files.
+The reference imports nothing but NumPy, so the `sentencepiece` package trains models and reads files.
 """
 
 import io
@@ -38,14 +38,14 @@ SMALL = {
     },
     "suffix": {"treat_whitespace_as_suffix": True},
 }
-"""Options of small models of every kind, by name."""
+"""The options of small models of every kind, by name."""
 
 READ_KINDS = {1: "normal", 2: "unknown", 3: "control", 4: "user_defined", 5: "unused", 6: "byte"}
 READ_ALGORITHMS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
 
 def license_lines():
-    """The lines of a text that never changes and is part of the package: the project's license."""
+    """The lines of the project's license, a text that never changes and is part of the package."""
     return [line.strip() for line in LICENSE.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
@@ -56,11 +56,11 @@ def small(name):
 
 
 def train(lines=None, **options):
-    """A `.model` file's bytes, the same ones whenever the lines and options are the same.
+    """The bytes of a `.model` file, which depend only on the lines and options.
 
     Args:
-        lines: Text to learn from; by default the licence and a few sentences in other languages.
-        options: Of `sentencepiece.SentencePieceTrainer.train`.
+        lines: Text to learn from; by default the license and a few sentences in other languages.
+        options: Options of `sentencepiece.SentencePieceTrainer.train`.
     """
     import sentencepiece
 
@@ -80,8 +80,8 @@ def read(proto):
         proto: The file's bytes, or its path.
 
     Raises:
-        ValueError: for what is no such file, and for a model of words or characters, one that undoes its normalisation, or one
-            that has no unknown piece.
+        ValueError: if `proto` is not such a file, or its model consists of words or characters, has rules for denormalization, or
+            has no unknown piece.
     """
     return read_bytes(proto if isinstance(proto, bytes) else Path(proto).read_bytes())
 

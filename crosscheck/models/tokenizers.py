@@ -1,4 +1,4 @@
-"""Hold a tokenizer of strings against its reference, string by string."""
+"""Compare a tokenizer with its reference, string by string."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from crosscheck.tree import as_lists
 
 
 def compare_tokens(layer, reference, texts):
-    """How many strings and tokens were compared, all of them equal in ids and bytes.
+    """Compare ids and bytes of all strings. Returns how many strings and tokens were compared.
 
     Args:
         layer: Takes an array of strings; returns ids, starts and limits as ragged tensors.
@@ -14,7 +14,7 @@ def compare_tokens(layer, reference, texts):
         texts: Strings.
 
     Raises:
-        AssertionError: naming the first string of which the two make different things, and what.
+        AssertionError: with the first string whose results differ, and both results.
     """
     found = list(zip(*map(as_lists, layer(np.array(texts, object)))))
     expected = list(zip(*reference(texts)))

@@ -1,4 +1,4 @@
-r"""BERT's tokenizer: from any text to the ids of wordpieces, and to the bytes that each of them came from.
+r"""BERT's tokenizer: from text to the ids of wordpieces, and to the bytes that each of them came from.
 
 Paper
     Devlin et al. (2018), "BERT: Pre-training of Deep Bidirectional Transformers", section 3, "Input/Output Representations":
@@ -7,23 +7,23 @@ Paper
 
 Equations
     (1)  clean         drop U+0000, U+FFFD and control characters (Cc, Cf); every whitespace (Zs, \t, \n, \r) becomes a space
-    (2)  space CJK     a space before and behind every CJK ideograph
+    (2)  space CJK     a space before and after every CJK ideograph
     (3)  lower         with lower_case: str.lower() of each word between whitespace
     (4)  strip         with lower_case: NFD, then drop nonspacing marks (Mn)
     (5)  punctuation   ASCII other than letters and digits, and P*: each is a word of its own
-    (6)  wordpiece     p_k = the longest prefix of what is left of the word that is in the vocabulary, written with ## for k > 1;
-                       [UNK] for the whole word where there is none, and for words of more than 200 characters
+    (6)  wordpiece     p_k = the longest prefix of the rest of the word that is in the vocabulary, written with ## for k > 1;
+                       [UNK] for the whole word if there is no such prefix, and for words of more than 200 characters
 
 Axes
-    b batch; then words, and then pieces, as many as there are: lists of lists of lists
+    b batch; words and pieces vary in number, so results are lists of lists of lists
 
 Differs from the paper
-    - The paper's code gives strings. Here each piece has its bytes in the text as it was given, in UTF-8: from the first byte of
-      the first character that left something in the piece to the last byte of the last such character. What was dropped at
-      an end of a piece is outside, what was dropped within is inside, and a character that became several, such as a Hangul
-      syllable, belongs whole to every piece that has some of it.
-    - Lower case and NFD are those of the Unicode version that this Python knows.
-    - Names in brackets are text like any other: "[MASK]" becomes "[", "mask", "]".
+    - The paper's code returns strings. Here each piece also has its bytes in the original text, in UTF-8: from the first byte of
+      the first character that contributed to the piece to the last byte of the last such character. Characters dropped at an end
+      of a piece are outside, those dropped in the middle are inside. A character that became several, such as a Hangul syllable,
+      belongs as a whole to every piece that contains a part of it.
+    - Lower case and NFD follow the Unicode version of the running Python.
+    - Names in brackets are ordinary text: "[MASK]" becomes "[", "mask", "]".
 
 Layer: layers/bert_tokenizer/    Notebook: notebooks/bert_tokenizer.ipynb
 """
@@ -45,11 +45,11 @@ CJK = (
     (0xF900, 0xFAFF),
     (0x2F800, 0x2FA1F),
 )
-"""The blocks that BERT takes apart; kana and Hangul are not among them."""
+"""The blocks whose characters BERT treats as single words. Kana and Hangul are not among them."""
 
 
 class Character(NamedTuple):
-    """A character, perhaps normalised, and the bytes of the original text that it came from."""
+    """A character, possibly normalized, and the bytes of the original text that it came from."""
 
     text: str
     start: int
@@ -57,7 +57,7 @@ class Character(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """For each text, word and piece: the id, the byte where it starts, and the byte behind it."""
+    """For each text, word and piece: the id, the byte where it starts, and the byte after its end."""
 
     ids: list[list[list[int]]]
     starts: list[list[list[int]]]
@@ -70,7 +70,7 @@ def is_dropped(character: str) -> bool:
 
 
 def is_space(character: str) -> bool:
-    """The other half of rule (1), and the two separators (Zl, Zp) at which Python splits words too."""
+    """The second half of rule (1), and the separators Zl and Zp, at which Python also splits words."""
     return character in "\t\n\r" or category(character) in ("Zs", "Zl", "Zp")
 
 
@@ -79,7 +79,7 @@ def is_cjk(character: str) -> bool:
 
 
 def is_punctuation(character: str) -> bool:
-    """Rule (5). ASCII's $, +, <, =, >, ^, `, | and ~ are none for Unicode, and are for BERT."""
+    """Rule (5). The ASCII characters $, +, <, =, >, ^, `, | and ~ are punctuation for BERT but not in Unicode."""
     return ("!" <= character <= "~" and not character.isalnum()) or category(character).startswith("P")
 
 
@@ -106,7 +106,7 @@ def split_words_with_bytes(text: str, lower_case: bool) -> list[list[Character]]
         characters = [c for c in decompose(lower(characters)) if category(c.text) != "Mn"]
     words, is_open = [], False
     for c in characters:
-        alone = is_cjk(c.text) or is_punctuation(c.text)  # normalising makes no ideograph and unmakes none
+        alone = is_cjk(c.text) or is_punctuation(c.text)  # normalization neither adds nor removes ideographs
         if c.text != " ":
             words = words if is_open and not alone else [*words, []]
             words[-1].append(c)
@@ -115,16 +115,16 @@ def split_words_with_bytes(text: str, lower_case: bool) -> list[list[Character]]
 
 
 def lower(characters: list[Character]) -> list[Character]:
-    """Rule (3) on the whole text: a Σ becomes ς or σ by its neighbours, İ becomes an i and a dot above."""
+    """Rule (3) on the whole text: Σ becomes ς or σ depending on its neighbors, and İ becomes an i and a dot above."""
     lowered = iter("".join(c.text for c in characters).lower())
     return [c._replace(text=x) for c in characters for x in islice(lowered, len(c.text.lower()))]
 
 
 def decompose(characters: list[Character]) -> list[Character]:
-    """NFD: each character taken apart, and then marks that follow each other put in the order of their combining classes.
+    """NFD: decompose each character, then sort every run of consecutive marks by combining class.
 
-    Most marks are dropped next, by rule (4), and dropping them first does not change the order of the others. Those that are
-    kept may trade places with their neighbours; so each stands for the bytes of all of them that follow each other.
+    Most marks are dropped next, by rule (4); dropping them first does not change the order of the others. The marks that are kept
+    may trade places within a run, so each of them gets the bytes of the whole run.
     """
     parts = [c._replace(text=x) for c in characters for x in normalize("NFD", c.text)]
     parts = [c for c in parts if not combining(c.text) or category(c.text) != "Mn"]
@@ -153,7 +153,7 @@ def wordpieces(word: str, vocabulary: Mapping[str, int], max_characters: int = M
 
 
 def spans(pieces: Sequence[str], word: Sequence) -> list[tuple[int, int]]:
-    """Where in its word each piece starts and ends, in characters."""
+    """The start and end of each piece in its word, in characters."""
     if list(pieces) == [UNKNOWN]:
         return [(0, len(word))]
     found, end = [], 0
@@ -171,11 +171,11 @@ def bert_tokenizer(
     Args:
         texts: `b` texts.
         vocabulary: {piece: id}, with [UNK] among the pieces.
-        lower_case: Whether rules (3) and (4) apply, as for BERT's uncased models.
-        max_characters: Of the longest word that is not unknown; 200 in BERT's code, 100 in some of its descendants.
+        lower_case: Whether rules (3) and (4) apply, as in BERT's uncased models.
+        max_characters: Longer words are unknown; 200 in BERT's code, 100 in some of its successors.
 
     Returns:
-        Ids, starts and limits, each a list of texts of words of pieces.
+        Ids, starts and limits, each as nested lists: texts, words, pieces.
     """
     tokens = Tokens([], [], [])
     for text in texts:

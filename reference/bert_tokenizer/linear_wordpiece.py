@@ -1,24 +1,24 @@
-r"""The pieces of a word in one pass: greedy longest match without going back.
+r"""The pieces of a word in one pass: greedy longest match without backtracking.
 
 Paper
     Song et al. (2021), "Fast WordPiece Tokenization", section 3. https://arxiv.org/abs/2012.15524
 
 Equations
-    A trie holds the pieces; δ(v, c) is the child of v by the character c. Where v has no child by the next character, pieces can
-    be cut off what v spells, F(v), and reading goes on at the failure link f(v), which spells the rest behind ##:
+    A trie holds the pieces; δ(v, c) is the child of v for the character c. If v has no child for the next character, the pieces
+    F(v) are cut off from the string of v, and reading continues at the failure link f(v), whose string is the rest, after ##:
 
     (1)  f(v) = root of ##,  F(v) = [v]                if v is a piece
-    (2)  f(v) = δ(z, c),     F(v) = F(u) + Z           else, for v = δ(u, c): z starts at f(u), and as long as z has no child
-                                                       by c, Z gains F(z) and z becomes f(z)
-    (3)  f(v) = nothing                                at both roots, and where the z of (2) runs out: there a word is unknown
+    (2)  f(v) = δ(z, c),     F(v) = F(u) + Z           else, for v = δ(u, c): z starts at f(u); as long as z has no child
+                                                       for c, F(z) is appended to Z and z becomes f(z)
+    (3)  f(v) = nothing                                at both roots, and where (2) finds no z: there a word is unknown
 
 Axes
-    none: a word in, a list of pieces out
+    none: the input is a word, the output a list of pieces
 
 Differs from the paper
-    - The pieces that start with ## have a trie of their own, beside the one of all pieces as they are spelt. In the paper the
-      root of ## is a place inside the one trie, and the word "##" needs a rule of its own.
-    - A word longer than BERT takes is unknown before it is read.
+    - The pieces that start with ## have their own trie, in addition to the trie of all pieces as they are spelled. In the paper
+      the root of ## is a node of a single trie, and the word "##" needs a special rule.
+    - A word above BERT's maximal length is unknown without being read.
 """
 
 from collections.abc import Iterable
@@ -38,12 +38,12 @@ class Trie(NamedTuple):
 
 
 def build_trie(vocabulary: Iterable[str]) -> Trie:
-    """Equations (1) to (3), nodes near the roots first: a failure link leads to a node that spells less."""
+    """Equations (1) to (3), level by level from the roots, because a failure link leads to a shorter string."""
     children, piece_at = [{}, {}], {}
     for piece in vocabulary:
-        for root, spelt in ((ROOT, piece), (SUFFIX_ROOT, piece.removeprefix("##"))):
-            if spelt and (root == ROOT or spelt != piece):
-                piece_at[insert(children, root, spelt)] = piece
+        for root, letters in ((ROOT, piece), (SUFFIX_ROOT, piece.removeprefix("##"))):
+            if letters and (root == ROOT or letters != piece):
+                piece_at[insert(children, root, letters)] = piece
     failure, pops = [None] * len(children), [()] * len(children)
     level = [(u, c, v) for u in (ROOT, SUFFIX_ROOT) for c, v in children[u].items()]
     while level:
@@ -60,8 +60,9 @@ def build_trie(vocabulary: Iterable[str]) -> Trie:
     return Trie(children, failure, pops)
 
 
-def insert(children: list[dict[str, int]], node: int, spelt: str) -> int:
-    for c in spelt:
+def insert(children: list[dict[str, int]], node: int, letters: str) -> int:
+    """Add the path of `letters` from `node` on, and return its last node."""
+    for c in letters:
         if c not in children[node]:
             children[node][c] = len(children)
             children.append({})

@@ -1,1 +1,1 @@
-"""What the references of two or more chapters share."""
+"""Functions that the references of two or more chapters share."""

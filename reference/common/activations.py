@@ -1,4 +1,4 @@
-"""Activations, by the names that Keras gives them."""
+"""Activations, under the names that Keras gives them."""
 
 import math
 
@@ -35,7 +35,7 @@ def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def gelu_tanh(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The approximation of `gelu` by a tanh, up to 4.7e-4 away from it; what BERT's and the Model Garden's code compute."""
+    """The tanh approximation of `gelu`, at most 4.7e-4 away from it. The code of BERT and of the Model Garden uses it."""
     return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
 
 

@@ -1,4 +1,4 @@
-"""Normalisation along the model axis, for every block that has it."""
+"""Normalization along the model axis, for all blocks."""
 
 from typing import NamedTuple
 
@@ -8,22 +8,22 @@ from numpy import ndarray as Array
 
 
 class LayerNorm(NamedTuple):
-    """Named as Keras names them."""
+    """Named as in Keras."""
 
     gamma: Float[Array, " m"]
     beta: Float[Array, " m"]
 
 
 class RMSNorm(NamedTuple):
-    """Named as Keras names it."""
+    """Named as in Keras."""
 
     scale: Float[Array, " m"]
 
 
 def layer_norm(x: Float[Array, "*rows m"], weights: LayerNorm, epsilon: float = 1e-12) -> Float[Array, "*rows m"]:
     """γ (x − mean) / √(variance + ε) + β, along the last axis (Ba et al., 2016, 1607.06450)."""
-    centred = x - x.mean(axis=-1, keepdims=True)
-    return weights.gamma * centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon) + weights.beta
+    centered = x - x.mean(axis=-1, keepdims=True)
+    return weights.gamma * centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True) + epsilon) + weights.beta
 
 
 def rms_norm(x: Float[Array, "*rows m"], weights: RMSNorm, epsilon: float = 1e-12) -> Float[Array, "*rows m"]:
@@ -32,10 +32,10 @@ def rms_norm(x: Float[Array, "*rows m"], weights: RMSNorm, epsilon: float = 1e-1
 
 
 def normalize(x: Float[Array, "*rows m"], weights: LayerNorm | RMSNorm, epsilon: float = 1e-12) -> Float[Array, "*rows m"]:
-    """The norm whose weights these are."""
+    """The norm that the type of `weights` selects."""
     return (layer_norm if isinstance(weights, LayerNorm) else rms_norm)(x, weights, epsilon)
 
 
 def no_norm(x: Float[Array, "*rows m"], weights: LayerNorm, epsilon: float = 0.0) -> Float[Array, "*rows m"]:
-    """γ ⊙ x + β: what is left of a layer norm without mean and variance (Sun et al., 2020, 2004.02984, section 3.3)."""
+    """γ ⊙ x + β: a layer norm without mean and variance (Sun et al., 2020, 2004.02984, section 3.3)."""
     return weights.gamma * x + weights.beta

@@ -1,4 +1,4 @@
-"""Linear maps into, out of and beside the heads, for every chapter that has them."""
+"""Linear maps into heads, out of heads, and without heads, for all chapters."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ def dense(x: Float[Array, "*rows m"], weights: Projection) -> Float[Array, "*row
 
 
 def into_heads(x: Float[Array, "*rows m"], weights: Projection) -> Float[Array, "*rows h d"]:
-    """Each head's own x W_h + b_h; the kernel is (m, h, d), the bias (h, d)."""
+    """x W_h + b_h for each head h; the kernel is (m, h, d), the bias (h, d)."""
     return with_bias(np.einsum("...m,mhd->...hd", x, weights.kernel), weights)
 
 

@@ -1,4 +1,4 @@
-r"""A classification head that knows how far its inputs are from what it was trained on.
+r"""A classification head that measures how far its inputs are from the training data.
 
 Paper
     Liu et al. (2020), "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness"
@@ -13,10 +13,10 @@ Axes
     b batch    t position    m model    f pooler    r random feature    c class
 
 Differs from the paper
-    - The paper bounds every layer of the network that leads to x_CLS; this is the head alone, so only its pooler is bounded.
+    - The paper bounds every layer of the network that computes x_CLS. This is only the head, so only its pooler is bounded.
     - v is the same for all classes, as in the authors' code (see `reference/gaussian_process.py`).
-    - The paper averages softmax over draws. Its code has (3), which is for one logit. Under softmax every logit varies, and the
-      difference of two has the variance 2 v: for two classes λ = π/4 is what π/8 is for one logit. Without a λ, g is returned.
+    - The paper averages softmax over draws. Its code has (3), which is derived for one logit. Under softmax every logit varies,
+      and the difference of two has variance 2 v, so for two classes λ = π/4 corresponds to π/8. Without a λ, g is returned.
     - The token x_CLS and the pooler are those of `reference/classification_head.py`.
 
 Layer: layers/gaussian_process_head.py    Notebook: notebooks/gaussian_process_head.ipynb
@@ -36,7 +36,7 @@ from reference.spectral_normalization import SpectralNormalizationWeights, bound
 
 
 class GaussianProcessHeadWeights(NamedTuple):
-    """Named as the layer names them. The pooler may be bounded, not bounded, or missing; the logits a Gaussian process or not."""
+    """Named as in the layer. The pooler may be bounded, unbounded or absent; the logits may be a Gaussian process or not."""
 
     pooler_dense: SpectralNormalizationWeights | Projection | None
     logits: GaussianProcessWeights | Projection
@@ -63,7 +63,7 @@ def head_one(
 def pooled(
     x: Float[Array, "b m"], weights: SpectralNormalizationWeights | Projection | None, phi: Callable = np.tanh, c: float = 0.95
 ) -> Float[Array, "b _"]:
-    """Equation (1); without u and v the kernel is not bounded, and without weights there is no pooler."""
+    """Equation (1). Without u and v the kernel is not bounded; without weights there is no pooler."""
     if weights is None:
         return x
     bounds = isinstance(weights, SpectralNormalizationWeights)
@@ -82,12 +82,12 @@ def gaussian_process_head(
     """Equations (1) to (3) for every sequence.
 
     Args:
-        features: Sequences `(b, t, m)`, or one vector for each, `(b, m)`.
-        weights: Any of the parts that `GaussianProcessHeadWeights` speaks of.
+        features: Sequences `(b, t, m)`, or one vector per sequence, `(b, m)`.
+        weights: In any of the forms that `GaussianProcessHeadWeights` allows.
         cls_token_idx: The position whose vector is classified.
         phi: The activation φ of the pooler.
-        factor: λ; None leaves (3) out.
-        c: Bound of the pooler's kernel.
+        factor: λ; with None, (3) is skipped.
+        c: The bound on the pooler's kernel.
         process: Further arguments of `reference.gaussian_process.gaussian_process`.
     """
     h = pooled(features[:, cls_token_idx] if features.ndim == 3 else features, weights.pooler_dense, phi, c)
@@ -107,5 +107,5 @@ def softmax(logits: Float[Array, "b c"]) -> Float[Array, "b c"]:
 def expected_softmax(
     logits: Float[Array, "b c"], variance: Float[Array, " b"], draws: Float[Array, "_ b c"]
 ) -> Float[Array, "b c"]:
-    """E softmax(g + √v n), what (3) stands for, as a mean over draws n from N(0, I)."""
+    """E softmax(g + √v n), which (3) approximates, as a mean over draws n from N(0, I)."""
     return np.mean([softmax(logits + np.sqrt(variance)[:, None] * n) for n in draws], axis=0)

@@ -1,11 +1,11 @@
-"""How good a classifier's confidence is: whether it comes true, and whether it is lower where nothing was learned.
+"""The quality of a classifier's confidence: whether it equals the accuracy, and whether it is lower far from the training data.
 
 Papers
     Guo et al. (2017), "On Calibration of Modern Neural Networks", equations (1) to (3). https://arxiv.org/abs/1706.04599
     Fawcett (2006), "An Introduction to ROC Analysis", section 7. https://doi.org/10.1016/j.patrec.2005.10.010
 
-Equations, I_k the examples whose confidence is in bin k of K equal ones
-    (1)  accuracy_k = mean of right over I_k,   confidence_k = mean of confidence over I_k
+Equations, where I_k are the examples whose confidence is in bin k of K bins of equal width
+    (1)  accuracy_k = mean of `right` over I_k,   confidence_k = mean of confidence over I_k
     (2)  ECE = Σ_k |I_k| / b · |accuracy_k − confidence_k|
     (3)  AUROC = P(score of one outside > score of one inside) + ½ P(equal)
 
@@ -21,7 +21,7 @@ from numpy import ndarray as Array
 
 
 class Reliability(NamedTuple):
-    """One of each for every bin; NaN where it is empty."""
+    """Accuracy, mean confidence and number of examples of every bin; the first two are NaN for an empty bin."""
 
     accuracy: Float[Array, "_"]
     confidence: Float[Array, "_"]
@@ -51,7 +51,7 @@ def auroc_by_pairs(inside: Float[Array, " b"], outside: Float[Array, "_"]) -> fl
 
 
 def auroc(inside: Float[Array, " b"], outside: Float[Array, "_"]) -> float:
-    """Equation (3), by counting for each score how many of the others are below it, and how many at most it."""
+    """Equation (3), by counting, for each score outside, the scores inside that are below it and those that are at most it."""
     ordered = np.sort(inside)
     below = np.searchsorted(ordered, outside, side="left") + np.searchsorted(ordered, outside, side="right")
     return float(below.mean() / (2 * len(inside)))

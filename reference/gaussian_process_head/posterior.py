@@ -1,4 +1,4 @@
-r"""What random features approximate: the posterior of a Gaussian process, exactly; and what is done with its variance.
+r"""The exact posterior of a Gaussian process, which random features approximate, and the use of its variance.
 
 Paper
     Rasmussen and Williams (2006), "Gaussian Processes for Machine Learning", equations (2.8), (2.11) and (2.23) to (2.24).
@@ -11,15 +11,15 @@ Equations
                                                          cov    K_tt − K_ts (K_ss + ρ I)⁻¹ K_st
     (2)  y = β·φ(x) + noise,  β ~ N(0, I):               mean   φ_tᵀ P⁻¹ Φᵀ y,   P = ρ I + ΦᵀΦ
                                                          cov    ρ φ_tᵀ P⁻¹ φ_u
-    (3)  (2) one observation after the other, C the covariance of β:
+    (3)  (2), one observation at a time; C is the covariance of β:
          β ← β + C φ (y − β·φ)/(ρ + φᵀC φ),   C ← C − C φ φᵀC/(ρ + φᵀC φ)
     (4)  E σ(g),  g ~ N(μ, v)   ≈   σ(μ/√(1 + λ v)),   λ = π/8
 
 Axes
-    t example that is asked for    s example that is known    m model    r feature    c class
+    t test example    s training example    m model    r feature    c class
 
 Differs from the paper
-    - Nothing in (1) to (3): (2) equals (1) for the kernel φ(x)·φ(y).
+    - (1) to (3) do not differ from it. (2) equals (1) for the kernel φ(x)·φ(y).
     - SNGP names λ = π/8 and 3/π². The first makes (4) exact where the logistic function is as steep as a normal distribution
       function; the second gives both the same variance.
 
@@ -42,7 +42,7 @@ class Posterior(NamedTuple):
 
 def gaussian_kernel(x: Float[Array, "t m"], y: Float[Array, "s m"], scale: float = 1.0) -> Float[Array, "t s"]:
     """e^{−‖x−y‖²/(2 scale)}."""
-    # Row by row: all differences at once would be t s m numbers.
+    # Row by row, because all differences at once would take t s m numbers.
     return np.exp(-np.stack([np.sum((x_t - y) ** 2, axis=-1) for x_t in x]) / (2 * scale))
 
 
@@ -76,7 +76,7 @@ def posterior_mean(known: Float[Array, "s r"], y: Float[Array, "s c"], ridge: fl
 def linear_posterior_by_updates(
     phi: Float[Array, "t r"], known: Float[Array, "s r"], y: Float[Array, "s c"], ridge: float = 1.0
 ) -> Posterior:
-    """Equation (3): no matrix is inverted, and each observation takes away some of what is not known."""
+    """Equation (3): no matrix is inverted, and each observation reduces the covariance."""
     beta, c = np.zeros((known.shape[1], y.shape[1])), np.eye(known.shape[1])
     for feature, observed in zip(known, y):
         gain = c @ feature / (ridge + feature @ c @ feature)

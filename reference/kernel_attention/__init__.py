@@ -1,4 +1,4 @@
-r"""Kernel attention: a product of features for the softmax's exponential, so that keys can be summed before queries are asked.
+r"""Kernel attention: features whose product replaces the exponential of the softmax, so that keys can be summed before queries.
 
 Paper
     Katharopoulos et al. (2020), "Transformers are RNNs", sections 3.2 to 3.4.
@@ -19,11 +19,11 @@ Axes
 
 Differs from the paper
     - Masked keys have w_ts = 0, and a gate there is 1. A query with no key gets zeros.
-    - Sines and cosines may estimate a kernel below the least that the exact one can be, even below 0. Where the denominator of
-      (1) is below what the least kernel for every key gives, it counts as that: no output exceeds e^{2/σ²} times every value.
-      RFA's paper leaves this open; its code takes at least 1.
+    - With sines and cosines, the estimate of a kernel may be below the minimum of the exact kernel, even below 0. The denominator
+      of (1) is therefore at least its value for the minimal kernel at every key, so that no output exceeds e^{2/σ²} times every
+      value. RFA's paper leaves this open; its code takes at least 1.
     - (6) is the Model Garden's. Inside a chunk it looks in both directions.
-    - Exponentials are taken as they are. What to take out of large exponents: `reference/kernel_attention/exponents.py`.
+    - Exponentials are computed directly. For large exponents see `reference/kernel_attention/exponents.py`.
     - A scale times log₅₁₂ of the number of keys is the Model Garden's.
 
 Layer: layers/kernel_attention/    Notebook: notebooks/kernel_attention.ipynb
@@ -42,7 +42,7 @@ from reference.kernel_attention.structure import gate_structure, window_weight
 
 
 class KernelAttentionWeights(NamedTuple):
-    """As the layer names them: attention's four, and what the transform needs. The gate's kernel is (m, h), its bias (h)."""
+    """Named as in the layer: the weights of attention, and those of the transform. The gate's kernel is (m, h), its bias (h)."""
 
     query: Projection
     key: Projection
@@ -71,8 +71,8 @@ def attend(
 
     Args:
         kernel, v: κ(q_t, k_s), and the values.
-        w: What a key counts for a query beside its kernel; 0 where it must not be seen.
-        least: What the kernel cannot be below, if its estimate can.
+        w: The weight of a key for a query, in addition to the kernel; 0 where the key is masked.
+        least: The minimum of the exact kernel, if an estimate may be below it.
     """
     total = np.sum(w * kernel, axis=-1, keepdims=True)
     if np.any(least):
@@ -179,7 +179,7 @@ def features_of(
 
 
 def exact_kernel(transform: str, q: Float[Array, "b t h d"], k: Float[Array, "b s h d"]) -> Float[Array, "b h t s"]:
-    """What the random features of `transform` estimate."""
+    """The kernel that the random features of `transform` estimate."""
     if transform == "expmod":  # without its ‖x‖²/2 it estimates e^{q·k} times e^{‖q‖²/2 + ‖k‖²/2}
         kernel = np.exp(features.square_of_sums(q, k) / 2)
     elif transform == "rfa":
@@ -202,17 +202,17 @@ def kernel_attention(
     exact: bool = False,
     begin: int = 0,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b h t s"]]:
-    """The whole layer by equation (1), pair by pair. Returns the output and the weights p.
+    """The complete layer by equation (1), pair by pair. Returns the output and the weights p.
 
     Args:
         query, value, weights, key: As for `multi_head_attention`. With a gate in `weights`, equation (5).
         transform: "elu", "relu", "square", "identity", "exp", "expmod", "expplus" or "rfa".
         mask: Which keys exist.
-        structure: w of (1) beside mask and gate: a causal mask, or `window_structure`.
-        scale: Of q·k; 1/√d if not given, 1 for "elu". For "rfa", which compares directions, 1/σ², and 1 if not given.
-        scale_by_length: Whether the scale is times log₅₁₂ of the number of keys.
-        exact: Whether a kernel that random features estimate is taken itself.
-        begin: How many first queries get softmax attention.
+        structure: The w of (1) in addition to mask and gate: a causal mask, or `window_structure`.
+        scale: The scale of q·k, by default 1/√d, or 1 for "elu". For "rfa", which compares directions, 1/σ², by default 1.
+        scale_by_length: Whether the scale is multiplied by log₅₁₂ of the number of keys.
+        exact: Whether to use the exact kernel in place of its estimate by random features.
+        begin: The number of first queries that get softmax attention.
     """
     source = value if key is None else key
     q, k, v = into_heads(query, weights.query), into_heads(source, weights.key), into_heads(value, weights.value)

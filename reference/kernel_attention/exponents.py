@@ -1,4 +1,4 @@
-r"""Features that are exponentials, whatever the size of the exponents: what is taken out of them, and what must not be.
+r"""Exponential features for exponents of any size: which factors may be taken out of them, and which may not.
 
 Paper
     Choromanski et al. (2021), "Rethinking Attention with Performers", section 2.3 and, for causal sums, appendix B.1.
@@ -6,20 +6,20 @@ Paper
 
 Equations
     (1)  κ(q_t, k_s) = Σ_r e^{a_tr + b_sr},   for "exp" a = W q,  b = W k − ‖k‖²/2
-    (2)  y_t = Σ_s w_ts κ(q_t, k_s) v_s / Σ_s w_ts κ(q_t, k_s) stays the same when a row t of a gets a constant of its own, and
-         when a feature's peak p_r goes from b to a; whether anything is left of it in floating point, does not
+    (2)  y_t = Σ_s w_ts κ(q_t, k_s) v_s / Σ_s w_ts κ(q_t, k_s) does not change when a constant is added to a row t of a, or when
+         a feature's peak p_r is moved from b to a; but whether it survives in floating point does change
     (3)  with p_tr = max of b_sr over the keys s that query t sees, and c_t = max over r of a_tr + p_tr, the largest term of the
          sum Σ_sr e^{a_tr + p_tr − c_t} e^{b_sr − p_tr} is 1
     (4)  one token at a time, g a gate or 1:   p_t = max(p_{t−1} + log g_t, b_t),
          S_t = e^{p_{t−1} + log g_t − p_t} S_{t−1} + (1 − g_t or 1) e^{b_t − p_t} v_tᵀ
-    (5)  by halves: every query of the later half sees every key of the earlier half, which thus have one peak for all of them
+    (5)  by halves: every query of the later half sees every key of the earlier half, so these keys share one peak
 
 Axes
     b batch    t query position    s key position    h head    e value size    r random feature
 
 Differs from the paper
-    - Its code takes one number from all keys of a (batch, head), later ones included. Where those are larger than what a causal
-      query sees, nothing is left of its sums.
+    - Its code subtracts one number for all keys of a (batch, head), including later ones. If a later key is much larger than the
+      keys that a causal query sees, the sums of that query underflow to 0.
 
 Layer: layers/kernel_attention/exponential_sums.py    Notebook: notebooks/kernel_attention.ipynb
 """
@@ -30,7 +30,7 @@ from numpy import ndarray as Array
 
 
 def attend_one(a: Float[Array, " r"], b: Float[Array, "s r"], v: Float[Array, "s e"]) -> Float[Array, " e"]:
-    """Equations (1) and (2) for one query and the keys that it sees, by logarithms: the definition everything else must match."""
+    """Equations (1) and (2) for one query and the keys that it sees, in logarithms: the definition everything else must match."""
     log_kernel = np.logaddexp.reduce(a + b, axis=-1)
     return np.exp(log_kernel - np.logaddexp.reduce(log_kernel)) @ v
 

@@ -7,23 +7,23 @@ Paper
     Peng et al. (2021), "Random Feature Attention", section 2.2 and Theorem 1. https://arxiv.org/abs/2103.02143
     Likhosherstov et al. (2022), "Chefs' Random Tables", section 3 (FAVOR++). https://arxiv.org/abs/2205.15317
 
-Equations, w_1, …, w_r the rows of the projection W
-    (1)  elu            φ(x) = elu(x) + 1                                        no W, unless asked
+Equations, where w_1, …, w_r are the rows of the projection W
+    (1)  elu            φ(x) = elu(x) + 1                                        without W by default
     (2)  generalised    φ(x) = f(W x) / √r,  f one of relu + 10⁻³, square, identity
     (3)  positive       φ(x) = e^{W x − ‖x‖²/2} / √r                             E φ(x)·φ(y) = e^{x·y}
     (4)  FAVOR++        φ(x) = D e^{A‖w‖² + B W x − ‖x‖²/2} / √r                 the same, for every A < 1/8
     (5)                 A = (1 − 1/ρ)/8,  B = √(1 − 4A),  D = (1 − 4A)^{d/4},
                         ρ = (√((2μ + d)² + 8dμ) − 2μ − d)/(4μ),  μ the mean of ‖x + y‖²
     (6)  sin and cos    φ(x) = [sin W x, cos W x] / √r                           E φ(x)·φ(y) = e^{−‖x−y‖²/2}
-    (7)  W: blocks of d orthogonal rows, of uniform directions, each of the length of a normal vector of its own
+    (7)  W: blocks of d orthogonal rows with uniform directions; each row has the length of an independent normal vector
 
 Axes
     b batch    t query position    s key position    h head    d key size    r random feature
 
 Differs from the paper
-    - RFA's Theorem 1 is at times printed with w ~ N(0, σ²I) for the kernel e^{−‖x−y‖²/2σ²}, which needs N(0, σ⁻²I). Here
+    - RFA's Theorem 1 is sometimes printed with w ~ N(0, σ²I) for the kernel e^{−‖x−y‖²/2σ²}, which needs N(0, σ⁻²I). Here
       w ~ N(0, I), and x is divided by σ.
-    - The Performer's code adds a small number to φ; (3) does not: what keeps sums from vanishing is
+    - The Performer's code adds a small number to φ; (3) does not. How sums are kept from vanishing is in
       `reference/kernel_attention/exponents.py`.
     - FAVOR++ takes μ over all pairs of a (batch, head). At μ = 0 its ρ is 0/0; the limit is 1.
 
@@ -43,8 +43,10 @@ GENERALISED = {
 
 
 def draw_projection(rng: np.random.Generator, r: int, d: int) -> Float[Array, "r d"]:
-    """Equation (7). The directions of a block are the columns of the orthogonal factor of a normal matrix, uniform once its
-    triangular factor has a positive diagonal."""
+    """Equation (7), for each block from the orthogonal factor of a normal matrix.
+
+    Its directions are uniform once the triangular factor has a positive diagonal.
+    """
     blocks = -(-r // d)
     normal, lengths = rng.normal(size=(blocks, d, d)), np.linalg.norm(rng.normal(size=(blocks * d, d)), axis=1)
     q, upper = np.linalg.qr(normal)
@@ -65,7 +67,7 @@ def half_square(x: Float[Array, "*rows d"]) -> Float[Array, "*rows 1"]:
 def generalised_features(
     x: Float[Array, "*rows d"], name: str, projection: Float[Array, "r d"] | None
 ) -> Float[Array, "*rows _"]:
-    """Equations (1) and (2), the projection left out where it is None."""
+    """Equations (1) and (2), without a projection if it is None."""
     if projection is None:
         return GENERALISED[name](x)
     return GENERALISED[name](project(x, projection)) / np.sqrt(len(projection))
@@ -95,7 +97,7 @@ def fourier_features(x: Float[Array, "*rows d"], projection: Float[Array, "r d"]
 def favor_plus_plus_features(
     x: Float[Array, "*rows d"], projection: Float[Array, "r d"], a: Float[Array, "..."] | float
 ) -> Float[Array, "*rows r"]:
-    """Equation (4), with `a` for A; it broadcasts to the rows."""
+    """Equation (4), with A = `a`, which is broadcast to the rows."""
     d = x.shape[-1]
     exponent = a * np.sum(projection**2, axis=-1) + np.sqrt(1 - 4 * a) * project(x, projection) - half_square(x)
     return (1 - 4 * a) ** (d / 4) * np.exp(exponent) / np.sqrt(len(projection))
@@ -116,5 +118,5 @@ def mean_square_of_sums(
 
 
 def square_of_sums(x: Float[Array, "b t h d"], y: Float[Array, "b s h d"]) -> Float[Array, "b t s h"]:
-    """‖x + y‖² of all pairs, one x after the other: all sums at once would be t s d numbers for each head."""
+    """‖x + y‖² of all pairs, one x at a time, because all sums at once would take t s d numbers for each head."""
     return np.stack([np.sum((x[:, t, None] + y) ** 2, axis=-1) for t in range(x.shape[1])], axis=1)

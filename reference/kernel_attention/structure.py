@@ -1,4 +1,4 @@
-r"""What a key counts for a query beside their kernel: equations (5) and (6) of `reference/kernel_attention/`, pair by pair.
+r"""The weight of a key for a query in addition to the kernel: equations (5) and (6) of `reference/kernel_attention/`, by pairs.
 
 Axes
     b batch    t query position    s key position    h head
@@ -16,14 +16,14 @@ def window_weight(t: int, s: int, size: int, window: int, decay: float) -> float
 
 
 def window_structure(t: int, size: int, window: int, decay: float = 1.0, left: bool = False) -> Float[Array, "t t"]:
-    """Equation (6) for every pair. If `t` is no multiple of `size`, the last chunk is short, or with `left` the first."""
+    """Equation (6) for every pair. If `t` is not a multiple of `size`, the last chunk is shorter (with `left`, the first)."""
     before = -t % size if left else 0
     places = range(before, t + before)
     return np.array([[window_weight(i, j, size, window, decay) for j in places] for i in places])
 
 
 def gate_structure(gate: Float[Array, "b s h"], mask: Bool[Array, "b s"]) -> Float[Array, "b h s s"]:
-    """w_ts of equation (5), unrolled: (1 − g_s) Π_{j=s+1..t} g_j where s ≤ t, else 0. A masked key passes on what was before."""
+    """w_ts of equation (5), unrolled: (1 − g_s) Π_{j=s+1..t} g_j where s ≤ t, else 0. At a masked key the gate is 1."""
     b, s, h = gate.shape
     gate = np.where(mask[..., None], gate, 1.0)
     w = np.zeros((b, s, s, h))

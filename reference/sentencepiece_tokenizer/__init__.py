@@ -1,4 +1,4 @@
-r"""SentencePiece: text becomes the pieces of a vocabulary that was learned from raw text, spaces included, and comes back whole.
+r"""SentencePiece: text is cut into pieces learned from raw text, spaces included, and can be restored from them.
 
 Paper
     Kudo & Richardson (2018), "SentencePiece: A simple and language independent subword tokenizer and detokenizer for Neural
@@ -7,7 +7,7 @@ Paper
 
 Equations
     (1)  P(x) = Π_i p(x_i),   x = (x_1, …, x_k) pieces whose concatenation is the text
-    (2)  x* = argmax_{x ∈ S(text)} P(x),   S(text) all ways to cut it
+    (2)  x* = argmax_{x ∈ S(text)} P(x),   S(text) all segmentations
     (3)  best_j = max_{i < j} best_i + log p(text_{i..j}),   best_0 = 0      (Viterbi)
     (4)  decode(encode(text)) = normalize(text)
 
@@ -15,13 +15,14 @@ Axes
     n vocabulary
 
 Differs from the paper
-    - A character that is no piece is unknown, at ten below the lowest log p; neighbouring unknown ones become one. With byte
-      fallback each of its UTF-8 bytes is a piece instead.
-    - A user-defined symbol has no probability: it costs 0.1, so little that it wins. A control symbol is never found in text.
-    - (3) keeps each best_j in the dtype of the scores, and of equals takes the one whose last piece is longest, as the
-      published implementation does: which of two equally probable cuts is taken is an id like any other.
-    - Pieces may also come from byte-pair merges (merges.py beside this file), where a score is the place of a merge.
-    - Models of whole words or of characters, and those that undo a normalisation when decoding, are not here.
+    - A character that is not a piece is unknown, with a score of 10 below the lowest log p. Adjacent unknown characters are
+      joined into one. With byte fallback, each UTF-8 byte of the character is a piece instead.
+    - A user-defined symbol has no probability. Its score is −0.1, which is high enough for it to be chosen. A control symbol is
+      never found in text.
+    - (3) keeps each best_j in the dtype of the scores. Among equal candidates it takes the one with the longest last piece, as
+      the published implementation does, so that the ids are the same.
+    - Pieces may also come from byte-pair merges (`merges.py` in this folder), where the scores give the order of the merges.
+    - Models of whole words or of characters, and models with rules for denormalization, are not supported.
 
 Layer: layers/sentencepiece_tokenizer.py    Notebook: notebooks/sentencepiece_tokenizer.ipynb
 """
@@ -36,7 +37,7 @@ from reference.sentencepiece_tokenizer.normalizer import SPACE, as_bytes, first_
 
 
 class Encoded(NamedTuple):
-    """The ids of the pieces, and for each the bytes of the original that it stands for: from `starts` to before `limits`."""
+    """The ids of the pieces, and for each the bytes of the original that it covers, from `starts` to before `limits`."""
 
     ids: list[int]
     starts: list[int]
@@ -44,7 +45,7 @@ class Encoded(NamedTuple):
 
 
 def segmentations(text: str, lattice: Lattice) -> Iterator[tuple[str, ...]]:
-    """S(text): every way to cut `text` into known pieces, and characters that are none."""
+    """S(text): every way to cut `text` into known pieces and unknown characters."""
     if not text:
         yield ()
     for end in range(1, len(text) + 1):
@@ -87,7 +88,7 @@ def viterbi(text: str, lattice: Lattice, dtype: type = float) -> list[str]:
 
 
 def byte_pairs(text: str, model: Model, lattice: Lattice) -> list[str]:
-    """`text` in characters and user-defined symbols, and what merges make of them."""
+    """Cut `text` into characters and user-defined symbols, then merge them."""
     fixed = frozenset(symbols_of(model, "user_defined"))
     symbols, start = [], 0
     while start < len(text):
@@ -98,7 +99,7 @@ def byte_pairs(text: str, model: Model, lattice: Lattice) -> list[str]:
 
 
 def encode_one(text: str | bytes, model: Model, lattice: Lattice) -> Encoded:
-    """The pieces of one text, and the bytes of it that each stands for: the definition that the layer must match."""
+    """The pieces of one text, and the bytes that each of them covers: the definition that the layer must match."""
     normalized, where = normalize(text, model.normalizer, symbols_of(model, "user_defined"))
     if model.algorithm == "unigram":
         pieces = viterbi(normalized, lattice, model.scores.dtype.type)
@@ -131,11 +132,11 @@ def append(encoded: Encoded, piece: int | list, start: int | list, limit: int | 
 
 
 def prepare(text: str, lower_case: bool = False, strip_diacritics: bool = False) -> tuple[str, list[int]]:
-    """What may be done before a model sees a text: diacritics off (NFD without what is Mn, then NFC), then lower case.
+    """Optional steps before the model: strip diacritics (NFD without characters of category Mn, then NFC), then lower case.
 
     Returns:
-        The text, and for each of its bytes the byte where the character began that it was made of; one more entry is the end.
-        With `strip_diacritics` that counts in the stripped text.
+        The text, and for each of its bytes the byte where its source character starts, followed by the length of the source.
+        With `strip_diacritics`, positions are those in the stripped text.
     """
     if strip_diacritics:
         bare = (character for character in unicodedata.normalize("NFD", text) if unicodedata.category(character) != "Mn")
@@ -153,14 +154,14 @@ def encode(texts: list[str], model: Model, lower_case: bool = False, strip_diacr
 
     Args:
         texts: Strings.
-        model: Of a `.model` file, as crosscheck/models/sentencepiece.py reads it.
-        lower_case, strip_diacritics: What `prepare` does before; with the latter, bytes count in the stripped text.
+        model: A `.model` file, as read by `crosscheck/models/sentencepiece.py`.
+        lower_case, strip_diacritics: The steps of `prepare`. With the latter, bytes are those of the stripped text.
 
     Returns:
         Three lists with a row for every text.
 
     Raises:
-        ValueError: for a model that is not supported, and text that UTF-8 cannot write.
+        ValueError: if the model is not supported, or a text cannot be encoded in UTF-8.
     """
     lattice, rows = lattice_of(model), Encoded([], [], [])
     for text in texts:
@@ -171,15 +172,15 @@ def encode(texts: list[str], model: Model, lower_case: bool = False, strip_diacr
 
 
 def decode(ids: list[int], model: Model) -> str:
-    """The text that `ids` stand for; (4) holds where nothing was unknown.
+    """The text of `ids`. Equation (4) holds if no character was unknown.
 
-    Bytes in a row are read as UTF-8, and each that is none becomes U+FFFD. Control symbols are silent.
+    Consecutive bytes are decoded as UTF-8; each invalid byte becomes U+FFFD. Control symbols produce no text.
 
     Raises:
-        ValueError: for an id outside the vocabulary.
+        ValueError: if an id is outside the vocabulary.
     """
-    if strangers := [i for i in ids if not 0 <= i < len(model.pieces)]:
-        raise ValueError(f"ids must be from 0 to {len(model.pieces) - 1}. Received: {strangers[0]}")
+    if unknown := [i for i in ids if not 0 <= i < len(model.pieces)]:
+        raise ValueError(f"ids must be from 0 to {len(model.pieces) - 1}. Received: {unknown[0]}")
     normalizer, text, waiting = model.normalizer, "", b""
     opening = True
     for i in [*ids, None]:

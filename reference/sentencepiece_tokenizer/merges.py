@@ -1,7 +1,7 @@
-"""Byte-pair merges: join the two neighbours whose union is the best piece, until no two neighbours have one.
+"""Byte-pair merges: join the two adjacent symbols whose union is the best piece, until no union is a piece.
 
-Sennrich et al. (2016), section 3.2, as section 3.1 of Kudo & Richardson (2018) has it: with a priority queue, O(t log t) and not
-O(t²) for t symbols.
+Sennrich et al. (2016), section 3.2, in the form of section 3.1 of Kudo & Richardson (2018): a priority queue takes O(t log t)
+instead of O(t²) for t symbols.
 """
 
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from heapq import heapify, heappop, heappush
 
 
 def merge_by_loops(symbols: list[str], ranks: Mapping[str, float], fixed: frozenset[str] = frozenset()) -> tuple[list[str], int]:
-    """The definition: look at every pair, join the best one (the leftmost of equals), and look again.
+    """The definition: look at every pair, join the best one (the leftmost among equals), and repeat.
 
     Args:
-        symbols: Parts of a text, in its order.
-        ranks: {piece: score}; higher is joined earlier.
-        fixed: Symbols that are never joined to another.
+        symbols: The parts of a text, in order.
+        ranks: {piece: score}; a higher score is joined earlier.
+        fixed: Symbols that are never joined to another one.
 
     Returns:
-        The symbols that are left, and how many pairs were looked at.
+        The remaining symbols, and the number of pairs that were looked at.
     """
     symbols, looked = list(symbols), 0
     while True:
@@ -34,9 +34,9 @@ def merge_by_loops(symbols: list[str], ranks: Mapping[str, float], fixed: frozen
 
 
 def merge(symbols: list[str], ranks: Mapping[str, float], fixed: frozenset[str] = frozenset()) -> tuple[list[str], int]:
-    """The same, as `merge_by_loops`, by a queue of the pairs that can be joined: only a join makes new pairs, two of them.
+    """The same as `merge_by_loops`, with a queue of the pairs that can be joined. Each join adds at most two new pairs.
 
-    A pair that a join has spoiled stays in the queue, and is left out when it comes up.
+    A pair that is no longer valid after a join stays in the queue and is skipped when it comes up.
     """
     parts: list[str | None] = list(symbols)
     before, after = list(range(-1, len(parts) - 1)), list(range(1, len(parts) + 1))

@@ -1,4 +1,4 @@
-"""What a SentencePiece `.model` file says, and what of it a text is cut with."""
+"""The contents of a SentencePiece `.model` file, and the part of it that is needed to cut a text."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ UNKNOWN_PENALTY, USER_DEFINED_SCORE = 10.0, -0.1
 
 
 class Model(NamedTuple):
-    """What a `.model` file says: pieces with score and kind, and how to normalise."""
+    """The contents of a `.model` file: pieces with score and kind, and how to normalize text."""
 
     pieces: tuple[str, ...]
     scores: Float[Array, " n"]
@@ -25,7 +25,7 @@ class Model(NamedTuple):
 
 
 class Lattice(NamedTuple):
-    """The pieces that text may be cut into: {piece: id} and {piece: score}, the longest's length, and what unknown costs."""
+    """The pieces that text may be cut into: {piece: id} and {piece: score}, the greatest length, and id and score of unknown."""
 
     ids: dict[str, int]
     scores: dict[str, float]
@@ -35,13 +35,15 @@ class Lattice(NamedTuple):
 
 
 def lattice_of(model: Model) -> Lattice:
-    """Raises:
-    ValueError: for a model without exactly one unknown piece, of another algorithm, or with a kind that does not fit it.
+    """The lattice of a model.
+
+    Raises:
+        ValueError: if the model does not have exactly one unknown piece, or its algorithm or a kind of piece is not supported.
     """
     if model.algorithm not in ALGORITHMS or (model.algorithm == "bpe" and "unused" in model.kinds):
         raise ValueError(f"model must be one of {ALGORITHMS}, the latter without unused pieces. Received: {model.algorithm!r}")
-    if strangers := set(model.kinds) - set(KINDS):
-        raise ValueError(f"model must have pieces of the kinds {KINDS}. Received: {sorted(strangers)}")
+    if unknown := set(model.kinds) - set(KINDS):
+        raise ValueError(f"model must have pieces of the kinds {KINDS}. Received: {sorted(unknown)}")
     if model.kinds.count("unknown") != 1:
         raise ValueError(f"model must have one unknown piece. Received: {model.kinds.count('unknown')}")
     ids, scores = {}, {}

@@ -1,14 +1,14 @@
-"""The normalisation that a SentencePiece model carries in itself: rules, white space, and where each character came from.
+"""The normalization that a SentencePiece model contains: rules, white space, and the origin of each character.
 
-Section 3.2 of Kudo & Richardson (2018). A model file states its rules as an automaton, so that the same model normalises in the
-same way everywhere, whatever Unicode version is installed there.
+Section 3.2 of Kudo & Richardson (2018). A model file holds its rules as an automaton, so that the same model normalizes
+text in the same way everywhere, independent of the installed Unicode version.
 """
 
 from collections.abc import Collection
 from typing import NamedTuple
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-"""▁, which stands for a space inside a piece, so that pieces alone say how the text was spaced."""
+"""▁ stands for a space inside a piece, so that the spaces of a text can be restored from its pieces."""
 
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -16,10 +16,10 @@ HAS_VALUE, IS_VALUE, WIDE = 1 << 8, 1 << 31, 1 << 9
 
 
 class Rules(NamedTuple):
-    """What to replace: an automaton that reads bytes, and the replacements, each ended by a zero byte.
+    """Replacement rules: an automaton that reads bytes, and the replacements, each terminated by a zero byte.
 
-    The automaton is a double array. A unit at p holds a label, an offset and whether a rule ends there; the byte c leads from it
-    to the unit at p ^ offset ^ c, if that one's label is c, and the zero byte to where the rule's replacement starts.
+    The automaton is a double array. The unit at p holds a label, an offset and whether a rule ends there. The byte c leads from
+    it to the unit at p ^ offset ^ c, if the label of that unit is c. The zero byte leads to the start of the rule's replacement.
     """
 
     units: tuple[int, ...]
@@ -27,7 +27,7 @@ class Rules(NamedTuple):
 
 
 class Normalizer(NamedTuple):
-    """How a model prepares text: its rules, if any, and what it does to white space."""
+    """How a model prepares text: its rules, if any, and its treatment of white space."""
 
     rules: Rules | None = None
     add_dummy_prefix: bool = True
@@ -37,7 +37,7 @@ class Normalizer(NamedTuple):
 
 
 class Normalized(NamedTuple):
-    """Text, and for each of its characters the byte of the original where that began; one more entry says where all ended."""
+    """Text, and for each of its characters the byte of the original where it starts, followed by the end of the text."""
 
     text: str
     starts: list[int]
@@ -47,7 +47,7 @@ def read_rules(charsmap: bytes) -> Rules | None:
     """The rules in a model's `precompiled_charsmap`: the size of the automaton in 4 bytes, its units, and the replacements.
 
     Raises:
-        ValueError: if it does not hold as much as it says.
+        ValueError: if it is shorter than the size that it states.
     """
     if not charsmap:
         return None
@@ -59,7 +59,7 @@ def read_rules(charsmap: bytes) -> Rules | None:
 
 
 def children_from(place: int, unit: int) -> int:
-    """p ^ offset: 22 bits of the unit, which count for 256 each where one more bit says so."""
+    """p ^ offset. The offset is 22 bits of the unit, times 256 if the bit `WIDE` is set."""
     return place ^ (unit >> 10 << (8 if unit & WIDE else 0))
 
 
@@ -69,7 +69,7 @@ def replacement(rules: Rules, base: int) -> str:
 
 
 def longest_rule(rules: Rules, data: bytes, start: int) -> tuple[bytes, str] | None:
-    """What the longest rule finds in `data` at `start`, and what it puts there; nothing if no rule begins so."""
+    """The bytes that the longest matching rule replaces in `data` at `start`, and their replacement; None if no rule matches."""
     base, found = children_from(0, rules.units[0]), None
     for end in range(start, len(data)):
         place = base ^ data[end]
@@ -82,7 +82,7 @@ def longest_rule(rules: Rules, data: bytes, start: int) -> tuple[bytes, str] | N
 
 
 def list_rules(rules: Rules) -> dict[str, str]:
-    """{what is found: what is put}, which `longest_rule` looks up without ever writing it down."""
+    """All rules as {text: replacement}; `longest_rule` finds them without this table."""
     children: dict[int, list[int]] = {}
     for place, unit in enumerate(rules.units):
         if 0 < unit & (IS_VALUE | 0xFF) <= 0xFF:
@@ -99,7 +99,7 @@ def list_rules(rules: Rules) -> dict[str, str]:
 
 
 def first_character(data: bytes, start: int) -> tuple[bytes, str]:
-    """The bytes of the character at `start`, and the character; U+FFFD for one byte that begins none."""
+    """The bytes of the character at `start`, and the character; U+FFFD for a byte that starts no character."""
     for end in range(start + 1, min(start + 4, len(data)) + 1):
         try:
             return data[start:end], data[start:end].decode()
@@ -109,7 +109,7 @@ def first_character(data: bytes, start: int) -> tuple[bytes, str]:
 
 
 def replace(data: bytes, rules: Rules | None, verbatim: Collection[bytes]) -> list[tuple[bytes, str]]:
-    """`data` from left to right in parts, each with what is put for it: the longest verbatim one, rule, or a character."""
+    """`data` in parts, each with its replacement: the longest verbatim symbol, else the longest rule, else a character."""
     parts, start = [], 0
     while start < len(data):
         kept = max((symbol for symbol in verbatim if data.startswith(symbol, start)), key=len, default=None)
@@ -123,24 +123,24 @@ def replace(data: bytes, rules: Rules | None, verbatim: Collection[bytes]) -> li
 
 
 def as_bytes(text: str | bytes) -> bytes:
-    """UTF-8.
+    """The text in UTF-8; bytes are returned unchanged.
 
     Raises:
-        ValueError: for half a surrogate pair, which UTF-8 cannot write.
+        ValueError: if the text has half a surrogate pair, which UTF-8 cannot encode.
     """
     try:
         return text.encode() if isinstance(text, str) else text
     except UnicodeEncodeError as error:
-        raise ValueError(f"text must be what UTF-8 can write. Received: {text[error.start]!r}") from error
+        raise ValueError(f"text must be valid in UTF-8. Received: {text[error.start]!r}") from error
 
 
 def normalize(text: str | bytes, normalizer: Normalizer, verbatim: Collection[str] = ()) -> Normalized:
-    """`text` as the model's pieces are to cover it.
+    """The normalized `text`, which the pieces of the model then cover.
 
     Args:
-        text: Bytes that are no UTF-8 become U+FFFD, each of them.
-        normalizer: Of the model.
-        verbatim: The model's user-defined symbols, which no rule touches.
+        text: Each byte that is not valid UTF-8 becomes U+FFFD.
+        normalizer: The normalizer of the model.
+        verbatim: The user-defined symbols of the model, to which no rule is applied.
     """
     parts, start = replace(as_bytes(text), normalizer.rules, [as_bytes(symbol) for symbol in verbatim]), 0
     if normalizer.remove_extra_whitespaces:

@@ -1,13 +1,13 @@
-"""Where the pieces of a unigram model come from: expectation maximisation over every way to cut the text, and pruning.
+"""Training of a unigram model: expectation maximization over every segmentation of the text, and pruning.
 
-Kudo (2018), section 3.2. The cut is hidden, so each piece counts by the probability that it is part of one:
+Kudo (2018), section 3.2. The segmentation is hidden, so each piece is counted with the probability that it is part of one:
 
     (5)  L = Σ_text log Σ_{x ∈ S(text)} P(x)
     (6)  α_j = Σ_{i < j} α_i p(text_{i..j}),  α_0 = 1;      β_i = Σ_{j > i} p(text_{i..j}) β_j,  β_T = 1
     (7)  c(piece) = Σ_text Σ_{text_{i..j} = piece} α_i p(piece) β_j / α_T
     (8)  p(piece) ← c(piece) / Σ c,      which never lowers L
 
-These are plain probabilities, for texts as long as words: a thousand characters would underflow.
+The code uses probabilities, not logarithms, and so is for texts as short as words; a thousand characters would underflow.
 """
 
 import math
@@ -16,14 +16,14 @@ import numpy as np
 
 Probabilities = dict[str, float]
 Words = dict[str, int]
-"""How often each word occurs, as in a text cut at its spaces."""
+"""The number of occurrences of each word, as in a text split at spaces."""
 
 LEAST = 1e-4
-"""What a piece starts with after a pruning, at least: the characters of what was pruned had faded away beside it."""
+"""The least probability of a piece after pruning: without it, characters that occurred only in pruned pieces would be near 0."""
 
 
 def seed_pieces(words: Words, longest: int) -> Probabilities:
-    """Every substring of up to `longest` characters that occurs twice or is one character, as probable as it is frequent."""
+    """Every substring of up to `longest` characters that is one character or occurs twice, with probabilities by frequency."""
     counts: dict[str, int] = {}
     for word, times in words.items():
         for start in range(len(word)):
@@ -38,7 +38,7 @@ def normalized(counts: dict[str, float] | Words) -> Probabilities:
 
 
 def forward(text: str, p: Probabilities) -> list[float]:
-    """α of equation (6): the probability of all cuts of each beginning of `text`."""
+    """α of equation (6): the probability of all segmentations of each prefix of `text`."""
     alpha = [1.0]
     for end in range(1, len(text) + 1):
         alpha.append(sum(alpha[start] * p.get(text[start:end], 0.0) for start in range(end)))
@@ -46,12 +46,12 @@ def forward(text: str, p: Probabilities) -> list[float]:
 
 
 def backward(text: str, p: Probabilities) -> list[float]:
-    """β of equation (6): the probability of all cuts of what follows each place."""
+    """β of equation (6): the probability of all segmentations of each suffix of `text`."""
     return [alpha for alpha in reversed(forward(text[::-1], {piece[::-1]: value for piece, value in p.items()}))]
 
 
 def expected_counts(text: str, p: Probabilities) -> dict[str, float]:
-    """Equation (7) for one text: how often each piece is in a cut of it, on average over the cuts by their probability."""
+    """Equation (7) for one text: the expected number of occurrences of each piece in a segmentation of it."""
     alpha, beta = forward(text, p), backward(text, p)
     counts: dict[str, float] = {}
     for start in range(len(text)):
@@ -62,7 +62,7 @@ def expected_counts(text: str, p: Probabilities) -> dict[str, float]:
 
 
 def log_likelihood(words: Words, p: Probabilities) -> float:
-    """L of equation (5); minus infinity if a word cannot be cut."""
+    """L of equation (5); −∞ if a word has no segmentation."""
     whole = [(times, forward(word, p)[-1]) for word, times in words.items()]
     return sum(times * math.log(probability) if probability else -math.inf for times, probability in whole)
 
@@ -77,9 +77,9 @@ def em_step(words: Words, p: Probabilities) -> Probabilities:
 
 
 def losses(words: Words, p: Probabilities) -> dict[str, float]:
-    """By how much L falls without each piece of more than one character, all others as probable as they are.
+    """The decrease of L without each piece of more than one character, at unchanged probabilities of the others.
 
-    Single characters stay, so that every word can be cut.
+    Single characters are kept, so that every word can be cut.
     """
     found = dict.fromkeys((piece for piece in p if len(piece) > 1), 0.0)
     for word, times in words.items():
@@ -95,17 +95,17 @@ def train(
     """A unigram model of `size` pieces.
 
     Args:
-        words: The text.
-        size: How many pieces are wanted; at least as many as there are characters.
-        longest: Longest piece, in characters.
-        steps: Of EM between prunings.
-        kept: Share of the pieces that each pruning keeps, those that L would miss most.
+        words: The text, as word counts.
+        size: The number of pieces; at least the number of different characters.
+        longest: The greatest length of a piece, in characters.
+        steps: The number of EM steps between prunings.
+        kept: The fraction of pieces that each pruning keeps: those whose removal would lower L most.
 
     Returns:
         {piece: probability}, and (number of pieces, L) before each step and at the end.
 
     Raises:
-        ValueError: for a `size` below the number of characters.
+        ValueError: if `size` is below the number of characters.
     """
     p = seed_pieces(words, longest)
     if size < (characters := sum(len(piece) == 1 for piece in p)):
@@ -123,9 +123,9 @@ def train(
 
 
 def sample(text: str, p: Probabilities, alpha: float, rng: np.random.Generator) -> list[str]:
-    """One cut, drawn with a probability proportional to P(x)^alpha: backwards from the end, each piece by the α before it.
+    """A random segmentation x, with probability proportional to P(x)^alpha. Pieces are drawn from the end backwards, using α.
 
-    Section 3.4 of Kudo (2018), over all cuts instead of the best few.
+    Section 3.4 of Kudo (2018), over all segmentations instead of the best few.
     """
     sharpened = {piece: value**alpha for piece, value in p.items()}
     before, pieces, end = forward(text, sharpened), [], len(text)

@@ -1,4 +1,4 @@
-r"""Spectral normalisation: a kernel that cannot stretch any input by more than a constant.
+r"""Spectral normalization: a kernel that cannot stretch any input by more than a constant.
 
 Paper
     Miyato et al. (2018), "Spectral Normalization for Generative Adversarial Networks", section 2.1 and appendix A.
@@ -10,20 +10,22 @@ Paper
 
 Equations
     (1)  σ(W) = max_x ‖x W‖ / ‖x‖,  the largest singular value
-    (2)  v ← W u / ‖W u‖,   u ← Wᵀ v / ‖Wᵀ v‖,  again and again
+    (2)  v ← W u / ‖W u‖,   u ← Wᵀ v / ‖Wᵀ v‖,  repeated
     (3)  σ̂ = vᵀ W u ≤ σ(W)
     (4)  W̄ = W · min(1, c / σ̂)
-    (5)  W̄ = W / σ̂,  Miyato et al.'s own, which also stretches what was below 1
+    (5)  W̄ = W / σ̂,  the form of Miyato et al., which also enlarges a W with σ̂ below 1
 
 Axes
-    b batch    m input    f output, both of one size or of several
+    b batch    m input    f output; inputs and outputs may each have several axes
 
 Differs from the paper
-    - The paper's W is our Wᵀ, so that x W is what a layer computes; u still belongs to the outputs and v to the inputs.
-    - A kernel below the bound stays as it is (4); that is Liu et al.'s, and a residual network needs it.
-    - A convolution's kernel is reshaped to (inputs of a window, outputs), as in the paper. Its σ is not the convolution's: that
-      one is at most √(positions in the window) times as large, for stride 1. `convolution_norm` is (1) for the convolution.
-    - u and v are constants where there is a gradient, as in the paper: ∂σ̂/∂W = v uᵀ.
+    - The paper's W is our Wᵀ, so that a layer computes x W. As in the paper, u belongs to the outputs and v
+      to the inputs.
+    - In (4) a kernel below the bound is not changed. This is from Liu et al., and a residual network needs it.
+    - A convolution's kernel is reshaped to (inputs of a window, outputs), as in the paper. Its σ is not the norm of the
+      convolution, which is at most √(positions in the window) times as large, for stride 1. `convolution_norm` estimates (1) for
+      the convolution.
+    - For gradients, u and v are constants, as in the paper: ∂σ̂/∂W = v uᵀ.
 
 Layer: layers/spectral_normalization/    Notebook: notebooks/spectral_normalization.ipynb
 """
@@ -40,7 +42,7 @@ from reference.spectral_normalization.convolution import convolve, convolve_tran
 
 
 class SpectralNormalizationWeights(NamedTuple):
-    """The wrapped layer's own, and the two vectors of the power iteration."""
+    """The weights of the wrapped layer, and the two vectors of the power iteration."""
 
     layer: Projection
     u: Float[Array, "*outputs"]
@@ -53,7 +55,7 @@ def stretch(x: Float[Array, " m"], w: Float[Array, "m f"]) -> float:
 
 
 def spectral_norm(w: Float[Array, "m f"]) -> float:
-    """Equation (1), by all singular values: the definition that everything else must match."""
+    """Equation (1), from all singular values: the definition everything else must match."""
     return float(np.linalg.svd(w, compute_uv=False)[0])
 
 
@@ -73,7 +75,7 @@ def unit(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def estimated_norm(kernel: Float[Array, "..."], u: Float[Array, "*outputs"], v: Float[Array, "*inputs"]) -> float:
-    """Equation (3), for a kernel whose axes are those of v and then those of u."""
+    """Equation (3), for a kernel whose axes are those of v followed by those of u."""
     return float(v.ravel() @ kernel.reshape(v.size, u.size) @ u.ravel())
 
 
@@ -85,7 +87,7 @@ def bounded(kernel: Float[Array, "..."], sigma: float, c: float) -> Float[Array,
 def spectral_einsum(
     x: Float[Array, "b *inputs"], weights: SpectralNormalizationWeights, equation: str, c: float = 0.95
 ) -> tuple[Float[Array, "b *outputs"], float]:
-    """A map that `np.einsum` computes from x and a kernel, such as "bm,mf->bf" for a dense layer. Returns the output and σ̂."""
+    """The map `np.einsum(equation, x, kernel)`, such as "bm,mf->bf" for a dense layer. Returns the output and σ̂."""
     sigma = estimated_norm(weights.layer.kernel, weights.u, weights.v)
     return with_bias(np.einsum(equation, x, bounded(weights.layer.kernel, sigma, c)), weights.layer), sigma
 
@@ -98,7 +100,7 @@ def spectral_convolution(
     dilations: Sequence[int] | None = None,
     c: float = 0.95,
 ) -> tuple[Float[Array, "b *outputs f"], float]:
-    """A convolution. If u has positions, σ̂ estimates the norm of the convolution; else that of the reshaped kernel.
+    """A convolution. If u has axes for positions, σ̂ estimates the norm of the convolution, else that of the reshaped kernel.
 
     Returns:
         The output and σ̂.
@@ -120,7 +122,7 @@ def convolution_norm(
     dilations: Sequence[int] | None = None,
     iterations: int = 1,
 ) -> tuple[float, Float[Array, "*outputs f"], Float[Array, "*positions m"]]:
-    """`power_iteration` for the convolution itself, of images of `image_size`: W u is a convolution transposed."""
+    """`power_iteration` for the convolution itself on images of `image_size`, where W u is a transposed convolution."""
     options = (strides, padding, dilations)
     for _ in range(iterations):
         v = unit(convolve_transposed(u[None], kernel, image_size, *options)[0])
@@ -135,7 +137,7 @@ def convolution_matrix(
     padding: str = "valid",
     dilations: Sequence[int] | None = None,
 ) -> Float[Array, "_ _"]:
-    """The convolution as one large matrix W: row i is what comes out of an image that is 1 at its number i and 0 elsewhere."""
+    """The convolution as one matrix W: row i is the output for an image whose i-th number is 1 and all others 0."""
     count = int(np.prod(image_size)) * kernel.shape[-2]
     images = np.eye(count).reshape(count, *image_size, kernel.shape[-2])
     return convolve(images, kernel, strides, padding, dilations).reshape(count, -1)

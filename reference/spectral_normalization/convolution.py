@@ -1,4 +1,4 @@
-"""Convolution over any number of axes, and its transpose: both as loops over kernel positions and output positions.
+"""Convolution over any number of axes, and its transpose, both as loops over kernel positions and output positions.
 
 Axes
     b batch    t position (the first axis of an image)    m channels in    f channels out
@@ -13,7 +13,7 @@ from numpy import ndarray as Array
 
 
 def padded_sizes(size: int, kernel_size: int, stride: int = 1, padding: str = "valid", dilation: int = 1) -> tuple[int, int, int]:
-    """Along one axis: zeros before, zeros after, and the size of the output. "same" makes that ⌈size / stride⌉."""
+    """For one axis: zeros before, zeros after, and the size of the output, which is ⌈size / stride⌉ for "same"."""
     reach = (kernel_size - 1) * dilation + 1
     if padding == "valid":
         before = after = 0
@@ -32,7 +32,7 @@ def convolve(
     padding: str = "valid",
     dilations: Sequence[int] | None = None,
 ) -> Float[Array, "b *outputs f"]:
-    """y_p = Σ_w x_{p·stride + w·dilation − before} K_w, with zeros where x has no such position."""
+    """y_p = Σ_w x_{p·stride + w·dilation − before} K_w, where x is zero outside its positions."""
     window, dilations = kernel.shape[:-2], dilations or [1] * len(strides)
     sizes = [padded_sizes(n, *part, padding, d) for n, *part, d in zip(x.shape[1:-1], window, strides, dilations)]
     x = np.pad(x, [(0, 0), *((before, after) for before, after, _ in sizes), (0, 0)])
@@ -52,7 +52,7 @@ def convolve_transposed(
     padding: str = "valid",
     dilations: Sequence[int] | None = None,
 ) -> Float[Array, "b *positions m"]:
-    """The transpose of `convolve` for images of `image_size`: every output goes back to where it was read, through K_wᵀ."""
+    """The transpose of `convolve` for images of `image_size`: each output is multiplied by K_wᵀ and added where it was read."""
     window, dilations = kernel.shape[:-2], dilations or [1] * len(strides)
     sizes = [padded_sizes(n, *part, padding, d) for n, *part, d in zip(image_size, window, strides, dilations)]
     x = np.zeros((len(y), *(n + before + after for n, (before, after, _) in zip(image_size, sizes)), kernel.shape[-2]))

@@ -68,7 +68,7 @@ def test_a_report_of_nothing_with_a_floor_says_so():
         growths={Probe("elu", "gradient", n): {"error": "x"} for n in LENGTHS},
         references={"bert": {"error": "y"}},
     )
-    assert shown(report)[-1] == "nothing that was measured on tensorflow has a floor"
+    assert shown(report)[-1] == "no mechanism measured on tensorflow has a floor"
     assert set(report["growth"]["elu"]["ms"].values()) == {None} and len(report["stopped"]) == 4 and report["references"] == {}
     assert report["stopped"]["reference/bert"] == "y" and "<svg" not in bench_page.as_html(report)
 

@@ -190,7 +190,7 @@ def test_the_same_seed_gives_the_same_numbers():
 
 def test_skips_name_checks_and_chapters_name_parts():
     case = find_cases(["attention/cross"])[0]
-    with pytest.raises(ValueError, match=r"skips must name some of .* Received: \['speed'\]"):
+    with pytest.raises(ValueError, match=r"skips must be among .* Received: \['speed'\]"):
         replace(case, skips={"speed": "because"})
     with pytest.raises(ValueError, match="part must be one of .* Received: part='Rest'"):
         replace(chapters()[0], part="Rest")

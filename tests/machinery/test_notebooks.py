@@ -63,7 +63,7 @@ def test_a_good_notebook_has_no_complaints():
         (lambda n: n.metadata.kernelspec.update(name="conda"), "the kernel is conda"),
         (lambda n: n.cells[0].outputs.append(new_output("error", ename="E", evalue="", traceback=[])), "an output is an error"),
         (lambda n: n.cells[0].outputs[0].update(text="saved in /" + "home/me/x"), "absolute path"),
-        (lambda n: n.cells[0].outputs[0].update(text="<object at 0x7f01020304>"), "has an address"),
+        (lambda n: n.cells[0].outputs[0].update(text="<object at 0x7f01020304>"), "has a memory address"),
         (lambda n: n.cells[0].outputs.append(html("<a href='/" + "tmp/x'>x</a>")), "absolute path"),
         (lambda n: n.cells[0].outputs[0].update(name="stderr"), "comes from stderr"),
     ],
@@ -191,3 +191,23 @@ def test_making_a_lesson_that_fails_leaves_the_old_notebook(tmp_path, capsys):
 def test_an_unknown_lesson_gets_the_nearest(capsys):
     assert lessons.main(["atention"]) == 2
     assert "The nearest: attention" in capsys.readouterr().err
+
+
+def test_help_on_making_lessons_says_what_it_takes_and_when_it_fails(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        lessons.main(["--help"])
+    said = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert all(part in said for part in ("usage: crosscheck.lesson.make", "NAME", "examples:", "exit status:")), said
+
+
+def test_a_wrong_lesson_is_refused_with_the_nearest_name(capsys):
+    assert lessons.main(["atention"]) == 2
+    assert "no lesson is called 'atention'. The nearest: attention" in capsys.readouterr().err
+
+
+def test_an_unknown_option_of_making_lessons_is_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        lessons.main(["--all"])
+    assert stopped.value.code == 2
+    assert "unrecognized arguments: --all" in capsys.readouterr().err

@@ -154,7 +154,7 @@ def test_without_the_model_garden_it_ends_with_status_2_and_says_how_to_get_it(m
     monkeypatch.setitem(sys.modules, "official", None)
     assert race.main(["MaskedLM"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("crosscheck: the Model Garden's layers are not here: ") and said.endswith(f"{race.RECIPE}\n")
+    assert said.startswith("crosscheck: the Model Garden is not installed: ") and said.endswith(f"{race.RECIPE}\n")
     assert "pip install --no-deps tf-models-official==" in said
 
 

@@ -244,7 +244,7 @@ def test_pieces_lie_beside_each_other_and_cover_the_text(name):
 
 
 def test_half_a_surrogate_pair_is_rejected():
-    with pytest.raises(ValueError, match="text must be what UTF-8 can write. Received: '.ud800'"):
+    with pytest.raises(ValueError, match="text must be valid in UTF-8. Received: '.ud800'"):
         ref.encode(["a\ud800"], read(small("unigram")))
 
 

@@ -1,4 +1,4 @@
-"""The mechanisms that `python -m crosscheck.bench` measures: their names, and how each is made in given sizes of given layers."""
+"""The mechanisms that `python -m crosscheck.bench` measures: {name: function of sizes and layers that makes the case}."""
 
 from crosscheck.bench.case import Case, at_rest, below, normal, tokens, visible
 from crosscheck.bench.cases import attention, blocks
@@ -8,7 +8,7 @@ NO_PRODUCTS = []
 
 
 def gaussian_process(size, layers):
-    """Features of inputs and their covariance have no weights that are trained: only the logits' map has."""
+    """Only the map of the logits has trainable weights; the features and their covariance have none."""
     rows, m, r = size.vectors, size.m, size.r
     layer = layers.RandomFeatureGaussianProcess(units=2 * size.c, num_inducing=r)
     at_rest(layer, normal(1, m))  # inverts the precision once for all later calls
@@ -18,12 +18,12 @@ def gaussian_process(size, layers):
 
 
 def bounded(rows, m, new_size):
-    """A linear map of inputs, and its kernel's product with a vector, for the norm."""
+    """A linear map of inputs, and the product of its kernel with a vector for the norm."""
     return [linear(rows, m, new_size, RIGHT), linear(1, m, new_size, RIGHT)]
 
 
 def gaussian_process_head(size, layers):
-    """A bounded pooler, then features, logits, and of the covariance the diagonal, which weighs the logits."""
+    """A bounded pooler, then features, logits, and the diagonal of the covariance, which scales the logits."""
     rows, m, r = size.vectors, size.m, size.r
     layer = layers.GaussianProcessClassificationHead(inner_dim=m, num_classes=size.c, num_inducing=r, temperature=1.0)
     at_rest(layer, normal(1, 4, m))  # inverts the precision once for all later calls
@@ -65,7 +65,7 @@ def spectral(size, layers):
 
 
 def masked_lm(size, layers):
-    """The tokens asked for pass a map, and then meet the vector of each word."""
+    """The requested tokens pass through a map and are then multiplied by the vector of each word."""
     rows, m, n = size.b * size.asked, size.m, size.n
     table = layers.Variable(0.02 * normal(n, m))
     layer = layers.MaskedLM(embedding_table=table, activation="gelu")

@@ -1,4 +1,4 @@
-"""The kinds of attention that `python -m crosscheck.bench` measures; each function is one, in given sizes, of given layers."""
+"""The kinds of attention that `python -m crosscheck.bench` measures, one function of sizes and layers each."""
 
 from crosscheck.bench.case import Case, normal, tokens, visible, weights
 from crosscheck.bench.floors import LEFT, NEITHER, RIGHT, Product, attention, linear, mixing, relative_attention
@@ -16,7 +16,7 @@ def multi_head(size, layers):
 
 
 def bigbird(size, layers):
-    """The first and the last row of blocks see all; the others count as seven, rows 1 and 14 too, which see six."""
+    """The first and last rows of blocks see all blocks. The others count as seven blocks, although rows 1 and 14 see six."""
     size, w = size._replace(b=2, t=16 * size.block), size.block
     blocks = {"from_block_size": w, "to_block_size": w, "max_rand_mask_length": size.t}
     layer = layers.BigBirdAttention(num_heads=size.h, key_dim=size.d, num_rand_blocks=2, seed=0, **blocks)
@@ -29,7 +29,7 @@ def bigbird(size, layers):
 
 
 def cached(size, layers):
-    """One token, at the middle of a cache, of which no gradient is asked. The new cache is not asked for either."""
+    """One token in the middle of a cache. The gradient for the cache and the new cache are not computed."""
     b, t, h, d = size.b, size.t, size.h, size.d
     layer = layers.CachedAttention(num_heads=h, key_dim=d)
     projections, output = [linear(b, size.m, h * d, RIGHT)] * 3, linear(b, h * d, size.m)
@@ -42,15 +42,15 @@ def cached(size, layers):
 
 
 def kernel(size, layers, products, feature_transform, **arguments):
-    """Kernel attention, whose `products` stand between the projections and the output."""
+    """Kernel attention, where `products` are those between the projections and the output."""
     layer = layers.KernelAttention(feature_transform, num_heads=size.h, key_dim=size.d, **arguments)
     *projections, _, _, output = attention(size)
-    mask = tokens(size.b, size.t).astype("float32")  # which the Model Garden's multiplies by
+    mask = tokens(size.b, size.t).astype("float32")  # a float mask, because the Model Garden's layer multiplies by it
     return Case(layer, (normal(size.b, size.t, size.m), mask), [*projections, *products, output], masked)
 
 
 def sums(size, r):
-    """Keys' features with values, then queries' features with these sums; a denominator is a sum, and no product."""
+    """Features of keys times values, then features of queries times these sums. A denominator is a sum, not a product."""
     heads = size.b * size.h
     return [Product(heads, r, size.t, size.d), Product(heads, size.t, r, size.d)]
 
@@ -61,14 +61,14 @@ def kernel_elu(size, layers):
 
 
 def kernel_exp(size, layers):
-    """Queries and keys meet random rows, which are no weights, before the sums."""
+    """Before the sums, queries and keys are multiplied by random rows, which are not trained."""
     size = size._replace(b=2, t=size.long)
     rows = [linear(size.b * size.h * size.t, size.d, FEATURES, LEFT)] * 2
     return kernel(size, layers, [*rows, *sums(size, FEATURES)], "exp", num_random_features=FEATURES)
 
 
 def kernel_causal_window(size, layers):
-    """In a window so short a score for each pair is less than sums of features would be."""
+    """For a window this short, a score for each pair takes fewer operations than sums of features."""
     size = size._replace(b=2, t=size.long)
     pairs = mixing(size.b * size.h * size.t // CHUNK, CHUNK, WINDOW * CHUNK, size.d)
     window = {"use_causal_windowed": True, "causal_chunk_length": CHUNK, "causal_window_length": WINDOW}
@@ -97,7 +97,7 @@ def talking_heads(size, layers):
 
 
 def reuse(size, layers):
-    """Half of the heads take scores that are given: only the others have queries and keys."""
+    """Half of the heads reuse given scores; only the others have queries and keys."""
     half = size.h // 2
     layer = layers.ReuseMultiHeadAttention(num_heads=size.h, key_dim=size.d, reuse_attention=half)
     inputs = normal(size.b, size.t, size.m), visible(size.b, size.t), weights(size.b, size.h, size.t, size.t)

@@ -1,4 +1,4 @@
-"""The blocks that `python -m crosscheck.bench` measures: attention with a feed-forward network, and what is like it."""
+"""The blocks that `python -m crosscheck.bench` measures: attention with a feed-forward network, and similar blocks."""
 
 import numpy as np
 
@@ -29,13 +29,13 @@ def transformer(size, layers):
 
 
 def encoder(size, layers):
-    """With the norm first, what is projected has passed weights."""
+    """If the norm comes first, the input of the projections depends on weights."""
     layer = layers.TransformerEncoderBlock(num_attention_heads=size.h, inner_dim=size.f, inner_activation="gelu", norm_first=True)
     return Case(layer, sequences(size), attention(size, sides=BOTH, memory_sides=BOTH) + network(size), as_list)
 
 
 def decoder(size, layers):
-    """Two attentions: to the tokens themselves, and from what that gave to a memory, which is an input."""
+    """Self-attention, then attention to a memory, which is an input."""
     layer = layers.TransformerDecoderBlock(num_attention_heads=size.h, intermediate_size=size.f, intermediate_activation="relu")
     x, mask = sequences(size)
     products = attention(size) + attention(size, sides=BOTH) + network(size)
@@ -79,7 +79,7 @@ def xl_block(size, layers):
 
 
 def xl(size, layers):
-    """Two blocks, without a memory yet; what comes into the second has passed weights."""
+    """Two blocks without a memory; the input of the second depends on weights."""
     memory = {"memory_length": size.t, "reuse_length": size.t}
     layer = layers.TransformerXL(num_layers=2, initializer="glorot_uniform", **xl_arguments(size), **memory)
     products = relative_attention(size) + network(size) + relative_attention(size, sides=BOTH) + network(size)
@@ -88,7 +88,7 @@ def xl(size, layers):
 
 
 def mobile_bert_embedding(size, layers):
-    """The vectors of three neighbours, which come from a table of weights, are mapped together."""
+    """The vectors of three adjacent tokens, from a table of weights, are mapped together."""
     word, dropout = size.m // 4, {"dropout_rate": 0.0}
     layer = layers.MobileBertEmbedding(size.n, word, type_vocab_size=2, output_embed_size=size.m, **dropout)
     return Case(layer, (below(size.n, size.b, size.t), below(2, size.b, size.t)), [linear(size.b * size.t, 3 * word, size.m)])

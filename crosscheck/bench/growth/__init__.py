@@ -1,1 +1,1 @@
-"""How time and memory grow with the length: `python -m crosscheck.bench.growth`."""
+"""Growth of time and memory with the sequence length: `python -m crosscheck.bench.growth`."""

@@ -1,4 +1,4 @@
-"""`python -m crosscheck.bench.growth`: how time and memory of the long-sequence mechanisms grow with the length."""
+"""`python -m crosscheck.bench.growth`: growth of time and memory of the long-sequence mechanisms with the length."""
 
 import argparse
 
@@ -18,22 +18,22 @@ from crosscheck.bench.growth.probe import PASSES
 from crosscheck.report.command import Parser, WithoutStderr, as_program, prepare, refuse, writable, write
 
 DESCRIPTION = f"""\
-Measure how time and memory of the long-sequence mechanisms grow from {SHORTEST} tokens on, doubling: one example, {HEADS} heads
-of size {KEY_DIM}, float32, each measurement in a process of its own. Memory is the peak above what the process had before."""
+Measure how time and memory of the long-sequence mechanisms grow as the length doubles from {SHORTEST} tokens on: one example,
+{HEADS} heads of size {KEY_DIM}, float32, each measurement in a separate process. Memory is the peak above the use before."""
 
 EXAMPLES = f"""\
 examples:
-  python -m crosscheck.bench.growth                          all mechanisms; some minutes
-  python -m crosscheck.bench.growth full bigbird             two of them
-  python -m crosscheck.bench.growth bigbird --longest 32768  further
-  python -m crosscheck.bench.growth --html build/growth.html a page with table and picture
+  python -m crosscheck.bench.growth                          all mechanisms; takes some minutes
+  python -m crosscheck.bench.growth full bigbird             two mechanisms
+  python -m crosscheck.bench.growth bigbird --longest 32768  one mechanism, up to a greater length
+  python -m crosscheck.bench.growth --html build/growth.html also write a page with table and plot
 
 mechanisms:
   {", ".join(MECHANISMS)}
 
 exit status:
-  0  every mechanism that should be linear takes at most {LIMIT} times as much when the longest length is reached by doubling
-  1  one takes more, or a measurement of it stopped with an error
+  0  for every mechanism that should be linear, the last doubling of the length takes at most {LIMIT} times as much
+  1  one of these takes more, or a measurement of it stopped with an error
   2  a name or an option is not known, or a file cannot be written"""
 
 
@@ -42,17 +42,17 @@ def parse(argv):
         "crosscheck.bench.growth", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism (default: all)")
-    parser.add_argument("--longest", type=doubled, default=LONGEST, metavar="T", help=f"last length (default: {LONGEST})")
+    parser.add_argument("--longest", type=doubled, default=LONGEST, metavar="T", help=f"longest length (default: {LONGEST})")
     parser.add_backend()
-    parser.add_argument("--plot", type=writable, metavar="FILE", help="the picture (default: build/growth.png)")
-    parser.add_argument("--html", type=writable, metavar="FILE", help="write table and picture as a page")
+    parser.add_argument("--plot", type=writable, metavar="FILE", help="write the plot (default: build/growth.png)")
+    parser.add_argument("--html", type=writable, metavar="FILE", help="write table and plot as an HTML page")
     options = parser.parse(argv)
     options.plot = options.plot or writable("build/growth.png")
     return options
 
 
 def doubled(text):
-    """A length that doubling reaches."""
+    """A length that is reached by doubling."""
     length = int(text) if text.isdecimal() else 0
     if length < 2 * SHORTEST or length.bit_count() != 1:
         raise argparse.ArgumentTypeError(f"expected {2 * SHORTEST}, {4 * SHORTEST}, {8 * SHORTEST}, … Received: {text}")
@@ -60,7 +60,7 @@ def doubled(text):
 
 
 def main(argv=None):
-    """Returns the exit status."""
+    """Run the command. Returns the exit status."""
     options = parse(argv)
     prepare(options.backend)
     try:

@@ -1,4 +1,4 @@
-"""Measurements of growth: which there are, what came of them, and whether that is too much."""
+"""Measurements of growth: how they are made, and whether a mechanism grows too fast."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from crosscheck.report.command import check_known
 SHORTEST, LONGEST = 1024, 8192
 UNITS = {"ms": "time", "MB": "memory"}
 LIMIT = 2.3
-"""How many times as much a linear mechanism may take for the longest sequence as for one of half its length."""
+"""The largest factor by which a linear mechanism may grow from half the longest length to the longest."""
 
 
 class Probe(NamedTuple):
-    """One thing to measure."""
+    """One measurement: a mechanism, a pass and a length."""
 
     mechanism: str
     what: str
@@ -28,10 +28,10 @@ class Probe(NamedTuple):
 
 
 def find(names, mechanisms=MECHANISMS):
-    """Those of the `mechanisms` that `names` ask for, in their order; all of them for no names.
+    """The `mechanisms` in `names`, in the order of `mechanisms`; all of them without names.
 
     Raises:
-        KeyError: for a name that is none, with the nearest names.
+        KeyError: for an unknown name, with the nearest names.
     """
     check_known(names, mechanisms, "mechanism")
     return [name for name in mechanisms if not names or name in names]
@@ -43,27 +43,27 @@ def lengths_to(longest):
 
 
 def measure(probe, seconds=SECONDS):
-    """{"ms": …, "MB": …} of a fresh process; {"error": its last line} if it stopped."""
-    # One operation after the other: what runs beside what would change the peak from one time to the next.
+    """{"ms": …, "MB": …}, measured in a new process; {"error": its last line} if it failed."""
+    # One operation at a time: the peak would otherwise depend on which operations happen to run in parallel.
     return in_process(
         "crosscheck.bench.growth.probe", probe.mechanism, probe.what, probe.length, seconds, TF_NUM_INTEROP_THREADS="1"
     )
 
 
 def exponent(lengths, values):
-    """The slope of a straight line through the logarithms: 1 is linear, 2 is quadratic; None if a value is missing."""
+    """The slope of a line through the logarithms: 1 for linear, 2 for quadratic growth; None if a value is missing."""
     if None in values or min(values) <= 0:
         return None
     return float(np.polyfit(np.log(lengths), np.log(values), 1)[0])
 
 
 def series(results, mechanism, what, unit):
-    """One row of the table: the measured values by length, None for one that is missing."""
+    """One row of the table: the values by length, None for a missing one."""
     return [result.get(unit) for probe, result in results.items() if (probe.mechanism, probe.what) == (mechanism, what)]
 
 
 def too_fast(results, limit=LIMIT):
-    """(mechanism, pass, unit, value of half the longest length, value of the longest) of each linear one that grows too fast."""
+    """(mechanism, pass, unit, value at half the longest length, value at the longest) of linear ones that grow too fast."""
     found = []
     for name, what in dict.fromkeys((probe.mechanism, probe.what) for probe in results if MECHANISMS[probe.mechanism].is_linear):
         for unit in UNITS:
@@ -74,7 +74,7 @@ def too_fast(results, limit=LIMIT):
 
 
 def measure_again(results, lengths):
-    """Once more what grew too fast, the last two lengths, keeping the less of both: a busy machine only ever adds."""
+    """Repeat the last two lengths of everything that grew too fast, and keep the smaller values, because load only adds time."""
     for name, what in dict.fromkeys(row[:2] for row in too_fast(results)):
         for length in lengths[-2:]:
             probe = Probe(name, what, length)

@@ -1,14 +1,14 @@
-"""The mechanisms whose cost for long sequences is measured by `python -m crosscheck.bench.growth`: a line each."""
+"""The mechanisms whose cost for long sequences is measured by `python -m crosscheck.bench.growth`, one per line."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 HEADS, KEY_DIM = 8, 64
-"""Sizes of every one of them."""
+"""The sizes of every mechanism."""
 
 LENGTHS = (2048, 4096)
-"""Between which `python -m crosscheck.bench` measures how they grow."""
+"""The two lengths between which `python -m crosscheck.bench` measures growth."""
 
 
 NOTHING = MappingProxyType({})
@@ -17,10 +17,10 @@ NOTHING = MappingProxyType({})
 class Mechanism(NamedTuple):
     """Attributes:
 
-    module: Of `layers/`.
-    layer: The class.
-    arguments: Of its constructor, beside `num_heads` and `key_dim`.
-    call: Call arguments beside query and value.
+    module: The module in `layers/`.
+    layer: The name of the class.
+    arguments: Constructor arguments other than `num_heads` and `key_dim`.
+    call: Call arguments other than query and value.
     is_linear: Whether its time and memory should grow linearly with the length.
     """
 

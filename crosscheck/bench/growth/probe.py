@@ -1,7 +1,7 @@
-"""Measure time and memory once, in a process of its own: `python -m crosscheck.bench.growth.probe NAME PASS LENGTH SECONDS`.
+"""Measure time and memory once, in a separate process: `python -m crosscheck.bench.growth.probe NAME PASS LENGTH SECONDS`.
 
-The process prints {"ms": …, "MB": …}. It has to be a fresh one, because what an earlier measurement freed is still the
-process's, and would be used again unseen.
+The process prints {"ms": …, "MB": …}. It must be a new one, because a process keeps memory that an earlier
+measurement freed, and its reuse would not be counted.
 """
 
 import json
@@ -12,13 +12,13 @@ from importlib import import_module
 from pathlib import Path
 
 PASSES = ("forward", "gradient")
-SECONDS, LEAST_RUNS = 3.0, 3  # of repetition, of which the fastest counts
+SECONDS, LEAST_RUNS = 3.0, 3  # seconds of repetition, and the least number of runs; the fastest run counts
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def measure(name, what, length, seconds=SECONDS):
-    """Milliseconds of the fastest call, and the megabytes by which the first one exceeded what was there before it."""
+    """The milliseconds of the fastest call, and the peak megabytes of the first call above the memory in use before it."""
     run = prepared(name, what, length)
     before = forget_peak()
     run()
@@ -32,7 +32,7 @@ def measure(name, what, length, seconds=SECONDS):
 
 
 def prepared(name, what, length):
-    """A function without arguments that makes one pass through a mechanism, compiled for one example of this length."""
+    """A function without arguments that runs one pass through a mechanism, compiled for one example of this length."""
     import numpy as np
 
     from crosscheck.backends import compiled_step
@@ -47,7 +47,7 @@ def prepared(name, what, length):
 
 
 def forget_peak():
-    """Bytes in use now; where the system can, the peak starts again from here."""
+    """The bytes in use now. If the system supports it, the peak is reset to this value."""
     try:
         RESET.write_text("5")
         return field("VmRSS")
@@ -56,7 +56,7 @@ def forget_peak():
 
 
 def peak():
-    """The most bytes that were in use at once."""
+    """The peak number of bytes in use."""
     if STATUS.exists():
         return field("VmHWM")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -64,7 +64,7 @@ def peak():
 
 
 def field(name):
-    """Bytes of a field of this process's status, which the kernel gives in kB."""
+    """A field of this process's status in bytes; the kernel reports kB."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
 

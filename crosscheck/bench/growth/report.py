@@ -1,4 +1,4 @@
-"""What was measured of growth, as a table, a picture and a page."""
+"""The measurements of growth as a table, a plot and an HTML page."""
 
 import io
 from html import escape
@@ -29,9 +29,9 @@ def shown(value, digits=0):
 
 
 def summary(found, backend):
-    """The last line, and the exit status's reason."""
+    """The last line, which gives the reason for the exit status."""
     if found:
-        return f"✗ {len(found)} of the measurements of linear mechanisms are not as they should be, on {backend}"
+        return f"✗ {len(found)} measurements of linear mechanisms failed or grew too fast on {backend}"
     return f"✓ no linear mechanism takes more than {LIMIT} times as much for the last doubling, on {backend}"
 
 
@@ -64,7 +64,7 @@ def draw(results, lengths, file, form=None):
             ax = axes[list(UNITS).index(unit), PASSES.index(what)]
             k = list(dict.fromkeys(probe.mechanism for probe in results)).index(mechanism)
             look = {"color": figures.COLOURS[k % 6], "marker": figures.MARKERS[(k + k // 6) % 6]}
-            dash = figures.DASHES[(k + 2 * (k // 6)) % 6]  # a seventh line shares its colour with the first, and nothing else
+            dash = figures.DASHES[(k + 2 * (k // 6)) % 6]  # a seventh line shares only its color with the first
             ax.plot(lengths, [value or float("nan") for value in values], linestyle=dash, label=mechanism, **look)
         for (row, unit), (column, what) in ((r, c) for r in enumerate(UNITS) for c in enumerate(PASSES)):
             ax = axes[row, column]
@@ -78,7 +78,7 @@ def draw(results, lengths, file, form=None):
 
 
 def as_html(results, lengths, found, backend):
-    """The page: the last line, the picture, the table."""
+    """The page: the summary, the plot and the table."""
     picture = io.StringIO()
     draw(results, lengths, picture, "svg")
     head = "".join(f"<th>{name}</th>" for name in ("", "", *(f"{length:,}" for length in lengths), "exponent"))

@@ -1,1 +1,1 @@
-"""How long the references take: `python -m crosscheck.bench.references`."""
+"""The time that the references take: `python -m crosscheck.bench.references`."""

@@ -1,4 +1,4 @@
-"""`python -m crosscheck.bench.references`: how long each NumPy reference takes for a batch of sequences of usual length."""
+"""`python -m crosscheck.bench.references`: the time of each NumPy reference for a batch of sequences of usual length."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from crosscheck.report.command import Parser, as_program, refuse
 
 DESCRIPTION = f"""\
 Time every reference that works on a whole batch, once: {SIZES.b} sequences of {SIZES.t} tokens of {SIZES.m} numbers, float64.
-Definitions, which go query by query or pair by pair, are for small sizes and left out."""
+Definitions, which work query by query or pair by pair, are meant for small sizes and are left out."""
 
 EXAMPLES = f"""\
 examples:
@@ -22,7 +22,7 @@ exit status:
 
 
 def main(argv=None):
-    """Returns the exit status."""
+    """Run the command. Returns the exit status."""
     parser = Parser(
         "crosscheck.bench.references",
         description=DESCRIPTION,

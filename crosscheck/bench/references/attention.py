@@ -1,4 +1,4 @@
-"""How each reference of attention is called to be timed: `of_NAME` yields (variant, function) for the reference NAME.
+"""The timed calls of the references of attention: `of_NAME` yields (variant, function) for the reference NAME.
 
 A part of a chapter has two underscores in its name: `of_kernel_attention__features` is for kernel_attention/features.py.
 """

@@ -1,4 +1,4 @@
-"""The same as `attention.py` for the blocks that are built of attention, and stacks of them."""
+"""The same as `attention.py` for the blocks that contain attention, and for stacks of blocks."""
 
 from functools import partial
 

@@ -9,7 +9,7 @@ from crosscheck.report.command import check_known
 SIZES = BatchSizes()
 SMALL = BatchSizes(b=2, t=24, m=12, h=4, d=6, f=9, n=17, r=8, features=7, memory=5, block=2, characters=300)
 LIMIT = 2.0
-"""Seconds that a reference may take: it is for reading, and whoever reads it wants to try it."""
+"""The seconds that a reference may take, so that readers can try it out."""
 
 CALLS = {
     name.removeprefix("of_").replace("__", "."): call
@@ -17,18 +17,18 @@ CALLS = {
     for name, call in vars(part).items()
     if name.startswith("of_")
 }
-"""For each file of `reference/` that is timed: what takes a `Draw` and yields (variant, function without arguments)."""
+"""For each timed file of `reference/`, a function of a `Draw` that yields (variant, function without arguments)."""
 
 
 def lines(sizes=SMALL, modules=CALLS):
-    """(name, function without arguments) of each line of the table, drawn as it comes up."""
+    """(name, function without arguments) of each line of the table. Inputs are drawn when a line is reached."""
     for module in modules:
         for variant, call in CALLS[module](Draw(sizes)):
             yield f"{module}/{variant}" if variant else module, call
 
 
 def find(names):
-    """The names of the lines that `names` ask for, each a file of `reference/` or a line; all of them for no names.
+    """The names of the lines in `names`, each a file of `reference/` or a single line; all lines without names.
 
     Raises:
         KeyError: for a name that is neither, with the nearest names.
@@ -39,7 +39,7 @@ def find(names):
 
 
 def measure(names=None, sizes=SIZES):
-    """(name, seconds) of each line that `names` ask for, as soon as it has run; a caller may show them as they come."""
+    """Yield (name, seconds) of each line in `names` as soon as it has run."""
     wanted = find(names or [])
     for name, call in lines(sizes, dict.fromkeys(name.split("/")[0] for name in wanted)):
         if name in wanted:

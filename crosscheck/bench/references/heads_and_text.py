@@ -1,4 +1,4 @@
-"""The same as `attention.py` for what stands before and behind the blocks: embeddings, heads, uncertainty and text."""
+"""The same as `attention.py` for everything before and after the blocks: text, embeddings, heads and uncertainty."""
 
 from collections import Counter
 from functools import partial
@@ -61,7 +61,7 @@ def of_classification_head(draw):
 
 
 def vectors(draw):
-    """Every token as an example of its own."""
+    """Every token as a separate example."""
     return draw.array(draw.sizes.b * draw.sizes.t, draw.sizes.m)
 
 
@@ -132,8 +132,8 @@ def of_bert_pack_inputs(draw):
 
 
 def texts(draw):
-    """Lines, as many characters in all as the sizes say."""
-    lines = ["Ｆｕｌｌ ｗｉｄｔｈ: ① ﬁrst, ② ﬁnd.", *SENTENCES, *license_lines()]  # the first line is what rules replace
+    """Lines of text with the total number of characters that the sizes give."""
+    lines = ["Ｆｕｌｌ ｗｉｄｔｈ: ① ﬁrst, ② ﬁnd.", *SENTENCES, *license_lines()]  # the rules apply to the first
     ends = np.cumsum([len(line) for line in lines])
     return [line for line, end in zip(lines, ends) if end <= draw.sizes.characters] or [lines[0][: draw.sizes.characters]]
 

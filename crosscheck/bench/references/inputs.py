@@ -1,4 +1,4 @@
-"""Random inputs and weights for the references, of any size, without a layer to take them from."""
+"""Random inputs and weights for the references, of any size and without a layer."""
 
 import math
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from reference.transformer_encoder import EncoderWeights
 
 
 class BatchSizes(NamedTuple):
-    """The legend's letters, and what has none."""
+    """Sizes under the legend's letters, and those without a letter."""
 
     b: int = 2
     t: int = 512
@@ -29,13 +29,13 @@ class BatchSizes(NamedTuple):
     c: int = 10
     features: int = 1024  # of a Gaussian process
     memory: int = 512
-    block: int = 64  # and chunk, and segment
+    block: int = 64  # also the size of a chunk and of a segment
     depth: int = 2
     characters: int = 4000
 
 
 class Draw:
-    """Whatever a reference takes, in float64. Variances of weights are one over their fan-in, so that numbers keep their size."""
+    """The arguments of references in float64. The variance of weights is one over their fan-in, to keep the scale of outputs."""
 
     def __init__(self, sizes, seed=0):
         self.sizes, self.rng = sizes, np.random.default_rng(seed)
@@ -50,13 +50,13 @@ class Draw:
         return self.rng.integers(below or self.sizes.n, size=(self.sizes.b, self.sizes.t))
 
     def padding(self):
-        """True at tokens; the last quarter of the last row is none."""
+        """True at tokens; the last quarter of the last row is padding."""
         mask = np.ones((self.sizes.b, self.sizes.t), bool)
         mask[-1, -(self.sizes.t // 4) :] = False
         return mask
 
     def targets(self, count):
-        """A one-hot row for each of `count` places of every sequence."""
+        """A one-hot row for each of `count` positions of every sequence."""
         places = [self.rng.permutation(self.sizes.t)[:count] for _ in range(self.sizes.b)]
         return np.eye(self.sizes.t)[places]
 
@@ -81,7 +81,7 @@ class Draw:
         return RelativeAttentionWeights(*self.attention(), Projection(self.attention().key.kernel))
 
     def reuse_attention(self, reused):
-        """Weights of `reused` heads, the others new."""
+        """Weights with `reused` reused heads; the others are new."""
         _, t, m, h, d, *_ = self.sizes
         new = h - reused
         to_new = [self.projection(m, (new, d)) for _ in range(3)]
