@@ -182,6 +182,7 @@ def outputs_on_jax(tmp_path_factory):
 
     yield outputs
     process.stdin.close()
+    process.stdout.close()
     process.wait()
 
 
