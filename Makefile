@@ -15,7 +15,7 @@ PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 .PHONY: help compare bench test test-quick test-wheel test-versions lab notebooks lint format clean
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 compare: $(READY) $(WEIGHTS) ## compare every layer with its reference; the page is build/compare.html
 	$(RUN) -m crosscheck --html build/compare.html

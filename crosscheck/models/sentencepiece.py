@@ -1,6 +1,6 @@
 """SentencePiece models: small ones that are trained here, and any `.model` file in the form that the reference takes.
 
-The reference imports nothing but NumPy, so the `sentencepiece` package trains models and reads files.
+The reference imports nothing but NumPy: the `sentencepiece` package trains models, and `read` reads their files.
 """
 
 import io
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crosscheck.models.protocol_buffers import fields
 from reference.sentencepiece_tokenizer.model import ALGORITHMS, Model
 from reference.sentencepiece_tokenizer.normalizer import Normalizer, read_rules
 
@@ -40,6 +41,7 @@ SMALL = {
 }
 """The options of small models of every kind, by name."""
 
+# The numbers of fields and of their values are those of `sentencepiece_model.proto`, which never change.
 READ_KINDS = {1: "normal", 2: "unknown", 3: "control", 4: "user_defined", 5: "unused", 6: "byte"}
 READ_ALGORITHMS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
@@ -88,30 +90,31 @@ def read(proto):
 
 @cache
 def read_bytes(proto):
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-
     try:
-        said = sentencepiece_model_pb2.ModelProto.FromString(proto)
-    except DecodeError as error:
+        file = fields(proto)
+        pieces = [fields(piece) for piece in file.get(1, [])]
+        trainer, normalizer, denormalizer = (fields(b"".join(file.get(number, []))) for number in (2, 3, 5))
+    except (ValueError, TypeError) as error:  # a TypeError for an integer where a message should be
         raise ValueError(f"proto must be the bytes of a SentencePiece model. Received: {len(proto)} bytes") from error
-    trainer, spec = said.trainer_spec, said.normalizer_spec
-    if (algorithm := READ_ALGORITHMS[trainer.model_type]) not in ALGORITHMS or not said.pieces:
-        raise ValueError(f"proto must be a model of the types {ALGORITHMS}. Received: {algorithm}, {len(said.pieces)} pieces")
-    if said.denormalizer_spec.precompiled_charsmap:
+    if (algorithm := READ_ALGORITHMS.get(last(trainer, 3, 1))) not in ALGORITHMS or not pieces:
+        raise ValueError(f"proto must be a model of the types {ALGORITHMS}. Received: {algorithm}, {len(pieces)} pieces")
+    if last(denormalizer, 2, b""):
         raise ValueError("proto must be a model whose decoding needs no rules. Received: one with a denormalizer_spec")
     return Model(
-        pieces=tuple(piece.piece for piece in said.pieces),
-        scores=np.array([piece.score for piece in said.pieces], "float32"),
-        kinds=tuple(READ_KINDS[piece.type] for piece in said.pieces),
+        pieces=tuple(last(piece, 1, b"").decode() for piece in pieces),
+        scores=np.frombuffer(b"".join(last(piece, 2, bytes(4)) for piece in pieces), "<f4"),
+        kinds=tuple(READ_KINDS[last(piece, 3, 1)] for piece in pieces),
         algorithm=algorithm,
         normalizer=Normalizer(
-            read_rules(spec.precompiled_charsmap),
-            spec.add_dummy_prefix,
-            spec.remove_extra_whitespaces,
-            spec.escape_whitespaces,
-            trainer.treat_whitespace_as_suffix,
+            read_rules(last(normalizer, 2, b"")),
+            *(bool(last(normalizer, number, True)) for number in (3, 4, 5)),
+            bool(last(trainer, 24, False)),
         ),
-        byte_fallback=trainer.byte_fallback,
-        unknown_surface=trainer.unk_surface,
+        byte_fallback=bool(last(trainer, 35, False)),
+        unknown_surface=last(trainer, 44, " ⁇ ".encode()).decode(),
     )
+
+
+def last(message, number, otherwise):
+    """The value of a field; a field that is there twice has the last one."""
+    return message.get(number, [otherwise])[-1]

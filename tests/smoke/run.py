@@ -143,7 +143,8 @@ def check(name, python, wheel, folder):
     for backend, process in running.items():
         said = process.communicate()[0]
         failed |= process.returncode != 0
-        print(f"{name} on {backend}: {said if process.returncode else said.strip().splitlines()[-1]}", flush=True)
+        ended = f"exit status {process.returncode}\n{said}" if process.returncode else said.strip().splitlines()[-1]
+        print(f"{name} on {backend}: {ended}", flush=True)
     times = f"installed in {installed - start:.0f} s, tested in {time.perf_counter() - installed:.0f} s"
     print(f"{name}: {'FAILED' if failed else 'passed'}, {times}", flush=True)
     if not failed:
