@@ -94,7 +94,7 @@ def test_each_rule_by_hand():
     assert split_words("", True) == split_words(" \t\u0301\0", True) == []
 
 
-def test_a_sigma_is_lowered_by_its_neighbours():
+def test_a_sigma_is_lowered_by_its_neighbors():
     assert split_words("ΟΔΟΣ ΟΔΟΣ. ΑΣΑ Σ ΑΣ'Α ΑΣ\u0001Α ΑΣ中", True) == [
         *("οδος", "οδος", ".", "ασα", "σ", "ασ", "'", "α", "ασα", "ας", "中"),
     ]
@@ -191,8 +191,8 @@ def test_layer_and_reference_agree_on_any_texts(agree, texts, lower_case):
     agree(texts, lower_case)
 
 
-def test_neighbours_of_a_sigma_are_as_python_lowers_it():
-    table = code_points(True).neighbours
+def test_neighbors_of_a_sigma_are_as_python_lowers_it():
+    table = code_points(True).neighbors
     for c in (c for c in ASSIGNED if category(c) not in ("Lo", "Co", "Cc", "Cf", "Zs") and c not in "\0\ufffd"):
         seen = table.entries[256 * table.pages[ord(c) >> 8] + (ord(c) & 255)]
         ends, goes_on = (f"aΣ{c}{end}".lower()[1] == letter for end, letter in (("", "ς"), ("a", "σ")))
