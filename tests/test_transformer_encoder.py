@@ -298,7 +298,7 @@ def test_transformers_errors_speak_of_its_own_arguments(name):
         (r"inputs must be a tensor or \[x, attention_mask\] or .* Received: a list of 4", {}, [(2, 3, 8)] * 4, {}),
         (r"query must have 3 axes .* \(3, 8\)", {}, (3, 8), {}),
         (r"attention_mask must have a shape .* \(2, 4, 3, 3\). Received: \(2, 1, 3, 5\)", {}, [(2, 3, 8), (2, 3, 5)], {}),
-        (r"num_kv_heads must divide the number of heads, 4. Received: num_kv_heads=3", {"num_kv_heads": 3}, (2, 3, 8), {}),
+        (r"num_kv_heads must divide num_heads=4. Received: num_kv_heads=3", {"num_kv_heads": 3}, (2, 3, 8), {}),
         (r"attention_mask must have a shape .* Received: \(3,\)", {}, [(2, 3, 8), (3,)], {"output_range": 1}),
         (
             "x and key_value must have the same last axis if they share a norm. Received: x with 8, key_value with 6",
