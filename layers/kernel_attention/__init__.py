@@ -76,8 +76,8 @@ class KernelAttention(MultiHeadAttention):
     Differs from the Model Garden:
         "elu" has no projection and no 1/√d by default. "exp" has ‖x‖²/2 in the exponent, and stabilizers that cancel: one for
         each query, and one for each feature of the keys that it sees. "expplus" is scaled once. "rfa", the gate and
-        `use_causal_mask` are new. Weights sum to 1: nothing is added to denominators. `begin_kernel` and `is_short_seq` are exact, and ignore
-        masked keys. The new cache is returned; it holds the window, so a stream gives the same result as the whole sequence.
+        `use_causal_mask` are new. Weights sum to 1: nothing is added to denominators. `begin_kernel` and `is_short_seq` are
+        exact, and ignore masked keys. A new cache is returned. It holds the window: streaming gives the same result as one call.
 
     Reference:
         [Katharopoulos et al., 2020](https://arxiv.org/abs/2006.16236), [Choromanski et al., 2021](https://arxiv.org/abs/2009.14794),
