@@ -19,34 +19,35 @@ class MultiHeadAttention(ProjectingLayer):
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size.
 
     Args:
-        num_heads: Number of heads, `h`.
+        num_heads: Number of attention heads, `h`.
         key_dim: Size of each query and key, `d`.
         value_dim: Size of each value, `e`. Defaults to `key_dim`.
-        dropout: Fraction of attention weights dropped while training.
+        dropout: Fraction of the attention weights dropped while training.
         use_bias: Whether the projections have biases.
-        output_shape: Size (or sizes) of the output's last axis (or axes). Defaults to the query's `m`.
-        attention_axes: Axes of the inputs to attend over, as one sequence. Defaults to the one between batch and model axis.
-        seed: Seed of the dropout.
+        output_shape: Size of the last axis of the output, or a tuple of sizes of its last axes. Defaults to the `m` of the query.
+        attention_axes: Axes of the inputs to attend over, as one sequence. Defaults to all axes between batch and model axis.
+        seed: Seed of the dropout. Defaults to a random seed.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
-            bias_constraint: As for `ProjectingLayer`.
+            bias_constraint: For the kernels, biases and outputs of the four projections, with the same meaning and defaults as
+            in `keras.layers.Dense`.
 
     Call arguments:
         query: Tensor of shape `(b, t, m)`.
         value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
-        key: Tensor of shape `(b, s, m)`; `m` may differ again. Defaults to `value`.
-        attention_mask: Not zero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`. A query with no
-            allowed key gets the zero vector before the output projection. With `attention_axes`: batch axes, then perhaps heads,
-            then the query's attended axes, then the keys'.
-        return_attention_scores: Also return the weights, as they were before dropout. Never changes the output.
-        training: Whether to drop weights.
+        key: Tensor of shape `(b, s, m)`; `m` may differ from both. Defaults to `value`.
+        attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`. A query with no
+            allowed key gets the zero vector before the output projection. For inputs with more than 3 axes, the mask has the
+            batch axes, optionally a head axis, the attended axes of the query, and the attended axes of the keys.
+        return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
+        training: Whether to apply dropout.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
 
     Returns:
-        Tensor of shape `(b, t, m)`, or that and the weights `(b, h, t, s)`.
+        Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
 
     Raises:
-        ValueError: for sizes below 1, a dropout outside [0, 1), inputs whose batch or length do not fit, and a mask that does
-            not broadcast.
+        ValueError: if a size is below 1, `dropout` is outside [0, 1), `attention_axes` contains an axis twice or an axis that is
+            not between batch and model axis, the shapes of the inputs do not fit together, or the mask does not broadcast.
 
     Example:
 
@@ -55,8 +56,9 @@ class MultiHeadAttention(ProjectingLayer):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        A query with no allowed key gets zeros, not the mean of the values (or NaN in float16), whether scores are asked for or
-        not. The mask is boolean: a 2 means "allowed" and is no bonus. Private hooks such as `_build_from_signature` do not exist.
+        A query with no allowed key gets zeros, not the mean of the values (or NaN in float16), with or without
+        `return_attention_scores`. The mask is boolean: there, a mask value of 2 increases the score. Private hooks such as
+        `_build_from_signature` do not exist.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.
@@ -129,16 +131,16 @@ class MultiHeadAttention(ProjectingLayer):
 
     def attend(self, q, k, v, mask, training):
         """Equation (1): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
-        # The reference divides the scores; scaling q first touches fewer numbers.
+        # The reference divides the scores by √d. Scaling q instead is cheaper, because q has fewer numbers.
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
         return attended(scores, mask, lambda weights: self.mix(weights, v, training))
 
     def mix(self, weights, v, training):
-        """Values by their weights, some of which are dropped: the heads `(b, t, h, e)`."""
+        """Sums of the values, weighted by the attention weights after dropout: the heads `(b, t, h, e)`."""
         return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v)
 
     def allowed(self, q, k, attention_mask, use_causal_mask=False):
-        """The boolean mask that broadcasts to `(b, h, t, s)`, of what the caller and causality allow; None for everything."""
+        """The attention mask and the causal mask as one boolean mask that broadcasts to `(b, h, t, s)`; None without a mask."""
         mask = None
         if attention_mask is not None:
             mask = ops.cast(attention_mask, "bool")
@@ -155,7 +157,7 @@ class MultiHeadAttention(ProjectingLayer):
 
     @property
     def axes(self):
-        """The attended axes; for inputs of rank 3 the only one there is."""
+        """The attended axes. Before the layer is built, axis 1 by default."""
         return self.attention_axes or (1,)
 
     def into_heads(self, name, size, input_shape):
@@ -164,7 +166,7 @@ class MultiHeadAttention(ProjectingLayer):
         return self.make_projection(name, "btm,mhd->bthd", shape, bias_axes, (None, None, input_shape[-1]))
 
     def heads_of(self, name):
-        """How many heads the map called `name` has."""
+        """The number of heads of the linear map named `name`."""
         return self.num_heads
 
     def out_of_heads(self, name, sizes, input_shape):
@@ -176,7 +178,9 @@ class MultiHeadAttention(ProjectingLayer):
         rank = len(query)
         for name, shape in (("query", query), ("value", value), ("key", key)):
             if len(shape) != rank or rank < 3:
-                raise ValueError(f"{name} must have 3 axes (or more, the same for all). Received: {name} of shape {tuple(shape)}")
+                raise ValueError(
+                    f"{name} must have 3 axes (or more, the same number in all inputs). Received: {name} of shape {tuple(shape)}"
+                )
         self.attention_axes = normalized(self.attention_axes, rank)
         self.several_axes = rank > 3
         check_same("shape but for the last axis", key=tuple(key[:-1]), value=tuple(value[:-1]))
@@ -201,10 +205,10 @@ class MultiHeadAttention(ProjectingLayer):
 
 
 def normalized(axes, rank):
-    """Attention axes as positions between batch and model axis; for None, all of them.
+    """`axes` as positive numbers; for None, all axes between batch and model axis.
 
     Raises:
-        ValueError: for an axis that is the batch or the model axis, stands twice, or is not there.
+        ValueError: if an axis is the batch axis or the model axis, is given twice, or does not exist.
     """
     if axes is None:
         return tuple(range(1, rank - 1))

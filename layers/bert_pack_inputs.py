@@ -1,4 +1,4 @@
-"""Packing of token sequences into the rows that BERT reads (TensorFlow graph operations)."""
+"""Packing of token sequences into BERT's inputs (TensorFlow graph operations)."""
 
 import keras
 import numpy as np
@@ -11,13 +11,13 @@ IDS = ("start_of_sequence_id", "end_of_segment_id", "padding_id")
 
 @keras.saving.register_keras_serializable(package="layers")
 class BertPackInputs(keras.layers.Layer):
-    """Packs one or more segments of token ids into rows of one length, with special tokens between them.
+    """Packs one or more segments of token ids into rows of equal length, with special tokens between them.
 
-    Computes equations (1) to (6) of `reference/bert_pack_inputs.py`. A row is `[CLS] A [SEP] B [SEP] [PAD] …`. The ends of
-    segments that are too long together are cut off.
+    Computes equations (1) to (6) of `reference/bert_pack_inputs.py`. A row is `[CLS] A [SEP] B [SEP] [PAD] …`. If the
+    segments are too long together, they are truncated at their ends.
 
-    It is made of TensorFlow's graph operations: it runs in `tf.data`, in eager mode and in functional models, and is saved with
-    them; XLA cannot compile it.
+    The layer consists of TensorFlow graph operations: it runs in `tf.data`, in eager mode and in functional models, and is saved
+    with them. XLA cannot compile it.
 
     Axes: `b` batch, `t` position.
 
@@ -26,29 +26,29 @@ class BertPackInputs(keras.layers.Layer):
         start_of_sequence_id: The id of [CLS].
         end_of_segment_id: The id of [SEP].
         padding_id: The id of [PAD].
-        special_tokens_dict: These three ids by these names, as a tokenizer's `get_special_tokens_dict` returns them. Whatever
-            else is in it has no meaning here. An id that is given both ways must be the same.
-        truncator: Whose ends are cut off: "round_robin" gives each segment in turn one token more, so that the longest ones
-            lose; "waterfall" fills the row from the first segment on, so that the last ones lose.
+        special_tokens_dict: Dict with these three ids under the names above, as a tokenizer's `get_special_tokens_dict` returns
+            it. Other entries are ignored. An id that is given both ways must have the same value.
+        truncator: How to divide the row among segments that are too long. "round_robin" gives one token at a time to each segment
+            in turn, so the longest segments are truncated. "waterfall" fills the row from the first segment on, so the last
+            segments are truncated.
 
     Call arguments:
-        inputs: One segment, or a list of one or more. A segment is a ragged tensor of integers, which int32 must be able to hold,
-            `(b, (tokens))` or `(b, (words), (pieces))`, the same for all of them. Rows may be empty: an empty segment still has
-            its [SEP]. In a dense tensor every entry is a token; if some are padding, take them out first
-            (`tf.ragged.boolean_mask`).
-            More than 2 segments are no error, but their types go on to 2, 3, …: the BERTs that there are know types 0 and 1.
+        inputs: A segment, or a list of segments. A segment is a ragged tensor of integers in the range of int32, of shape
+            `(b, (tokens))` or `(b, (words), (pieces))`. All segments have the same number of axes. Rows may be empty: an empty
+            segment still gets its [SEP]. In a dense tensor, every entry counts as a token; remove padding first, with
+            `tf.ragged.boolean_mask`. The segments have types 0, 1, 2, …; published BERT models know only types 0 and 1.
 
     Returns:
-        A dict of three int32 tensors `(b, t)`: "input_word_ids"; "input_mask", 1 at all tokens, special ones too, and 0 at
-        padding; "input_type_ids", the number of the segment, and 0 at [CLS] and at padding.
+        Dict of three int32 tensors `(b, t)`: "input_word_ids", the ids; "input_mask", 1 at tokens, including [CLS] and [SEP], and
+        0 at padding; "input_type_ids", the number of the segment, from 0, and 0 at [CLS] and at padding.
 
     Raises:
-        ValueError: for an id that is missing, contradictory or no integer from 0 to 2³¹ − 1, an unknown `truncator`, a
-            `seq_length` without room for the special tokens, no segment, segments that are not integers, have fewer than 2 axes,
-            or do not all have the same number of axes and of rows.
-        tf.errors.InvalidArgumentError: where only the running graph knows the numbers of rows, and they differ; and for a token
-            that int32 cannot hold.
-        ImportError: without TensorFlow.
+        ValueError: if a special id is missing, is not an integer from 0 to 2³¹ − 1, or is given twice with different values;
+            `truncator` is unknown; `seq_length` leaves no room for the special tokens; the list of segments is empty; or the
+            segments are not integers, have fewer than 2 axes, or differ in their number of axes or rows.
+        tf.errors.InvalidArgumentError: if numbers of rows that are known only when the graph runs differ, or a token is outside
+            the range of int32.
+        ImportError: if TensorFlow is not installed.
 
     Example:
 
@@ -58,8 +58,9 @@ class BertPackInputs(keras.layers.Layer):
     [[101, 7, 8, 102, 9, 102, 0, 0]]
 
     Differs from the Model Garden:
-        A missing id raises at once; there the error is returned instead of raised, and the layer fails when it is called. Unequal
-        numbers of axes raise an error that says so; there, making that error is an error. An id may be given both ways.
+        A missing id raises an error in the constructor; there, the error is returned, not raised, and the layer fails when it is
+        called. Different numbers of axes raise a clear error; there, creating the error message fails. An id may be given both
+        ways.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
@@ -82,7 +83,7 @@ class BertPackInputs(keras.layers.Layer):
         try:
             import tensorflow  # noqa: F401
         except ImportError as error:
-            raise ImportError("BertPackInputs needs tensorflow; reference.bert_pack_inputs does the same without it") from error
+            raise ImportError("BertPackInputs needs tensorflow; reference.bert_pack_inputs works without it") from error
         self.seq_length = seq_length
         self.special_tokens_dict = None if special_tokens_dict is None else dict(special_tokens_dict)
         given = dict(zip(IDS, (start_of_sequence_id, end_of_segment_id, padding_id)))
@@ -100,7 +101,7 @@ class BertPackInputs(keras.layers.Layer):
         sizes = tf.stack([tokens.row_lengths() for tokens in segments], axis=1)
         kept = TRUNCATORS[self.truncator](sizes, self.room_for_tokens(len(segments)))
 
-        # A column of one special token for every row.
+        # Special tokens as columns, with a token for each row.
         start, end = (tf.fill((tf.shape(sizes)[0], 1), name) for name in (self.start_of_sequence_id, self.end_of_segment_id))
         parts = [tf.concat([start] * (i == 0) + [first(segments[i], kept[:, i]), end], axis=1) for i in range(len(segments))]
         ids, types = tf.concat(parts, axis=1), tf.concat([tf.ones_like(part) * i for i, part in enumerate(parts)], axis=1)
@@ -112,24 +113,24 @@ class BertPackInputs(keras.layers.Layer):
         }
 
     def flat(self, inputs):
-        """Every segment as an int32 ragged tensor `(b, (tokens))`."""
+        """All segments as int32 ragged tensors `(b, (tokens))`."""
         import tensorflow as tf
 
         segments = self.checked(inputs)
         ragged = [tf.RaggedTensor.from_tensor(x) if isinstance(x, tf.Tensor) else x for x in segments]
         ragged = [in_int32(x if len(x.shape) == 2 else x.merge_dims(1, -1)) for x in ragged]
-        message = "all of inputs must have the same number of rows"  # where `checked` could not see it
+        message = "all of inputs must have the same number of rows"  # for sizes unknown to `checked`
         checks = [tf.debugging.assert_equal(x.nrows(), ragged[0].nrows(), message) for x in ragged[1:]]
         with tf.control_dependencies([check for check in checks if check is not None]):
-            # All that follows is made from these, so nothing can fail before the checks do.
+            # Everything else is computed from these tensors, so the checks run before any other operation can fail.
             parts = [(tf.identity(x.values), tf.identity(x.row_splits)) for x in ragged]
         return [tf.RaggedTensor.from_row_splits(values, splits, validate=False) for values, splits in parts]
 
     def checked(self, inputs):
-        """The list of segments, if they can be packed."""
+        """The list of segments, after checking that they can be packed."""
         segments = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         if not segments:
-            raise ValueError("inputs must be one segment or more. Received: an empty list")
+            raise ValueError("inputs must be at least one segment. Received: inputs=[]")
         named = {f"inputs[{i}]": x for i, x in enumerate(segments)}
         check_integers(**named)
         check_rank_at_least(2, **{name: x.shape for name, x in named.items()})
@@ -162,28 +163,28 @@ class BertPackInputs(keras.layers.Layer):
 
 
 def the_id(name, given, in_dict):
-    """The id called `name`, as an int, from the argument, from the dict, or from both if they agree."""
+    """The id named `name`, as an int, from the argument, from the dict, or from both if they are equal."""
     values = [value for value in (given, in_dict) if value is not None]
     if not values:
         raise ValueError(f"{name} must be given, as an argument or in special_tokens_dict. Received: {name}=None")
     is_whole = all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values)
     if not is_whole or min(values) < 0 or max(values) > np.iinfo("int32").max or len(set(values)) > 1:
-        received = f"{name}={given!r}, in special_tokens_dict {in_dict!r}"
-        raise ValueError(f"{name} must be one integer of at least 0 that int32 can hold. Received: {received}")
+        received = f"{name}={given!r}, and {in_dict!r} in special_tokens_dict"
+        raise ValueError(f"{name} must be one integer from 0 to 2³¹ − 1. Received: {received}")
     return int(values[0])
 
 
 def in_int32(x):
-    """A ragged tensor as int32, in which no id has become another one."""
+    """A ragged tensor cast to int32, after checking that no id changes."""
     import tensorflow as tf
 
     cast = tf.cast(x, "int32")
     if x.dtype not in (tf.int64, tf.uint32, tf.uint64):
         return cast
     kept = tf.reduce_all(tf.cast(cast.flat_values, x.dtype) == x.flat_values)
-    if x.dtype != tf.int64:  # a negative one is what was too large
+    if x.dtype != tf.int64:  # unsigned ids above the range become negative
         kept = tf.logical_and(kept, tf.reduce_all(cast.flat_values >= 0))
-    check = tf.debugging.assert_equal(kept, True, "inputs must be ids that int32 can hold")
+    check = tf.debugging.assert_equal(kept, True, "inputs must be ids in the range of int32")
     with tf.control_dependencies([] if check is None else [check]):
         return cast.with_flat_values(tf.identity(cast.flat_values))
 
@@ -201,8 +202,8 @@ def round_robin(sizes, room):
     import tensorflow as tf
 
     ordered = tf.sort(sizes, axis=1)
-    of_the_shortest = tf.cumsum(ordered, axis=1, exclusive=True)
-    level = tf.reduce_max((room - of_the_shortest) // tf.range(sizes.shape[1], 0, -1, dtype=sizes.dtype), axis=1, keepdims=True)
+    sum_of_shorter = tf.cumsum(ordered, axis=1, exclusive=True)
+    level = tf.reduce_max((room - sum_of_shorter) // tf.range(sizes.shape[1], 0, -1, dtype=sizes.dtype), axis=1, keepdims=True)
     kept = tf.minimum(sizes, level)
     above = tf.cast(sizes > level, sizes.dtype)
     has_room = tf.cumsum(above, axis=1) <= room - tf.reduce_sum(kept, axis=1, keepdims=True)

@@ -10,45 +10,46 @@ from layers.masked_softmax import masked_softmax
 
 @keras.saving.register_keras_serializable(package="layers")
 class CachedAttention(MultiHeadAttention):
-    """Multi-head attention that keeps keys and values, so that each token of a text is projected once.
+    """Multi-head attention that caches keys and values, so that decoding projects each token only once.
 
     Computes equations (1) to (3) of `reference/cached_attention.py`, plus dropout on the attention weights. Decoding token by
-    token, by any cache, gives what one causal pass gives.
+    token with a cache gives the same result as one causal pass.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size.
 
     Args:
-        num_heads, key_dim, value_dim, dropout, use_bias, output_shape, attention_axes, seed, kernel_initializer and so on:
-            As for `MultiHeadAttention`; inputs have one sequence axis.
+        num_heads, key_dim, value_dim, dropout, use_bias, output_shape, attention_axes, seed, and the initializers, regularizers
+            and constraints: As in `MultiHeadAttention`. Inputs must have a single sequence axis.
 
     Call arguments:
         query: Tensor of shape `(b, t, m)`.
         value: Tensor of shape `(b, s, m)`; with a cache, the `t` new tokens.
         key: Tensor of shape `(b, s, m)`. Defaults to `value`.
-        attention_mask: Not zero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`, where `s` are all
-            keys of the new cache. With a cache, attention is causal whatever the mask allows.
-        cache: `{"key": (b, s, h, d), "value": (b, s, h, e)}`, as `init_cache` or a call returned it. Without one, only
-            `attention_mask` says who attends to whom: for a causal pass give a causal mask, or an empty cache.
-        decode_loop_step: Slot of the cache, an integer or a scalar tensor, that the first new token is written to. Without it the
-            new tokens are appended.
-        return_attention_scores: Also return the weights, as they were before dropout. Never changes the output.
-        training: Whether to drop weights.
+        attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`, where `s` is the
+            number of keys in the new cache. With a cache, attention is always causal too.
+        cache: `{"key": (b, s, h, d), "value": (b, s, h, e)}`, from `init_cache` or an earlier call. Without a cache, only
+            `attention_mask` restricts attention: for a causal pass, pass a causal mask or an empty cache.
+        decode_loop_step: Slot of the cache to which the first new token is written, an integer or a scalar tensor. By default,
+            the new tokens are appended to the cache.
+        return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
+        training: Whether to apply dropout.
 
-    With a cache, the `i`-th new token has position `p + i`, where `p` is `decode_loop_step` or else the length of the cache. It
-    attends to keys at positions 0 to `p + i`: to what was cached before, which with `decode_loop_step` means slots 0 to `p - 1`,
-    and to the new tokens up to itself. Later slots are never attended. What was in the slots written to is replaced.
+    With a cache, the `i`-th new token, counted from 0, has position `p + i`, where `p` is `decode_loop_step` or, if tokens are
+    appended, the length of the cache. It attends to the cached keys at positions 0 to `p - 1` and to the new tokens up to itself.
+    With `decode_loop_step`, new tokens replace the contents of their slots, and later slots are ignored.
 
-    In a compiled function give `decode_loop_step` as a tensor: an integer is compiled anew for each step. A tensor whose value
-    is not known while tracing cannot raise an error: if the new tokens do not all fit, none is written and their queries attend
-    to nothing. The cache comes back as it was, and scores and heads are zeros.
+    In a compiled function, pass `decode_loop_step` as a tensor, because each new integer causes a recompilation. A tensor whose
+    value is unknown during tracing cannot raise an error. If the new tokens do not fit, none of them is written: the returned
+    cache is unchanged, and the weights and heads of the new tokens are zeros.
 
     Returns:
-        `(output, cache)`, or `(output, scores, cache)`: output `(b, t, m)`, scores `(b, h, t, s)`, and a new cache. Without
-        `cache` it has the keys and values of this call. The argument is not changed.
+        `(output, cache)`, or `(output, scores, cache)` with `return_attention_scores`: the output, `(b, t, m)`, the attention
+        weights, `(b, h, t, s)`, and a new cache. Without the argument `cache`, the new cache holds the keys and values of this
+        call. The argument itself is not modified.
 
     Raises:
-        ValueError: as `MultiHeadAttention`; for a cache that does not fit, a step without a cache, a step that is known and
-            leaves no room for the new tokens, and, with a cache, for a query and a value of different lengths.
+        ValueError: as in `MultiHeadAttention`, and if `cache` has the wrong entries or shapes, `decode_loop_step` is given
+            without a cache or leaves no room for the new tokens, or query and value differ in length although a cache is given.
 
     Example:
 
@@ -59,9 +60,9 @@ class CachedAttention(MultiHeadAttention):
     (TensorShape([1, 1, 8]), TensorShape([1, 5, 2, 4]))
 
     Differs from the Model Garden:
-        A slot is replaced, not added to: there, writing twice doubles it. Slots that are not filled are never attended: there,
-        they have a score of 0 unless the caller masks them. The new cache is returned and the old one left alone: there, the
-        dictionary is changed in place. Several new tokens are causal among themselves, and a step beyond the cache is an error.
+        New tokens replace the contents of a slot; there, they are added to it. Empty slots are ignored; there, they have a score
+        of 0 unless the caller masks them. A new cache is returned; there, the dictionary is modified in place. Several new tokens
+        attend to each other causally. A step beyond the cache is an error.
 
     Reference:
         [Shazeer, 2019](https://arxiv.org/abs/1911.02150), section 2.4.
@@ -91,7 +92,7 @@ class CachedAttention(MultiHeadAttention):
             else:
                 position, fits = place(decode_loop_step, cache["key"], k)
                 k, v = (write(cache[name], new, position, fits) for name, new in (("key", k), ("value", v)))
-            if decode_loop_step is not None or q.shape[1] != 1:  # one token alone at the end may attend to everything
+            if decode_loop_step is not None or q.shape[1] != 1:  # a single appended token may attend to all keys
                 causal = up_to_itself(q, k, position, fits)
         elif decode_loop_step is not None:
             raise ValueError(f"decode_loop_step needs a cache. Received: decode_loop_step={decode_loop_step}, cache=None")
@@ -107,14 +108,14 @@ class CachedAttention(MultiHeadAttention):
         return (output, weights, cache) if return_attention_scores else (output, cache)
 
     def attend_with(self, new_k, new_v, position, fits, q, cache, mask, training):
-        """`attend` for one query and the cache with what is new at `position`, which is read once, where it is.
+        """`attend` for one query and the cache with the new key and value at `position`, without copying the cache.
 
-        A product for each head would move the whole cache before it begins.
+        A matrix product for each head would first transpose the whole cache.
         """
         is_new = ops.logical_and(ops.arange(ops.shape(cache["key"])[1]) == position, fits)
         k, v = (ops.where(is_new[:, None, None], 0.0, cache[name]) for name in ("key", "value"))
         q, (b, s, h, d) = q * self.key_dim**-0.5, ops.shape(k)
-        # Σ_d q k; for a product with ones, XLA keeps no q k.
+        # Σ_d q k as a product with ones, for which XLA does not store q k.
         scores = ops.reshape(ops.matmul(ops.reshape(q * k, (-1, d)), ops.ones((d, 1), k.dtype)), (b, s, h))
         scores = ops.where(is_new[:, None], ops.sum(q * new_k, axis=-1), scores)
         weights = masked_softmax(ops.transpose(scores, (0, 2, 1))[:, :, None], mask)
@@ -123,7 +124,15 @@ class CachedAttention(MultiHeadAttention):
         return ops.sum(w * v, axis=1, keepdims=True) + w_new * new_v, weights
 
     def init_cache(self, batch, length):
-        """A cache of `length` slots for `decode_loop_step`; of 0, to append to."""
+        """An empty cache.
+
+        Args:
+            batch: Batch size, an integer or a scalar tensor.
+            length: Number of slots, for use with `decode_loop_step`; 0 for a cache to which tokens are appended.
+
+        Returns:
+            Dict of "key", zeros of shape `(batch, length, h, d)`, and "value", zeros of shape `(batch, length, h, e)`.
+        """
         check_at_least(0, length=length)
         if not ops.is_tensor(batch):
             check_at_least(1, batch=batch)
@@ -146,14 +155,14 @@ class CachedAttention(MultiHeadAttention):
 
 
 def place(step, cache, new):
-    """The slot of `cache` to write `new` to, and whether there is room for it: True, if that is known.
+    """The slot of `cache` to which `new` is written, and whether `new` fits: True, or a tensor if that is not known.
 
     Raises:
-        ValueError: if there is known to be none, or `step` is no integer.
+        ValueError: if `new` is known not to fit, or `step` is not an integer.
     """
     dtype = keras.backend.standardize_dtype(getattr(step, "dtype", "int32" if type(step) is int else "bool"))
     if "int" not in dtype or len(getattr(step, "shape", ())) > 0:
-        raise ValueError(f"decode_loop_step must be an integer or a scalar tensor of one. Received: decode_loop_step={step}")
+        raise ValueError(f"decode_loop_step must be an integer or a scalar integer tensor. Received: decode_loop_step={step}")
     value, slots, t = known(step), cache.shape[1], new.shape[1]
     if slots is not None and t is not None:
         if slots < t or not (value is None or 0 <= value <= slots - t):
@@ -168,7 +177,7 @@ def place(step, cache, new):
 
 
 def known(step):
-    """The value of an integer, or of a tensor that has one; None for a tensor that has none while tracing."""
+    """The value of an integer or a tensor; None for a tensor without a value during tracing."""
     try:
         return step.__index__()
     except (AttributeError, TypeError):
@@ -176,16 +185,16 @@ def known(step):
 
 
 def write(cache, new, start, fits):
-    """`new` in the slots of `cache` from `start` on, or the cache as it is if `new` does not fit."""
-    where = (start * 0, start, start * 0, start * 0)  # JAX wants one dtype for all four
+    """`cache` with `new` in the slots from `start` on; unchanged if `new` does not fit."""
+    where = (start * 0, start, start * 0, start * 0)  # on JAX, all four must have the same dtype
     if fits is not True:
         new = ops.where(fits, new, ops.slice(cache, where, ops.shape(new)))
 
-    # XLA updates a slice in place; a product with one-hot steps, or a choice for each slot, would touch the whole cache.
+    # XLA updates a slice in place. A product with one-hot vectors, or `where`, would read and write the whole cache.
     if keras.backend.backend() != "tensorflow":
         return ops.slice_update(cache, where, new)
 
-    @ops.custom_gradient  # TensorFlow has none for it; on JAX, one that closes over a step being traced cannot be differentiated
+    @ops.custom_gradient  # TensorFlow lacks this gradient; on JAX, a custom gradient cannot use a traced step
     def update(cache, new):
         def gradient(*args, upstream=None):
             slope = args[0] if upstream is None else upstream
@@ -198,14 +207,14 @@ def write(cache, new, start, fits):
 
 
 def up_to_itself(q, k, position, fits):
-    """The mask `(1, 1, t, s)` of keys at or before each query, the first of which stands at `position`; if it `fits` at all."""
+    """The causal mask `(1, 1, t, s)`, where the first query is at `position`; all False unless the new tokens fit."""
     causal = ops.arange(ops.shape(k)[1])[None, :] <= position + ops.arange(ops.shape(q)[1])[:, None]
     causal = causal[None, None]
     return causal if fits is True else ops.logical_and(causal, fits)
 
 
 def check_parts(cache):
-    """Raise a ValueError unless `cache` has the two parts of one."""
+    """Raise a ValueError unless `cache` is a dictionary of "key" and "value"."""
     if not isinstance(cache, dict) or set(cache) != {"key", "value"}:
         received = sorted(cache) if isinstance(cache, dict) else type(cache).__name__
         raise ValueError(f'cache must be a dictionary of "key" and "value". Received: {received}')
@@ -213,7 +222,7 @@ def check_parts(cache):
 
 def check_cache(cache, q, k, v):
     check_parts(cache)
-    check_same("length, with a cache", query=q.shape[1], value=k.shape[1])
+    check_same("length if a cache is given", query=q.shape[1], value=k.shape[1])
     slots = {name: tuple(part.shape)[1:2] for name, part in cache.items()}
     for name, new in (("key", k), ("value", v)):
         shape, expected = tuple(cache[name].shape), (new.shape[0], None, *new.shape[2:])

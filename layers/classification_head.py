@@ -1,4 +1,4 @@
-"""A classifier of sequences, from the vector of one token (Keras 3)."""
+"""A classifier of sequences that reads the vector of one token (Keras 3)."""
 
 import keras
 
@@ -11,35 +11,37 @@ RENAMED = {"kernel_initializer": "initializer"}
 
 @keras.saving.register_keras_serializable(package="layers")
 class ClassificationHead(BlockLayer):
-    """A score for each class, from the vector of one token of a sequence.
+    """Logits of a sequence's classes, from the vector of one of its tokens.
 
     Computes equations (1) and (2) of `reference/classification_head.py`, with dropout between them.
 
     Axes: `b` batch, `t` position, `m` model size, `f` pooler size, `c` class.
 
     Args:
-        inner_dim: Size of the pooler, `f`. With 0 there is no pooler, and the token's vector itself is classified.
+        inner_dim: Size of the pooler, `f`. With 0, there is no pooler, and the token's vector is classified directly.
         num_classes: Number of classes, `c`.
-        cls_token_idx: Position of the token. A negative one counts from the end of the sequence, padding included.
-        activation: The pooler's activation, by name or as a callable. "gelu" is the exact one, "gelu_tanh" its approximation.
-        dropout_rate: Fraction dropped of what comes from the pooler, while training.
-        initializer: How both maps start; the biases start as `bias_initializer` says, by default at 0.
-        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
-            `ProjectingLayer`.
+        cls_token_idx: Position of the token. A negative position counts from the end of the sequence, including padding.
+        activation: Activation of the pooler, by name or as a callable. "gelu" is the exact function, "gelu_tanh" its
+            approximation.
+        dropout_rate: Fraction of the pooler's output dropped while training.
+        initializer: Initializer of the kernels of both linear maps.
+        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: For both
+            linear maps, with the same meaning and defaults as in `keras.layers.Dense`.
 
     Call arguments:
-        features: Tensor of shape `(b, t, m)`; or `(b, m)`, one vector for each sequence, of which `cls_token_idx` has nothing to
-            choose, so that it must be 0.
-        only_project: Whether to return what comes from the pooler, before dropout. With `inner_dim=0` that is the token's vector.
-        training: Whether to drop.
+        features: Tensor of shape `(b, t, m)`; or `(b, m)`, one vector for each sequence, if `cls_token_idx` is 0.
+        only_project: Whether to return the pooler's output, before dropout, instead of logits. With `inner_dim=0`, this is the
+            token's vector.
+        training: Whether to apply dropout.
 
     Returns:
-        Logits of shape `(b, c)`, or with `only_project` a tensor of shape `(b, f)`, in the compute dtype.
+        Logits of shape `(b, c)`, in the compute dtype. With `only_project`, the pooler's output instead, `(b, f)`.
 
     Raises:
-        ValueError: for sizes that are none, a rate outside [0, 1), an unknown activation, a `cls_token_idx` that is no integer or
-            is outside the sequence, features of another rank than 2 or 3, and a last axis that is unknown or not the one that
-            the weights were made for. A length that is known only at run time is checked by the backend then.
+        ValueError: if `inner_dim` is below 0 or `num_classes` below 1, `dropout_rate` is outside [0, 1), the activation is
+            unknown, `cls_token_idx` is not an integer or is outside the sequence, `features` does not have 2 or 3 axes, or its
+            last axis has an unknown size or a size that does not fit the weights. If the length is known only at run time, the
+            backend checks `cls_token_idx`.
 
     Example:
 
@@ -48,9 +50,9 @@ class ClassificationHead(BlockLayer):
     TensorShape([2, 3])
 
     Differs from the Model Garden:
-        With `inner_dim=0` features of three axes give the logits of the token `cls_token_idx`; there they must have two axes, or
-        the logits are those of every token. With a pooler too, features may have two axes. `checkpoint_items` is empty without a
-        pooler, where a crash was. "gelu" is exact.
+        With `inner_dim=0`, features with three axes give the logits of the token `cls_token_idx`; there, they give the logits of
+        every token. Features may have two axes with a pooler too. Without a pooler, `checkpoint_items` is empty; there, it raises
+        an error. "gelu" is exact.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), sections 3 and 4.1.
@@ -80,7 +82,7 @@ class ClassificationHead(BlockLayer):
         self.activation = get_activation("activation", activation)
         self.dropout_rate = dropout_rate
         self.initializer = self.kernel_initializer
-        self.supports_masking = True  # whether one token is padding is no question for what comes after
+        self.supports_masking = True  # accept a mask; the output has none, see `compute_mask`
 
     def build(self, features_shape):
         self.check_shape(features_shape)
@@ -112,7 +114,7 @@ class ClassificationHead(BlockLayer):
 
     @property
     def checkpoint_items(self):
-        """{name: layer} of what another task could begin with: the pooler, if there is one."""
+        """{name: layer} of the layers that another task can reuse: the pooler, if there is one."""
         return {"pooler_dense": self.pooler_dense} if self.inner_dim else {}
 
     def compute_mask(self, features, previous_mask=None):

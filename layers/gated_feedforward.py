@@ -11,37 +11,38 @@ POSITIONS = ("before_residual", "after_residual")
 
 @keras.saving.register_keras_serializable(package="layers")
 class GatedFeedforward(BlockLayer):
-    """A feed-forward network whose units are multiplied by a gate, added to its input, and normalized.
+    """A gated feed-forward network with a residual connection and a layer norm.
 
     Computes equation (3) of `reference/gated_feedforward.py`, plus dropout.
 
-    Of the two maps into the units, `intermediate` (the paper's W) is activated and `gate` (its V) is linear. The variants are
-    named by their activation: "sigmoid" is GLU, "linear" Bilinear, "relu" ReGLU, "gelu" GEGLU and "swish" SwiGLU.
+    The units are the product of two maps of the input: `intermediate` (W in the paper), followed by the activation, and `gate`
+    (V in the paper), without activation. The activation determines the variant: "sigmoid" is GLU, "linear" Bilinear,
+    "relu" ReGLU, "gelu" GEGLU and "swish" SwiGLU.
 
     Axes: `b` batch, `t` position, `m` model size, `f` feed-forward size.
 
     Args:
-        inner_dim: Number of units, `f`. Two thirds of what an ungated network has make the parameters equal.
-        inner_activation: The activation, by name or as a callable. "gelu" is the exact one, "gelu_tanh" its approximation.
-        dropout: Fraction dropped of each block's output, where `dropout_position` says.
-        use_gate: Whether there is a gate. Without one this is the ordinary feed-forward network.
-        apply_output_layer_norm: Whether each block ends in a layer norm. The residual connection is there either way.
-        num_blocks: How many such blocks follow each other, each with weights of its own.
-        dropout_position: "before_residual" drops from what is added to the input; "after_residual" drops from the block's
-            result, behind the norm if there is one.
+        inner_dim: Number of units, `f`. With two thirds of the units of an ungated network, it has the same number of parameters.
+        inner_activation: The activation, by name or as a callable. "gelu" is the exact function, "gelu_tanh" its approximation.
+        dropout: Fraction dropped while training, at `dropout_position`.
+        use_gate: Whether to use the gate. Without it, this is an ordinary feed-forward network.
+        apply_output_layer_norm: Whether each block ends with a layer norm. The residual connection is always present.
+        num_blocks: Number of consecutive blocks, each with its own weights.
+        dropout_position: "before_residual" applies dropout to the network's output before the input is added; "after_residual"
+            applies it to the output of the block, after the norm if there is one.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
-            bias_constraint: As for `ProjectingLayer`.
+            bias_constraint: For every linear map, with the same meaning and defaults as in `keras.layers.Dense`.
 
     Call arguments:
         inputs: Tensor of shape `(b, t, m)`, or `(b, ..., m)` with any number of axes between.
-        training: Whether to drop.
+        training: Whether to apply dropout.
 
     Returns:
         Tensor of the shape of `inputs`, in the compute dtype.
 
     Raises:
-        ValueError: for sizes below 1, a dropout outside [0, 1), an unknown activation or dropout_position, inputs with fewer
-            than 2 axes, and a last axis that is unknown or not the one that the weights were made for.
+        ValueError: if a size is below 1, `dropout` is outside [0, 1), `inner_activation` or `dropout_position` is unknown, the
+            inputs have fewer than 2 axes, or their last axis has an unknown size or a size that does not fit the weights.
 
     Example:
 
@@ -50,9 +51,10 @@ class GatedFeedforward(BlockLayer):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        Without the output norm the residual connection stays; there it goes too, and `apply_output_layer_norm` is missing from
-        the configuration. "gelu" is exact; there, and by default, it is the tanh approximation, here "gelu_tanh". Inputs may
-        have any rank from 2; there it must be 3. The sizes that its docstring calls intermediate_ are inner_ here as in its code.
+        Without the output norm, the residual connection remains; there, it is removed too, and `apply_output_layer_norm` is
+        missing from the configuration. The default activation, "gelu", is exact; there, it is the tanh approximation, which is
+        "gelu_tanh" here. Inputs may have 2 or more axes; there, they must have 3. The arguments named intermediate_… in its
+        docstring are named inner_…, as in its code.
 
     Reference:
         [Shazeer, 2020](https://arxiv.org/abs/2002.05202), section 2.
@@ -81,7 +83,7 @@ class GatedFeedforward(BlockLayer):
         self.apply_output_layer_norm = apply_output_layer_norm
         self.num_blocks = num_blocks
         self.dropout_position = dropout_position
-        self.supports_masking = True  # tokens do not meet here, so what is padding stays padding
+        self.supports_masking = True  # tokens do not interact, so padding remains padding
 
     def build(self, inputs_shape):
         self.check_shape(inputs_shape)
@@ -109,10 +111,10 @@ class GatedFeedforward(BlockLayer):
 
     def gated_feed_forward(self, x, i):
         """Equation (2), or (1) if there is no gate, with the maps of block `i`."""
-        strengths = self.inner_activation(self.intermediate_dense[i](x))
+        units = self.inner_activation(self.intermediate_dense[i](x))
         if self.use_gate:
-            strengths = strengths * self.gate_dense[i](x)
-        return self.output_dense[i](strengths)
+            units = units * self.gate_dense[i](x)
+        return self.output_dense[i](units)
 
     def check_shape(self, shape, size=None):
         if len(shape) < 2 or shape[-1] is None or shape[-1] != (size or shape[-1]):

@@ -1,4 +1,4 @@
-"""A classifier of sequences that knows how far its inputs are from what it was trained on (Keras 3)."""
+"""A classifier of sequences with distance-aware uncertainty (Keras 3)."""
 
 import keras
 from keras import ops
@@ -8,7 +8,7 @@ from layers.common.normalization import in_float32_at_least
 from layers.gaussian_process import RandomFeatureGaussianProcess
 from layers.spectral_normalization import SpectralNormalization
 
-# As those layers have them: a test compares.
+# The defaults of these layers; a test compares them.
 SPECTRAL_DEFAULTS = {"iteration": 1, "norm_multiplier": 0.95}
 PROCESS_DEFAULTS = {
     "num_inducing": 1024,
@@ -33,43 +33,46 @@ DEFAULTS = SPECTRAL_DEFAULTS | PROCESS_DEFAULTS
 
 @keras.saving.register_keras_serializable(package="layers")
 class GaussianProcessClassificationHead(ClassificationHead):
-    """A score for each class, from the vector of one token, and how much is known about it.
+    """Logits of a sequence's classes, from the vector of one of its tokens, and their covariance.
 
-    Computes equations (1) to (3) of `reference/gaussian_process_head/`, with dropout behind the pooler. A pooler whose kernel
-    is bounded keeps distances; a Gaussian process on random features turns distance from the training data into variance.
+    Computes equations (1) to (3) of `reference/gaussian_process_head/`, with dropout after the pooler. The spectral norm of the
+    pooler's kernel is bounded, to preserve distances between inputs. The Gaussian process turns distance from the training data
+    into variance.
 
     Axes: `b` batch, `t` position, `m` model size, `f` pooler size, `c` class.
 
     Args:
-        inner_dim, num_classes, cls_token_idx, activation, dropout_rate: As for `ClassificationHead`.
-        initializer: How the pooler starts and, without a Gaussian process, the logits' map.
-        use_spec_norm: Whether the pooler is a `SpectralNormalization`. Without a pooler there is nothing to bound.
-        use_gp_layer: Whether the logits come from a `RandomFeatureGaussianProcess`. If not, this is a `ClassificationHead`.
-        temperature: No temperature, but the factor λ of the mean field: logits g of variance v become g / √(1 + λ v), outside of
-            training. Of one logit, π/8 makes its logistic function the probability that is to be expected; of two under softmax,
-            whose difference varies twice as much, π/4. None, like 0, leaves logits as they are.
-        iteration, norm_multiplier: Of the `SpectralNormalization`, with its defaults.
+        inner_dim, num_classes, cls_token_idx, activation, dropout_rate: As in `ClassificationHead`.
+        initializer: Initializer of the kernel of the pooler and, without a Gaussian process, of the linear map to logits.
+        use_spec_norm: Whether to bound the pooler's kernel with `SpectralNormalization`. No effect without a pooler.
+        use_gp_layer: Whether the logits come from a `RandomFeatureGaussianProcess`. If False, they come from a linear map, as in
+            `ClassificationHead`.
+        temperature: The factor λ of the mean-field approximation, not a temperature: outside of training, logits g with variance
+            v become g / √(1 + λ v). With λ = π/8, the logistic function of a single logit approximates its expected probability;
+            for two logits under softmax, whose difference has twice the variance, use π/4. None, like 0, leaves logits unchanged.
+        iteration, norm_multiplier: Arguments of `SpectralNormalization`, with its defaults.
         num_inducing, gp_kernel_type, gp_kernel_scale, gp_output_bias, normalize_input, gp_kernel_scale_trainable,
             gp_output_bias_trainable, gp_cov_momentum, gp_cov_ridge_penalty, scale_random_features, use_custom_random_features,
             custom_random_features_initializer, custom_random_features_activation, l2_regularization, gp_cov_likelihood, seed:
-            Of the `RandomFeatureGaussianProcess`, with its defaults. For a posterior as it should be, `gp_cov_momentum=-1`, and
-            a `ResetCovarianceCallback` in `fit`.
-        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
-            `ProjectingLayer`, of the pooler and of a logits' map that is no Gaussian process.
+            Arguments of `RandomFeatureGaussianProcess`, with its defaults. For the exact posterior, use `gp_cov_momentum=-1`, and
+            pass a `ResetCovarianceCallback` to `fit`.
+        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: For the
+            pooler and, without a Gaussian process, the linear map to logits, as in `keras.layers.Dense`.
 
     Call arguments:
         features: Tensor of shape `(b, t, m)`; or `(b, m)`, one vector for each sequence.
-        training: Whether to drop, to move the power iteration on, and to count the batch in the precision. Logits are then those
-            without the mean field. `fit`, `predict` and `evaluate` see to it by themselves.
+        training: Whether to apply dropout, update the power iteration, and add the batch to the precision. While training,
+            `temperature` has no effect. `fit`, `predict` and `evaluate` set this argument.
         return_covmat: Whether to return the covariance too.
 
     Returns:
-        Logits of shape `(b, c)`; with `return_covmat` a list of them and their covariance `(b, b)`, the same for all classes,
-        which is None while training. In the compute dtype.
+        Logits of shape `(b, c)`; with `return_covmat`, a list of the logits and their covariance, `(b, b)`, which is the same for
+        all classes, and None while training. Both are in the compute dtype.
 
     Raises:
-        ValueError: for what `ClassificationHead`, `SpectralNormalization` and `RandomFeatureGaussianProcess` reject; a
-            temperature below 0; and a temperature, a covariance, or an argument of a part, where that part is not used.
+        ValueError: as in `ClassificationHead`, `SpectralNormalization` and `RandomFeatureGaussianProcess`; if `temperature` is
+            below 0; or if `temperature`, `return_covmat`, or an argument of `SpectralNormalization` or
+            `RandomFeatureGaussianProcess` is given although that part is not used.
 
     Example:
 
@@ -79,11 +82,12 @@ class GaussianProcessClassificationHead(ClassificationHead):
     [TensorShape([2, 3]), TensorShape([2, 2])]
 
     Differs from the Model Garden:
-        Arguments of the Gaussian process have the defaults that they have alone. There the head has norm_multiplier=0.99,
-        normalize_input=True, scale_random_features=False, and a random kernel of deviation 0.05 in place of 1, a length-scale
-        20 times as large. Each argument is in the configuration. While training there is no covariance in place of the identity.
-        A temperature without a covariance is an error; there it divides by √(1 + λ). Logits are the same with and without
-        `return_covmat`. The pooler's kernel is never overwritten, and features may have three axes without a pooler.
+        Arguments of the Gaussian process have the defaults of its own layer. There, the head has norm_multiplier=0.99,
+        normalize_input=True, scale_random_features=False, and a random kernel of standard deviation 0.05 instead of 1, which
+        makes the length scale 20 times as large. Every argument is in the configuration. While training, the covariance is None,
+        not the identity. A temperature without a Gaussian process is an error; there, it divides logits by √(1 + λ). Logits are
+        the same with and without `return_covmat`. The pooler's kernel is never overwritten. Features may have three axes even
+        without a pooler.
 
     Reference:
         [Liu et al., 2020](https://arxiv.org/abs/2006.10108), section 3 and appendix A.
@@ -110,7 +114,7 @@ class GaussianProcessClassificationHead(ClassificationHead):
         for name, value in parts.items():
             setattr(self, name, value)
         self.check_parts()
-        # Both are made here, so that what they find wrong is found here.
+        # Both are created here, so that their checks run in the constructor.
         if use_spec_norm and inner_dim:
             self.pooler_dense = self.make_bounded_pooler()
         if use_gp_layer:
@@ -142,7 +146,7 @@ class GaussianProcessClassificationHead(ClassificationHead):
             logits = self.mean_field(logits, variance)
         if not return_covmat:
             return logits
-        # Asked for apart from the variances, so that asking changes no digit of the logits.
+        # Computed separately from the variances, so that the logits do not depend on `return_covmat`.
         return [logits, None if variance is None else self.logits(h, training=False)[1]]
 
     def pool(self, features, training):
@@ -159,10 +163,10 @@ class GaussianProcessClassificationHead(ClassificationHead):
         return ops.cast(in_float32_at_least(logits) / root[:, None], self.compute_dtype)
 
     def reset_covariance_matrix(self):
-        """Forget all examples, as each pass over the data has to where `gp_cov_momentum` is 0 or less.
+        """Reset the precision to that of the prior. Call it before each pass over the data if `gp_cov_momentum` ≤ 0.
 
         Raises:
-            ValueError: without a Gaussian process, or before the first call.
+            ValueError: if `use_gp_layer` is False, or the layer has not been built.
         """
         if not self.use_gp_layer:
             raise ValueError("reset_covariance_matrix needs use_gp_layer=True. Received: use_gp_layer=False")
@@ -187,14 +191,15 @@ class GaussianProcessClassificationHead(ClassificationHead):
         for name, default in (DEFAULTS | {"temperature": None}).items():
             what, there = needs.get(name, ("use_gp_layer=True", self.use_gp_layer))
             if not there and getattr(self, name) != default:
-                raise ValueError(f"{name} needs {what}. Received: {name}={getattr(self, name)!r} without")
+                used = f"use_spec_norm={self.use_spec_norm}, use_gp_layer={self.use_gp_layer}, inner_dim={self.inner_dim}"
+                raise ValueError(f"{name} needs {what}. Received: {name}={getattr(self, name)!r}, {used}")
 
     def check_covariance(self, return_covmat):
         if return_covmat and not self.use_gp_layer:
             raise ValueError("return_covmat needs use_gp_layer=True. Received: return_covmat=True, use_gp_layer=False")
 
     def compute_output_spec(self, features, training=False, return_covmat=False):
-        # Not traced, for a trace would invert the precision.
+        # Not traced, because tracing would invert the precision.
         self.check_shape(features.shape)
         self.check_covariance(return_covmat)
         b = features.shape[0]

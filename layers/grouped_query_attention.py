@@ -1,4 +1,4 @@
-"""Attention whose query heads share keys and values in groups (Keras 3)."""
+"""Attention in which groups of query heads share keys and values (Keras 3)."""
 
 import keras
 from keras import ops
@@ -10,16 +10,36 @@ from layers.masked_softmax import attended
 
 @keras.saving.register_keras_serializable(package="layers")
 class GroupedQueryAttention(MultiHeadAttention):
-    """Multi-head attention in which each head of keys and values serves several heads of queries.
+    """Multi-head attention in which several query heads share one key and value head.
 
-    Computes `reference/grouped_query_attention.py`. With as many key heads as query heads it is multi-head attention, with one it
-    is multi-query attention. Arguments, call arguments and weights are those of `MultiHeadAttention`, but for:
+    Computes `reference/grouped_query_attention.py`, plus dropout on the attention weights. With `num_kv_heads` equal to
+    `num_heads`, this is multi-head attention; with `num_kv_heads=1`, it is multi-query attention.
+
+    Axes: `b` batch, `t` query position, `s` key position, `h` query head, `m` model size, `d` key size, `e` value size.
 
     Args:
-        num_kv_heads: Number of heads of keys and of values, which have kernels `(m, num_kv_heads, d)`. It divides `num_heads`.
+        num_heads: Number of query heads, `h`.
+        key_dim: Size of each query and key, `d`.
+        num_kv_heads: Number of key and value heads, a divisor of `num_heads`. The kernels of key and value have the shapes
+            `(m, num_kv_heads, d)` and `(m, num_kv_heads, e)`.
+        **kwargs: The other arguments of `MultiHeadAttention`.
+
+    Call arguments:
+        query: Tensor of shape `(b, t, m)`.
+        value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
+        key, attention_mask, return_attention_scores, training, use_causal_mask: As in `MultiHeadAttention`.
+
+    Returns:
+        Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
 
     Raises:
-        ValueError: if it does not.
+        ValueError: as in `MultiHeadAttention`, and if `num_kv_heads` is below 1 or does not divide `num_heads`.
+
+    Example:
+
+    >>> layer = GroupedQueryAttention(num_heads=4, key_dim=4, num_kv_heads=2)
+    >>> layer(keras.ops.ones((1, 3, 8)), keras.ops.ones((1, 5, 8))).shape
+    TensorShape([1, 3, 8])
 
     Reference:
         [Ainslie et al., 2023](https://arxiv.org/abs/2305.13245), section 2.2.
@@ -29,14 +49,14 @@ class GroupedQueryAttention(MultiHeadAttention):
         super().__init__(num_heads, key_dim, **kwargs)
         check_at_least(1, num_kv_heads=num_kv_heads)
         if num_heads % num_kv_heads:
-            raise ValueError(f"num_kv_heads must divide the number of heads, {num_heads}. Received: num_kv_heads={num_kv_heads}")
+            raise ValueError(f"num_kv_heads must divide num_heads={num_heads}. Received: num_kv_heads={num_kv_heads}")
         self.num_kv_heads = num_kv_heads
 
     def heads_of(self, name):
         return self.num_heads if name == "query" else self.num_kv_heads
 
     def attend(self, q, k, v, mask, training):
-        # The query heads of one group stand beside each other: (b, t, groups, heads of a group, d).
+        # Consecutive query heads form a group: (b, t, groups, heads of a group, d).
         b, t, h, d = ops.shape(q)
         q = ops.reshape(q, (b, t, self.num_kv_heads, h // self.num_kv_heads, d))
         scores = ops.einsum("btgid,bsgd->bgits", q * self.key_dim**-0.5, k)

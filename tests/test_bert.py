@@ -162,7 +162,7 @@ def test_ids_outside_their_tables_have_rows_of_zeros(rng):
         ({"num_attention_heads": 5}, f"hidden_size must be divisible by num_attention_heads. Received: hidden_size={M}, .*=5"),
         ({"output_dropout": 1.0}, "output_dropout must be at least 0 and below 1"),
         ({"attention_dropout": -0.1}, "attention_dropout must be"),
-        ({"inner_activation": "gelo"}, "inner_activation must be .* 'gelo'"),
+        ({"inner_activation": "gelo"}, "inner_activation must be .* Received: inner_activation='gelo'"),
     ],
 )
 def test_arguments_that_cannot_be_are_named(options, message):
@@ -176,15 +176,18 @@ IDS = np.zeros((2, 3), "int32")
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (dict(zip(INPUTS, (IDS, IDS))), "inputs must be a dict of input_word_ids, input_mask, input_type_ids"),
+        (
+            dict(zip(INPUTS, (IDS, IDS))),
+            "inputs must be a dict of input_word_ids, input_mask, input_type_ids. Received: a dict of .*mask",
+        ),
         (dict(zip(INPUTS, (IDS, IDS, IDS[0]))), "input_type_ids must have 2 axes"),
         (dict(zip(INPUTS, (IDS, IDS[:1], IDS))), "same batch size"),
         (dict(zip(INPUTS, (IDS, IDS, IDS[:, :2]))), "same length"),
         (dict(zip(INPUTS, (np.zeros((2, 8), "int32"),) * 3)), "at most max_sequence_length=7 tokens. Received: 8"),
         (dict(zip(INPUTS, (IDS * 1.0, IDS, IDS))), "input_word_ids must be integers.* Received: input_word_ids of dtype float"),
         (dict(zip(INPUTS, (IDS, IDS, IDS * 1.0))), "input_type_ids must be integers"),
-        (IDS, "inputs must be a dict of .* Received: something else"),
-        ([IDS, IDS, IDS], "inputs must be a dict of .* Received: something else"),
+        (IDS, "inputs must be a dict of .* Received: inputs that are not a dict"),
+        ([IDS, IDS, IDS], "inputs must be a dict of .* Received: inputs that are not a dict"),
     ],
 )
 def test_inputs_that_do_not_fit_are_named(inputs, message):

@@ -292,16 +292,16 @@ def test_ids_do_not_depend_on_whether_offsets_are_asked_for(layers, vocabulary):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: BertTokenizer(["a"], True), "vocab_file must have [UNK] among its pieces.* Received: no [UNK]"),
+        (lambda: BertTokenizer(["a"], True), "vocab_file must contain [UNK], and no empty or .* Received: no [UNK]"),
         (lambda: BertTokenizer(["[UNK]", "a", "a"], True), "Received: 'a' twice"),
-        (lambda: BertTokenizer(["[UNK]", ""], True), "Received: an empty one"),
+        (lambda: BertTokenizer(["[UNK]", ""], True), "Received: an empty piece"),
         (lambda: BertTokenizer(SMALL, True, max_input_chars_per_word=0), "max_input_chars_per_word must be .* Received: .*0"),
         (lambda: BertTokenizer(SMALL, "no"), "lower_case must be True or False. Received: lower_case='no'"),
         (lambda: BertTokenizer(SMALL, True, 1), "tokenize_with_offsets must be True or False. Received: tokenize_with_offsets=1"),
-        (lambda: BertTokenizer(SMALL, True)([["a"]]), "inputs must have 1 axes. Received: inputs of shape (1, 1)"),
-        (lambda: BertTokenizer(SMALL, True)("a"), "inputs must have 1 axes. Received: inputs of shape ()"),
+        (lambda: BertTokenizer(SMALL, True)([["a"]]), "inputs must have 1 axis. Received: inputs of shape (1, 1)"),
+        (lambda: BertTokenizer(SMALL, True)("a"), "inputs must have 1 axis. Received: inputs of shape ()"),
         (lambda: BertTokenizer(SMALL, True)(np.array([1])), "inputs must be strings. Received: inputs of dtype int64"),
-        (lambda: BertTokenizer(SMALL, True)(keras.Input((3,), dtype="string")), "inputs must have 1 axes"),
+        (lambda: BertTokenizer(SMALL, True)(keras.Input((3,), dtype="string")), "inputs must have 1 axis"),
         (lambda: BertTokenizer(SMALL, True)(keras.Input((), dtype="int32")), "inputs must be strings"),
     ],
 )

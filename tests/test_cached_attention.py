@@ -428,13 +428,13 @@ def test_output_shape_is_told_for_every_form(rng):
             {"cache": {"key": np.ones((B, SLOTS, H, D)), "value": np.ones((B, 7, H, E))}},
         ),
         (
-            "query and value must have the same length, with a cache. Received: query with 3, value with 2",
+            "query and value must have the same length if a cache is given. Received: query with 3, value with 2",
             {"value": np.ones((B, 2, M))},
         ),
         (r"attention_mask .* \(2, 4, 3, 11\). Received: \(2, 1, 3, 3\)", {"attention_mask": np.ones((B, T, T))}),
         (r"attention_mask .* \(2, 4, 3, 8\)", {"attention_mask": np.ones((B, T, SLOTS + T)), "decode_loop_step": 2}),
         (
-            "decode_loop_step must be an integer or a scalar tensor of one. Received: decode_loop_step=1.5",
+            "decode_loop_step must be an integer or a scalar integer tensor. Received: decode_loop_step=1.5",
             {"decode_loop_step": 1.5},
         ),
         ("decode_loop_step must be an integer .* Received: decode_loop_step=True", {"decode_loop_step": True}),

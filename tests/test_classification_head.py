@@ -214,7 +214,7 @@ def test_a_padding_mask_ends_here(recwarn):
         ("cls_token_idx must be an integer. Received: cls_token_idx=1.0", {"cls_token_idx": 1.0}),
         ("cls_token_idx must be an integer. Received: cls_token_idx=True", {"cls_token_idx": True}),
         ("dropout_rate must be at least 0 and below 1. Received: dropout_rate=1.0", {"dropout_rate": 1.0}),
-        ("activation must be a callable or .* Received: 'cls'", {"activation": "cls"}),
+        ("activation must be a callable or .* Received: activation='cls'", {"activation": "cls"}),
     ],
 )
 def test_arguments_that_make_no_sense_are_rejected_by_name(message, options):

@@ -300,7 +300,7 @@ def test_an_activation_may_be_a_function(rng):
         ("inner_dim must be an integer of at least 1. Received: inner_dim=0", {"inner_dim": 0}),
         ("num_blocks must be an integer of at least 1. Received: num_blocks=1.5", {"num_blocks": 1.5}),
         ("dropout must be at least 0 and below 1. Received: dropout=1.0", {"dropout": 1.0}),
-        ("inner_activation must be a callable or .* Received: 'geglu'", {"inner_activation": "geglu"}),
+        ("inner_activation must be a callable or .* Received: inner_activation='geglu'", {"inner_activation": "geglu"}),
         (
             r"dropout_position must be one of \('before_residual', 'after_residual'\). Received: dropout_position='after'",
             {"dropout_position": "after"},

@@ -336,7 +336,7 @@ def test_fifteen_of_a_hundred_tokens_are_chosen_and_most_of_these_hidden():
             {"embedding_table": np.ones((N, M))},
         ),
         (r"output must be one of \('logits', 'predictions'\). Received: output='softmax'", {"output": "softmax"}),
-        ("activation must be a callable or .* Received: 'bert'", {"activation": "bert"}),
+        ("activation must be a callable or .* Received: activation='bert'", {"activation": "bert"}),
     ],
 )
 def test_arguments_that_make_no_sense_are_rejected_by_name(message, arguments):

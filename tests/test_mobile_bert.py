@@ -435,7 +435,7 @@ def test_regularisers_and_constraints_reach_every_map(rng):
         ),
         (r"hidden_dropout_prob must be at least 0 and below 1. Received: hidden_dropout_prob=1", {"hidden_dropout_prob": 1}),
         (r"attention_probs_dropout_prob must be .*=-0.1", {"attention_probs_dropout_prob": -0.1}),
-        (r"intermediate_act_fn must be .* Received: 'rellu'", {"intermediate_act_fn": "rellu"}),
+        (r"intermediate_act_fn must be .* Received: intermediate_act_fn='rellu'", {"intermediate_act_fn": "rellu"}),
         (
             r"normalization_type must be one of \('no_norm', 'layer_norm'\). Received: normalization_type='batch_norm'",
             {"normalization_type": "batch_norm"},

@@ -283,7 +283,7 @@ def test_head_size_is_key_dim_under_another_name(rng):
         (r"max_reuse_layer_idx needs layer_idx. Received: max_reuse_layer_idx=3, layer_idx=None", {"max_reuse_layer_idx": 3}),
         (r"pe_max_seq_length must be an integer of at least 1", {"pe_max_seq_length": 0}),
         (r"attention_dropout must be at least 0 and below 1. Received: attention_dropout=1", {"attention_dropout": 1}),
-        (r"inner_activation must be .* Received: 'rellu'", {"inner_activation": "rellu"}),
+        (r"inner_activation must be .* Received: inner_activation='rellu'", {"inner_activation": "rellu"}),
     ],
 )
 def test_arguments_that_make_no_sense_are_rejected_by_name(message, options):

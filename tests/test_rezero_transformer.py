@@ -259,7 +259,7 @@ def test_regularisers_and_constraints_reach_every_map_and_never_alpha(rng):
     [
         (r"num_attention_heads must be an integer of at least 1. Received: num_attention_heads=0", {"num_attention_heads": 0}),
         (r"inner_dim must be an integer of at least 1. Received: inner_dim=0", {"inner_dim": 0}),
-        (r"inner_activation must be .* Received: 'rellu'", {"inner_activation": "rellu"}),
+        (r"inner_activation must be .* Received: inner_activation='rellu'", {"inner_activation": "rellu"}),
         (r"output_range must be an integer of at least 1. Received: output_range=0", {"output_range": 0}),
         (r"dropout_rate must be at least 0 and below 1. Received: dropout_rate=1", {"dropout_rate": 1}),
         (r"attention_dropout_rate must be .* Received: attention_dropout_rate=-1", {"attention_dropout_rate": -1}),
@@ -273,7 +273,7 @@ def test_arguments_that_make_no_sense_are_rejected_by_name(message, options):
 @pytest.mark.parametrize(
     ("message", "inputs", "call"),
     [
-        (r"divisible by num_attention_heads.* Received: a last axis of 11, num_attention_heads=4", (2, 3, 11), {}),
+        (r"divisible by num_attention_heads.* Received: a last axis of size 11, num_attention_heads=4", (2, 3, 11), {}),
         (r"inputs must be a tensor or \[x, attention_mask\] or .* Received: a list of 4", [(2, 3, 8)] * 4, {}),
         (r"query must have 3 axes .* \(3, 8\)", (3, 8), {}),
         (r"attention_mask must .* \(2, 4, 3, 5\). Received: \(2, 1, 3, 3\)", [(2, 3, 8), (2, 5, 7), (2, 3, 3)], {}),

@@ -401,9 +401,11 @@ def test_a_decoder_needs_a_memory(rng):
 
 
 def test_heads_that_do_not_divide_the_model_are_rejected():
-    with pytest.raises(ValueError, match="divisible by num_attention_heads.*Received: a last axis of 10, num_attention_heads=4"):
+    message = "divisible by num_attention_heads.*Received: a last axis of size 10, num_attention_heads=4"
+    with pytest.raises(ValueError, match=message):
         TransformerDecoderBlock(H, F, "relu").build([(B, T, 10), (B, S, 10)])
-    with pytest.raises(ValueError, match="the last axis of the inputs must be of known size. Received: a last axis of None"):
+    message = "the last axis of the inputs must have a known size. Received: a last axis of size None"
+    with pytest.raises(ValueError, match=message):
         TransformerDecoderBlock(H, F, "relu").build([(B, T, None), (B, S, 10)])
 
 

@@ -270,7 +270,7 @@ def test_parts_are_our_own_attention():
     [
         (r"num_attention_heads must be an integer of at least 1. Received: num_attention_heads=0", {"num_attention_heads": 0}),
         (r"inner_dim must be an integer of at least 1. Received: inner_dim=-1", {"inner_dim": -1}),
-        (r"inner_activation must be .* Received: 'rellu'", {"inner_activation": "rellu"}),
+        (r"inner_activation must be .* Received: inner_activation='rellu'", {"inner_activation": "rellu"}),
         (r"output_range must be an integer of at least 1. Received: output_range=0", {"output_range": 0}),
         (r"key_dim must be an integer of at least 1. Received: key_dim=0", {"key_dim": 0}),
         (r"inner_dropout must be at least 0 and below 1. Received: inner_dropout=1", {"inner_dropout": 1}),
@@ -294,11 +294,11 @@ def test_transformers_errors_speak_of_its_own_arguments(name):
 @pytest.mark.parametrize(
     ("message", "options", "inputs", "call"),
     [
-        (r"divisible by num_attention_heads.* Received: a last axis of 11, num_attention_heads=4", {}, (2, 3, 11), {}),
+        (r"divisible by num_attention_heads.* Received: a last axis of size 11, num_attention_heads=4", {}, (2, 3, 11), {}),
         (r"inputs must be a tensor or \[x, attention_mask\] or .* Received: a list of 4", {}, [(2, 3, 8)] * 4, {}),
         (r"query must have 3 axes .* \(3, 8\)", {}, (3, 8), {}),
         (r"attention_mask must have a shape .* \(2, 4, 3, 3\). Received: \(2, 1, 3, 5\)", {}, [(2, 3, 8), (2, 3, 5)], {}),
-        (r"num_kv_heads must divide the number of heads, 4. Received: num_kv_heads=3", {"num_kv_heads": 3}, (2, 3, 8), {}),
+        (r"num_kv_heads must divide num_heads=4. Received: num_kv_heads=3", {"num_kv_heads": 3}, (2, 3, 8), {}),
         (r"attention_mask must have a shape .* Received: \(3,\)", {}, [(2, 3, 8), (3,)], {"output_range": 1}),
         (
             "x and key_value must have the same last axis if they share a norm. Received: x with 8, key_value with 6",
@@ -308,7 +308,12 @@ def test_transformers_errors_speak_of_its_own_arguments(name):
         ),
         (r"output_range must be at most the length, 3. Received: output_range=4", {}, (2, 3, 8), {"output_range": 4}),
         (r"output_range must be an integer of at least 1. Received: output_range=0", {}, (2, 3, 8), {"output_range": 0}),
-        (r"output_range needs inputs of 3 axes. Received: inputs of shape \(2, 3, 5, 8\)", {}, (2, 3, 5, 8), {"output_range": 1}),
+        (
+            r"output_range needs inputs with 3 axes. Received: inputs of shape \(2, 3, 5, 8\)",
+            {},
+            (2, 3, 5, 8),
+            {"output_range": 1},
+        ),
         (
             r"output_last_dim must be 8, unless use_query_residual=False. Received: output_last_dim=9",
             {"output_last_dim": 9},

@@ -18,7 +18,7 @@ INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 
 @keras.saving.register_keras_serializable(package="layers")
 class BertEncoder(BlockLayer):
-    """From packed word pieces to a vector for each, and one for the whole.
+    """BERT's encoder: from the ids of packed word pieces to a vector for each piece, and one for the whole sequence.
 
     Computes equations (1) to (3) of `reference/bert.py`, plus dropout.
 
@@ -26,31 +26,38 @@ class BertEncoder(BlockLayer):
 
     Args:
         vocab_size: Number of word pieces, `n`.
-        hidden_size, num_layers, num_attention_heads, inner_dim: Size `m`, number of blocks, heads `h` and size `f` of each block.
-        max_sequence_length, type_vocab_size: Number of positions, and of segments, that have a row of their own.
-        inner_activation: Of the feed-forward networks, by name or as a callable. "gelu" is the exact one.
-        output_dropout, attention_dropout: Fractions dropped, in training, of the embeddings and of what each sublayer adds, and
+        hidden_size: Model size, `m`.
+        num_layers: Number of transformer blocks.
+        num_attention_heads: Number of heads in each block, `h`, a divisor of `m`.
+        max_sequence_length: Number of position embeddings, the largest length of the inputs.
+        type_vocab_size: Number of segment embeddings.
+        inner_dim: Inner size of the feed-forward networks, `f`.
+        inner_activation: Their activation, by name or as a callable. "gelu" is the exact function, "gelu_tanh" its approximation.
+        output_dropout, attention_dropout: Fractions dropped while training: of the embeddings and of each sublayer's output, and
             of the attention weights.
-        initializer: How every kernel and table starts. Defaults to BERT's normal distribution of deviation 0.02, cut at 0.04.
-        norm_epsilon: What is added to the variance in every norm.
-        use_pooler: Whether there is a pooler.
+        initializer: Initializer of every kernel and embedding table. Defaults to BERT's: a normal distribution with standard
+            deviation 0.02, truncated at 0.04.
+        norm_epsilon: Added to the variance in every norm.
+        use_pooler: Whether to compute `pooled_output`.
         return_attention_scores: Whether to return the attention weights too.
-        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: As for
-            `ProjectingLayer`; for every linear map.
+        bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint: For
+            every linear map, with the same meaning and defaults as in `keras.layers.Dense`.
 
     Call arguments:
-        inputs: Dict of three tensors `(b, t)`, as `BertPackInputs` makes it: `input_word_ids`, ids of word pieces; `input_mask`,
-            not zero where there is a token; `input_type_ids`, ids of segments. An id outside its table has a row of zeros.
-        training: Whether to drop.
+        inputs: Dict of three integer tensors `(b, t)`, as returned by `BertPackInputs`: `input_word_ids`, ids of word pieces;
+            `input_mask`, nonzero where there is a token; `input_type_ids`, ids of segments. An id outside its table is embedded
+            as zeros.
+        training: Whether to apply dropout.
 
     Returns:
-        Dict: `sequence_output` `(b, t, m)`; `pooled_output` `(b, m)` if there is a pooler; `encoder_outputs`, a list of
-        `(b, t, m)`, behind each block; with `return_attention_scores`, `attention_scores`, a list of `(b, h, t, t)`.
+        Dict of `sequence_output`, `(b, t, m)`; `encoder_outputs`, the list of the outputs of all blocks, each `(b, t, m)`; with
+        `use_pooler`, `pooled_output`, `(b, m)`; with `return_attention_scores`, `attention_scores`, the list of the attention
+        weights of all blocks, each `(b, h, t, t)`.
 
     Raises:
-        ValueError: for sizes below 1, rates outside [0, 1), heads that cannot share `m`, an unknown activation, inputs that are
-            no such dict, have other than 2 axes or unequal shapes, are longer than `max_sequence_length`, or ids that are no
-            integers.
+        ValueError: if a size is below 1, a rate is outside [0, 1), `h` does not divide `m`, the activation is unknown, `inputs`
+            is not such a dict, or its tensors do not have 2 axes, differ in shape, are longer than `max_sequence_length`, or hold
+            ids that are not integers.
 
     Example:
 
@@ -60,8 +67,8 @@ class BertEncoder(BlockLayer):
     TensorShape([1, 8])
 
     Differs from the Model Garden:
-        There it is a model, here a layer. `type_vocab_size` defaults to BERT's 2 instead of 16. The pooler may be left out.
-        Outputs are in the compute dtype. `output_range`, `embedding_width`, `embedding_layer` and `norm_first` are not here.
+        This is a layer; there, it is a model. `type_vocab_size` defaults to BERT's 2 instead of 16. The pooler is optional.
+        Outputs are in the compute dtype. `output_range`, `embedding_width`, `embedding_layer` and `norm_first` are omitted.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
@@ -88,7 +95,7 @@ class BertEncoder(BlockLayer):
         **kwargs,
     ):
         initializer = keras.initializers.get(initializer) or keras.initializers.TruncatedNormal(stddev=0.02)
-        # Ids and a mask are all that is given: nothing to cast, and in float16 a small number of the mask would become zero.
+        # The inputs are ids and a mask, which must not be cast: in float16, a small number in the mask would become zero.
         super().__init__(kernel_initializer=initializer, autocast=False, **kwargs)
         check_at_least(1, vocab_size=vocab_size, hidden_size=hidden_size, num_layers=num_layers, inner_dim=inner_dim)
         check_at_least(1, num_attention_heads=num_attention_heads, type_vocab_size=type_vocab_size)
@@ -169,9 +176,9 @@ class BertEncoder(BlockLayer):
         return self.embeddings_dropout(x, training=training)
 
     def shape_of(self, shapes):
-        """`(b, t)`, from the shapes of the inputs."""
+        """`(b, t)` from the shapes of the inputs, after checking them."""
         if not isinstance(shapes, dict) or set(shapes) != set(INPUTS):
-            received = sorted(shapes) if isinstance(shapes, dict) else "something else"
+            received = f"a dict of {sorted(shapes)}" if isinstance(shapes, dict) else "inputs that are not a dict"
             raise ValueError(f"inputs must be a dict of {', '.join(INPUTS)}. Received: {received}")
         check_rank(2, **shapes)
         for axis, what in ((0, "batch size"), (1, "length")):

@@ -1,4 +1,4 @@
-"""One vector for each sentence, from those of its tokens (Keras 3)."""
+"""A vector for each sentence, from the vectors of its tokens (Keras 3)."""
 
 import keras
 from keras import ops
@@ -8,7 +8,9 @@ from layers.common.checks import check_rank, check_same, shapes
 
 @keras.saving.register_keras_serializable(package="layers")
 class SentenceEmbedding(keras.layers.Layer):
-    """The mean of a sentence's token vectors, scaled to length one; the product of two of them is the cosine between them.
+    """The mean of a sentence's token vectors, scaled to length 1.
+
+    The dot product of two sentence embeddings is the cosine of the angle between them.
 
     Computes equation (4) of `reference/bert.py`.
 
@@ -16,13 +18,13 @@ class SentenceEmbedding(keras.layers.Layer):
 
     Call arguments:
         inputs: Tensor of shape `(b, t, m)`.
-        input_mask: Tensor of shape `(b, t)`, not zero where there is a token.
+        input_mask: Tensor of shape `(b, t)`, nonzero where there is a token.
 
     Returns:
         Tensor of shape `(b, m)`, in the compute dtype; zeros for a sentence without tokens.
 
     Raises:
-        ValueError: for inputs with other than 3 axes, a mask with other than 2, and sizes that differ.
+        ValueError: if `inputs` does not have 3 axes, `input_mask` does not have 2 axes, or their sizes differ.
 
     Example:
 
@@ -34,15 +36,15 @@ class SentenceEmbedding(keras.layers.Layer):
     """
 
     def __init__(self, **kwargs):
-        super().__init__(autocast=False, **kwargs)  # a small number in the mask would become zero in float16
+        super().__init__(autocast=False, **kwargs)  # in float16, a small number in the mask would become zero
 
-    # Keras before 3.14 gives `build` and `compute_output_shape` no shape of an argument that ends in `_mask`.
+    # Keras before 3.14 does not pass shapes of arguments that end in `_mask` to `build` and `compute_output_shape`.
 
     def call(self, inputs, input_mask):
         self.compute_output_shape(*shapes(inputs, input_mask))
         x = ops.cast(inputs, "float64" if self.compute_dtype == "float64" else "float32")
         present = ops.cast(ops.not_equal(input_mask, 0), x.dtype)
-        total = ops.einsum("btm,bt->bm", x, present)  # of the same direction as the mean, which is all that is left of it
+        total = ops.einsum("btm,bt->bm", x, present)  # has the direction of the mean; its length is normalized below
         squared = ops.sum(ops.square(total), axis=1, keepdims=True)
         return ops.cast(total / ops.sqrt(ops.where(squared == 0, ops.ones_like(squared), squared)), self.compute_dtype)
 

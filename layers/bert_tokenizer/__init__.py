@@ -1,4 +1,4 @@
-"""BERT's tokenizer, from strings to ids, in TensorFlow's graph (Keras 3)."""
+"""BERT's tokenizer, from strings to ids, as TensorFlow graph operations (Keras 3)."""
 
 from collections import Counter
 
@@ -14,32 +14,34 @@ SPECIAL = {"start_of_sequence_id": "[CLS]", "end_of_segment_id": "[SEP]", "paddi
 
 @keras.saving.register_keras_serializable(package="layers")
 class BertTokenizer(TextLayer):
-    """Splits strings into words, and words into the pieces of a vocabulary, as BERT does.
+    """Splits strings into words, and words into pieces of a vocabulary, as BERT does.
 
     Computes rules (1) to (6) of `reference/bert_tokenizer/` as graph operations: it runs in `tf.data`, is saved with a model
-    and loads without the vocabulary's file. XLA compiles no strings, so it belongs before a model that is compiled, not in it.
-    Letters newer than the Unicode version that Python's `unicodedata` has, where the layer is made, stay as they are.
+    and is loaded without the vocabulary file. XLA cannot compile strings, so do not put the layer inside a model that is compiled
+    with XLA. Characters that are newer than the Unicode version of Python's `unicodedata` remain unchanged.
 
-    Axes: `b` batch; words and pieces, as many as there are.
+    Axes: `b` batch; the axes of words and pieces are ragged.
 
     Args:
-        vocab_file: Path of a text file, UTF-8, a piece a line, whose number from 0 is its id; or a list of the pieces.
-        lower_case: Whether to put text in lower case and strip its accents, as for BERT's uncased models.
-        tokenize_with_offsets: Whether to return where in the text each piece comes from, too.
-        max_input_chars_per_word: Longer words are unknown. 200 as in BERT's code; some tokenizers of BERT's models have 100.
+        vocab_file: Path of a UTF-8 text file with one piece per line, or a list of the pieces. The id of a piece is its index,
+            from 0.
+        lower_case: Whether to convert text to lower case and strip accents, as for BERT's uncased models.
+        tokenize_with_offsets: Whether to return the positions of the pieces in the text too.
+        max_input_chars_per_word: Longer words become [UNK]. The default, 200, is that of BERT's code; some tokenizers of BERT
+            models use 100.
 
     Call arguments:
-        inputs: Strings in UTF-8, of shape `(b,)`: a tensor, an array or a list. Bytes that are no UTF-8 are dropped.
+        inputs: Strings in UTF-8, of shape `(b,)`: a tensor, an array or a list. Bytes that are not valid UTF-8 are dropped.
 
     Returns:
-        Ragged int32 tensor of shape `(b, words, pieces)`: the ids. With `tokenize_with_offsets` a tuple of these and two ragged
-        int64 tensors of the same shape: the byte of the text where each piece starts, and the byte behind its end.
+        Ragged int32 tensor of ids, of shape `(b, words, pieces)`. With `tokenize_with_offsets`, a tuple of the ids and two ragged
+        int64 tensors of the same shape: the byte of the text at which each piece starts, and the byte after its end.
 
     Raises:
-        ImportError: without tensorflow-text.
-        FileNotFoundError: if there is no `vocab_file`.
-        ValueError: for a vocabulary without [UNK], with a piece twice or an empty one, a flag that is no bool, a
-            max_input_chars_per_word below 1, and inputs that are not strings or have other than one axis.
+        ImportError: if tensorflow-text is not installed.
+        FileNotFoundError: if `vocab_file` does not exist.
+        ValueError: if the vocabulary lacks [UNK] or has an empty or a repeated piece, a flag is not a bool,
+            `max_input_chars_per_word` is below 1, or the inputs are not strings or do not have one axis.
 
     Example:
 
@@ -48,14 +50,14 @@ class BertTokenizer(TextLayer):
     [[[1, 2, 3], [4]], [[0]]]
 
     Differs from the Model Garden:
-        There tensorflow-text's tokenizer folds case by NFKC, drops other characters and splits at others: beyond plain English
-        its ids are not those that BERT was trained on. A vocabulary without [UNK] is an error; there it gives the id −1. A
-        vocabulary may be a list, and the configuration holds its pieces; there it holds the file's name. Words may be longer
-        than 100 bytes.
+        There, the tokenizer of tensorflow-text folds case with NFKC, and drops and splits at different characters: except for
+        plain English, its ids are not the ids that BERT was trained on. A vocabulary without [UNK] is an error; there, unknown
+        words get the id −1. The vocabulary may be a list, and the configuration holds its pieces; there, it holds the file name.
+        Words may be longer than 100 bytes.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3; [Song et al., 2021](https://arxiv.org/abs/2012.15524),
-        section 3, is how tensorflow-text finds the pieces.
+        section 3, for the algorithm with which tensorflow-text finds the pieces.
     """
 
     def __init__(self, vocab_file, lower_case, tokenize_with_offsets=False, max_input_chars_per_word=200, **kwargs):
@@ -72,11 +74,11 @@ class BertTokenizer(TextLayer):
 
     @property
     def vocab_size(self):
-        """Number of pieces."""
+        """Number of pieces in the vocabulary."""
         return len(self.vocabulary)
 
     def get_special_tokens_dict(self):
-        """The ids that `BertPackInputs` asks for, by its names for them, of those that the vocabulary has; and `vocab_size`."""
+        """Dict of `vocab_size` and the ids of the vocabulary's special tokens, under the names used by `BertPackInputs`."""
         found = {name: self.vocabulary.index(piece) for name, piece in SPECIAL.items() if piece in self.vocabulary}
         return found | {"vocab_size": self.vocab_size}
 
@@ -85,12 +87,12 @@ class BertTokenizer(TextLayer):
 
         check_strings(inputs)
         words = split_words(inputs, self.code_points, self.lower_case)
-        spelt, is_long = spell(words.letters, self.max_input_chars_per_word, UNKNOWN)
+        spelled, is_long = spell(words.letters, self.max_input_chars_per_word, UNKNOWN)
         if not self.tokenize_with_offsets:
-            return by_text(self.finder.tokenize(spelt), words)
-        ids, start, limit = self.finder.tokenize_with_offsets(spelt)
+            return by_text(self.finder.tokenize(spelled), words)
+        ids, start, limit = self.finder.tokenize_with_offsets(spelled)
         offsets = bytes_of_pieces(words, is_long, start, limit)
-        return by_text(ids, words), *(by_text(ids.with_values(of_pieces), words) for of_pieces in offsets)
+        return by_text(ids, words), *(by_text(ids.with_values(offset), words) for offset in offsets)
 
     def compute_output_spec(self, inputs):
         check_strings(inputs)
@@ -114,15 +116,15 @@ def read_vocabulary(vocab_file):
     else:
         with open(vocab_file, encoding="utf-8") as file:
             pieces = tuple(file.read().removesuffix("\n").split("\n"))
-    twice = [piece for piece, count in Counter(pieces).items() if count > 1]
-    if UNKNOWN not in pieces or "" in pieces or twice:
-        received = f"{twice[0]!r} twice" if twice else "an empty one" if "" in pieces else f"no {UNKNOWN}"
-        raise ValueError(f"vocab_file must have {UNKNOWN} among its pieces, no empty one and none twice. Received: {received}")
+    repeated = [piece for piece, count in Counter(pieces).items() if count > 1]
+    if UNKNOWN not in pieces or "" in pieces or repeated:
+        received = f"{repeated[0]!r} twice" if repeated else "an empty piece" if "" in pieces else f"no {UNKNOWN}"
+        raise ValueError(f"vocab_file must contain {UNKNOWN}, and no empty or repeated pieces. Received: {received}")
     return pieces
 
 
 def make_finder(vocabulary, longest):
-    """tensorflow-text's linear-time search for pieces, in words that are split and normalized already."""
+    """The linear-time WordPiece tokenizer of tensorflow-text, for words that are already split and normalized."""
     text = import_tensorflow_text("BertTokenizer", "reference.bert_tokenizer.bert_tokenizer")
     return text.FastWordpieceTokenizer(
         list(vocabulary), max_bytes_per_word=longest, token_out_type="int32", unknown_token=UNKNOWN, no_pretokenization=True

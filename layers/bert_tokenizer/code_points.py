@@ -1,7 +1,8 @@
-"""What BERT makes of each code point, as arrays that a graph can look up.
+"""BERT's normalization of each code point, as lookup tables for a graph.
 
 The entry of a code point c is `entries[256 * pages[c // 256] + c % 256]`, and `8 * c + entry` is its packed form: eight times
-what it becomes, plus a kind. What becomes several code points becomes a number from `SEVERAL` on, for a row of `expansions`.
+the normalized code point, plus a kind. If c becomes several code points, the packed form has `SEVERAL` plus the index of a row of
+`expansions` instead.
 """
 
 from functools import cache
@@ -11,11 +12,11 @@ from unicodedata import category, combining, normalize
 import numpy as np
 
 LETTER, MARK, ALONE, SPACE, DROPPED, VANISHING, EXPANDED = range(7)
-"""Kinds: part of a word; the same, and NFD may move it; a word of its own; between words; nothing; nothing, but only after NFD
-has put the marks around it in order; several code points."""
+"""Kinds: part of a word; part of a word that NFD may move; a word of its own; whitespace; dropped; dropped after NFD has ordered
+the marks around it; several code points."""
 
 OTHER, CASED, IGNORED = range(3)
-"""What a neighbor is to a capital sigma: in lower case that is ς where a cased letter is before it and none behind it."""
+"""Classes of the neighbors of a capital sigma, whose lower case is ς if a cased letter precedes it and none follows it."""
 
 SEVERAL = 0x110000
 SIGMA, FINAL_SIGMA = 0x3A3, 0x3C2
@@ -23,7 +24,7 @@ IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x
 
 
 class Pages(NamedTuple):
-    """A value for every code point; pages that are alike are kept once."""
+    """A value for every code point, in pages of 256. Equal pages are stored once."""
 
     pages: np.ndarray
     entries: np.ndarray
@@ -32,11 +33,11 @@ class Pages(NamedTuple):
 class CodePoints(NamedTuple):
     """Attributes:
 
-    table: Entries, as above.
-    expansions: Packed forms, a row for each code point that becomes several, filled up with −1.
-    lengths: How many there are in each row.
-    neighbors: What each code point is to a sigma.
-    order: Combining classes, by which NFD puts marks in order.
+    table: The entries described above.
+    expansions: Packed forms, with a row for each code point that becomes several, padded with −1.
+    lengths: Length of each row without padding.
+    neighbors: `OTHER`, `CASED` or `IGNORED` for each code point.
+    order: Combining classes, by which NFD orders marks.
     """
 
     table: Pages
@@ -48,7 +49,7 @@ class CodePoints(NamedTuple):
 
 @cache
 def code_points(lower_case):
-    """BERT's rules for every code point that this Python's Unicode knows, with `lower_case` for its uncased models.
+    """BERT's rules for all code points in the Unicode version of this Python; for BERT's uncased models if `lower_case`.
 
     Returns:
         `CodePoints`.
@@ -71,7 +72,7 @@ def code_points(lower_case):
 
 
 def normalized(c, lower_case):
-    """Packed forms of what a character becomes when it is cleaned, and perhaps put in lower case and taken apart."""
+    """Packed forms of a character after cleaning and, with `lower_case`, conversion to lower case and NFD."""
     if is_dropped(c):
         return []
     if c.isspace():
@@ -95,7 +96,7 @@ def kind(c, lower_case):
 
 
 def as_sigma_sees(characters):
-    """`OTHER`, `CASED` or `IGNORED` for each. Python does not tell, but how it lowers a sigma before the character does."""
+    """`OTHER`, `CASED` or `IGNORED` for each character, found from how Python lowers a capital sigma next to the character."""
     in_front, between = (" ".join("aΣ" + c.strip() + end for c in characters).lower().split(" ") for end in ("", "a"))
     found = [OTHER if a[1] == b[1] == "ς" else CASED if a[1] == "σ" else IGNORED for a, b in zip(in_front, between)]
     return [IGNORED if is_dropped(c) else OTHER if c.isspace() else seen for c, seen in zip(characters, found)]

@@ -1,8 +1,8 @@
-"""The rules of BERT's tokenizer as operations of TensorFlow's graph, on all texts at once.
+"""The rules of BERT's tokenizer as TensorFlow graph operations, on all texts at once.
 
-Texts are one long row of code points here, a space behind each, and the packed forms of `layers/bert_tokenizer/code_points.py`
-say what each code point becomes. Whatever is rare (a sigma, a Hangul syllable, marks that NFD moves) is computed only where
-there is any.
+The texts are concatenated into one sequence of code points, with a space after each text. The packed forms of
+`layers/bert_tokenizer/code_points.py` give the normalization of each code point. Rare cases (a sigma, a Hangul syllable, marks
+that NFD moves) are computed only if they occur.
 """
 
 from typing import NamedTuple
@@ -28,10 +28,10 @@ from layers.bert_tokenizer.code_points import (
 class Words(NamedTuple):
     """Attributes:
 
-    letters: Ragged: the code points of each word.
-    first, last: For each of them, the first and the last character that it comes from, counted through all texts.
-    splits: Where the words of each text start and end among all words.
-    byte: Of each character, in its text. That of the next one is where it ends.
+    letters: The code points of each word, a ragged tensor.
+    first, last: For each code point, the indices of the first and the last character that it comes from, among all texts.
+    splits: Row splits that assign the words to the texts.
+    byte: For each character, the byte of its text at which it starts, where the previous character ends.
     """
 
     letters: tf.RaggedTensor
@@ -52,7 +52,7 @@ def split_words(texts, tables, lower_case):
     Returns:
         `Words`.
     """
-    texts = tf.strings.join([texts, " "])  # so that no word goes on in the next text, and every character has one behind it
+    texts = tf.strings.join([texts, " "])  # words end with their text, and every character has a successor
     characters, byte = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
     forms, first, last = normalize(characters.flat_values, tables, lower_case)
     kind = forms & 7
@@ -67,7 +67,7 @@ def split_words(texts, tables, lower_case):
 
 
 def normalize(characters, tables, lower_case):
-    """Rules (1) to (4): the packed forms of what is left, and the first and the last of `characters` that each comes from."""
+    """Rules (1) to (4): the packed forms, and the indices of the first and the last of `characters` that each comes from."""
     if lower_case:
         characters = tf.cond(
             tf.reduce_any(characters == SIGMA), lambda: end_words(characters, tables.neighbors), lambda: characters
@@ -87,7 +87,7 @@ def normalize(characters, tables, lower_case):
 
 
 def end_words(characters, neighbors):
-    """A capital sigma becomes the small one that ends words, where it ends one: rule (3)."""
+    """Rule (3): a capital sigma at the end of a word becomes the final small sigma."""
     seen = look_up(neighbors, characters)
     seen, places = only(seen != IGNORED, seen, tf.range(tf.size(seen)))
     before, behind = tf.concat([[OTHER], seen[:-1]], 0), tf.concat([seen[1:], [OTHER]], 0)
@@ -97,7 +97,7 @@ def end_words(characters, neighbors):
 
 
 def expand(forms, origin, is_several, tables):
-    """Several forms for a character that becomes several, each with its origin."""
+    """Replace each character that becomes several by all of their forms, each with its origin."""
     row = tf.where(is_several, code_points(forms) - SEVERAL, 0)
     counts = tf.where(is_several, tf.gather(tables.lengths, row), 1)
     each = tf.repeat(tf.range(tf.size(forms)), counts)
@@ -107,39 +107,39 @@ def expand(forms, origin, is_several, tables):
 
 
 def order_marks(forms, origin, order):
-    """NFD's order of marks that follow each other; each then comes from all of the characters that these come from."""
+    """Sort consecutive marks as NFD does. Each mark then comes from all characters from which the marks of its run come."""
     order = look_up(order, code_points(forms))
-    run = tf.cumsum(tf.cast(order == 0, tf.int64))  # its marks, and what stands before them
+    run = tf.cumsum(tf.cast(order == 0, tf.int64))  # a run is a character and the marks after it
     runs = tf.size(run, tf.int64) + 1
     first, last = (
         tf.where(order > 0, tf.gather(edge(origin, tf.where(order > 0, run, -1), runs), run), origin)
         for edge in (tf.math.unsorted_segment_min, tf.math.unsorted_segment_max)
     )
     places = tf.argsort(256 * run + tf.cast(order, tf.int64), stable=True)
-    forms = tf.gather(forms, places)  # the marks of a run have the same origins
+    forms = tf.gather(forms, places)  # `first` and `last` need no sorting: all marks of a run have the same
     return only(forms & 7 != VANISHING, forms, first, last)
 
 
 def spell(letters, longest, unknown):
-    """Words as strings, with `unknown` for those of more than `longest` letters, and which are those."""
+    """Words as strings, with `unknown` for words of more than `longest` letters, and a boolean tensor that marks these."""
     is_long = letters.row_lengths() > longest
     return tf.where(is_long, unknown, tf.strings.unicode_encode(letters, "UTF-8")), is_long
 
 
 def bytes_of_pieces(words, is_long, start, limit):
-    """Where pieces start and end in their texts, from where they do in their words; a word that is too long is one piece."""
+    """Offsets of pieces in their texts, from their offsets in their words. A word that is too long is one piece."""
     widths = 1 + tf.add_n([tf.cast(words.letters.flat_values >= least, tf.int64) for least in (0x80, 0x800, 0x10000)])
     ends = tf.gather(tf.concat([[0], tf.cumsum(widths)], 0), words.letters.row_splits)
     word = start.value_rowids()
     start, limit = (tf.gather(ends, word) + tf.cast(x.flat_values, tf.int64) for x in (start, limit))
     limit = tf.where(tf.gather(is_long, word), tf.gather(ends, word + 1), limit)
-    letter = tf.repeat(tf.range(tf.size(widths, tf.int64)), widths)  # of every byte
+    letter = tf.repeat(tf.range(tf.size(widths, tf.int64)), widths)  # the letter of each byte
     first, last = tf.gather(words.first, tf.gather(letter, start)), tf.gather(words.last, tf.gather(letter, limit - 1))
     return tf.gather(words.byte, first), tf.gather(words.byte, last + 1)
 
 
 def by_text(pieces, words):
-    """The pieces of every word as those of every word of every text."""
+    """Pieces by word as pieces by text and word."""
     return tf.RaggedTensor.from_row_splits(pieces, words.splits, validate=False)
 
 
@@ -152,6 +152,6 @@ def code_points(forms):
 
 
 def only(kept, *tensors):
-    """What is at the places of each of `tensors` that are `kept`."""
+    """The entries of each of `tensors` where `kept` is True."""
     places = tf.where(kept)[:, 0]
     return tuple(tf.gather(tensor, places) for tensor in tensors)

@@ -1,4 +1,4 @@
-"""BigBird: attention that is sparse in blocks, its cost linear in the length (Keras 3)."""
+"""BigBird: block-sparse attention, whose cost is linear in the length (Keras 3)."""
 
 import keras
 import numpy as np
@@ -13,40 +13,40 @@ from layers.masked_softmax import softmax_of_allowed
 
 @keras.saving.register_keras_serializable(package="layers")
 class BigBirdAttention(MultiHeadAttention):
-    """Multi-head attention in which each block of queries sees a few blocks of keys: global, neighboring and random ones.
+    """Multi-head attention in which each block of queries attends to a few blocks of keys: global, neighboring and random.
 
     Computes equation (1) of `reference/bigbird_attention.py` between the projections of multi-head attention, plus dropout on the
-    attention weights. Time and memory grow linearly with the length; no `(t, s)` array is made, but for a sequence of at most
-    `5 + num_rand_blocks` blocks, which gets full attention.
+    attention weights. Time and memory grow linearly with the length, without a `(t, s)` array. Only sequences of at most
+    `5 + num_rand_blocks` blocks use full attention.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size.
 
     Args:
-        num_rand_blocks: Random blocks in each row of the graph.
-        from_block_size: Tokens in a block. The length may be any: it is padded inside to whole blocks.
-        to_block_size: The same; there for the Model Garden's signature.
-        max_rand_mask_length: Longest sequence in which every row has random numbers of its own. A longer one works as well: its
-            rows use them again from the start, each for blocks of the whole sequence.
-        seed: Seed of the random blocks, which are drawn with NumPy when the layer is made, and of the dropout. By default another
-            one for each layer, after `keras.utils.set_random_seed` the same ones in each run. Layers should not share a seed, or
-            they share their random blocks.
-        num_heads, key_dim, value_dim, dropout, use_bias, output_shape, and the initializers, regularizers and constraints: As for
+        num_rand_blocks: Number of random blocks of keys for each block of queries.
+        from_block_size: Number of tokens in a block. Sequences of any length are padded to whole blocks.
+        to_block_size: Must equal `from_block_size`; kept for compatibility with the Model Garden.
+        max_rand_mask_length: Length up to which each block of queries has its own random numbers. Longer sequences reuse them
+            from the start, but their random blocks still come from the whole sequence.
+        seed: Seed of the random blocks, which are drawn with NumPy when the layer is built, and of the dropout. By default, each
+            layer has its own seed, which `keras.utils.set_random_seed` makes reproducible. Layers with the same seed have the
+            same random blocks.
+        num_heads, key_dim, value_dim, dropout, use_bias, output_shape, and the initializers, regularizers and constraints: As in
             `MultiHeadAttention`. `attention_axes` can only be the axis between batch and model axis.
 
     Call arguments:
         query: Tensor of shape `(b, t, m)`.
         value: Tensor of shape `(b, t, m)`; `m` may differ from the query's.
-        key: Tensor of shape `(b, t, m)`; `m` may differ again. Defaults to `value`.
-        attention_mask: Not zero where there is a token, `(b, t)`; or what `BigBirdMasks` returns. Padding is no key, and
-            as a query gets the zero vector before the output projection.
-        training: Whether to drop weights.
+        key: Tensor of shape `(b, t, m)`; `m` may differ from both. Defaults to `value`.
+        attention_mask: Nonzero where there is a token, `(b, t)`; or the output of `BigBirdMasks`. No query attends to padding. A
+            query that is padding gets the zero vector before the output projection.
+        training: Whether to apply dropout.
 
     Returns:
         Tensor of shape `(b, t, m)`.
 
     Raises:
-        ValueError: for sizes below 1, different block sizes, inputs that are not `(b, t, m)` with one `b` and one `t`, and a mask
-            that is not `(b, t)` or made for other blocks.
+        ValueError: if a size is below 1, `num_rand_blocks` or `seed` is below 0, the block sizes differ, the inputs do not have 3
+            axes or differ in batch size or length, or the mask is not `(b, t)` or was made for another block size.
 
     Example:
 
@@ -56,11 +56,11 @@ class BigBirdAttention(MultiHeadAttention):
     TensorShape([1, 300, 8])
 
     Differs from the Model Garden:
-        Random blocks come from the whole sequence; there from its first 1,024 tokens. A row never sees a block twice; there the
-        rows near the end may count keys twice. The graph is saved with the weights; there it changes with every construction, and
-        is drawn from NumPy's global generator, whose seed is set. Any length works; there it must be a multiple of the block
-        size, and below 1,024 tokens indices are out of range unless `max_rand_mask_length` is that length. Dropout on the weights
-        works, and a `(b, t)` mask may be given as it is.
+        Random blocks come from the whole sequence; there, from its first 1,024 tokens. A block of queries never sees a key twice;
+        there, blocks near the end may. The random blocks are saved with the weights; there, they change each time a layer is
+        created, and the seed of NumPy's global generator is set. Any length works; there, it must be a multiple of the block
+        size, and below 1,024 tokens, indices are out of range unless `max_rand_mask_length` is that length. Dropout of the
+        attention weights works, and the mask may be `(b, t)`.
 
     Reference:
         [Zaheer et al., 2020](https://arxiv.org/abs/2007.14062), section 2 and appendix D.
@@ -79,7 +79,7 @@ class BigBirdAttention(MultiHeadAttention):
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
         shape = (self.num_heads, block_count(self.max_rand_mask_length, self.from_block_size), self.num_rand_blocks)
-        # An initializer without a seed takes one from Keras: another each time, the same ones after set_random_seed.
+        # A Keras initializer without a seed draws a new one each time, which is reproducible after set_random_seed.
         seed = keras.initializers.RandomUniform().seed if self.seed is None else self.seed
         draws = np.random.default_rng(seed).integers(2**31 - 1, size=shape, dtype="int32")
         self.random_draws = self.add_weight(
@@ -103,7 +103,7 @@ class BigBirdAttention(MultiHeadAttention):
             pairs = None if mask is None else ops.logical_and(mask[:, None, :, None], mask[:, None, None, :])
             return super().attend(q, k, v, pairs, training)[0]
 
-        blocks = blocks if isinstance(blocks, int) else ops.maximum(blocks, 2)  # a first and a last row
+        blocks = blocks if isinstance(blocks, int) else ops.maximum(blocks, 2)  # the first and the last row
         missing, real = blocks * w - t, mask
         if mask is None and not (isinstance(missing, int) and missing == 0):
             real = ops.ones(ops.shape(q)[:2], "bool")
@@ -118,7 +118,7 @@ class BigBirdAttention(MultiHeadAttention):
         return heads if mask is None else heads * ops.cast(mask[:, :, None, None], heads.dtype)
 
     def inner_rows(self, q, k, v, real, training):
-        """Equation (2): each row's queries against the keys of the blocks that it sees, gathered once and multiplied once."""
+        """Equation (2): the queries of each row attend to the blocks that it sees, which are gathered once."""
         seen, counts = seen_blocks(self.random_draws, ops.shape(k)[2])
         allowed = ops.repeat(counts, self.from_block_size, axis=-1)[None, :, :, None]
         if real is not None:
@@ -127,7 +127,7 @@ class BigBirdAttention(MultiHeadAttention):
         return self.mix_rows(q, gather_blocks(k, seen), gather_blocks(v, seen), allowed, training)
 
     def edge_rows(self, q, k, v, real, training):
-        """Equation (3): the first and the last row, `(b, h, 1, block, e)`, against all keys."""
+        """Equation (3): the queries of the first and the last row attend to all keys; two tensors `(b, h, 1, block, e)`."""
         b, h, blocks, w, _ = ops.shape(k)
         q = ops.concatenate([section(q, start, start + 1, axis=2) for start in (0, blocks - 1)], axis=3)
         k, v = (ops.reshape(x, (b, h, 1, blocks * w, x.shape[-1])) for x in (k, v))
@@ -135,13 +135,13 @@ class BigBirdAttention(MultiHeadAttention):
         return (section(heads, start, start + w, axis=3) for start in (0, w))
 
     def mix_rows(self, q, k, v, mask, training):
-        """What each row of scaled queries makes of its keys and values; all are `(b, h, rows, tokens, …)`."""
-        # A token sees at least itself; what padding sees is multiplied by 0, or cut off, in the end.
+        """The attention output of each row, from scaled queries, keys and values; all are `(b, h, rows, tokens, …)`."""
+        # Each token sees at least itself. The output of padding is set to 0 or cut off later.
         weights = softmax_of_allowed(ops.matmul(q, ops.swapaxes(k, 3, 4)), mask)
         return ops.matmul(self.dropout_layer(weights, training=training), v)
 
     def tokens(self, attention_mask, q):
-        """The boolean mask `(b, t)`, from either form of it; None for no mask."""
+        """The boolean mask `(b, t)`, from either form of `attention_mask`; None without a mask."""
         if attention_mask is None:
             return None
         if isinstance(attention_mask, (list, tuple)):
@@ -172,26 +172,26 @@ class BigBirdAttention(MultiHeadAttention):
 
 @keras.saving.register_keras_serializable(package="layers")
 class BigBirdMasks(keras.layers.Layer):
-    """The masks that the Model Garden's BigBird layers are called with, made once for all of them.
+    """The masks with which the Model Garden calls its BigBird layers, computed once for all layers.
 
-    Computes `masks` of `reference/bigbird_attention.py`. `BigBirdAttention` takes them, or the `(b, t)` mask they were made of.
+    Computes `masks` of `reference/bigbird_attention.py`. `BigBirdAttention` accepts these masks, or simply the `(b, t)` mask.
 
     Axes: `b` batch, `t` position.
 
     Args:
-        block_size: Tokens in a block; that of the layers that take the masks.
+        block_size: Number of tokens in a block, the same as in the attention layers.
 
     Call arguments:
-        inputs: Tensor of shape `(b, t, …)`; only its sizes matter.
-        mask: Not zero where there is a token, `(b, t)`.
+        inputs: Tensor of shape `(b, t, …)`. Only its shape is used.
+        mask: Nonzero where there is a token, `(b, t)`.
 
     Returns:
-        List of four tensors in the compute dtype, 1 where there is a token, or where query and key both are one: the windows of
-        all blocks but two at each end `(b, 1, blocks − 4, block_size, 3 · block_size)`, queries `(b, 1, t, 1)`, keys
-        `(b, 1, 1, t)`, and blocks `(b, blocks, block_size)`.
+        List of four tensors in the compute dtype, 1 at tokens and 0 at padding: the windows of all blocks except two at each end,
+        `(b, 1, blocks − 4, block_size, 3 · block_size)`, 1 where query and key are both tokens; the queries, `(b, 1, t, 1)`; the
+        keys, `(b, 1, 1, t)`; and the blocks, `(b, blocks, block_size)`.
 
     Raises:
-        ValueError: for a block size below 1, and a mask that is not `(b, t)`.
+        ValueError: if `block_size` is below 1, or the mask is not `(b, t)`.
 
     Example:
 
@@ -200,7 +200,7 @@ class BigBirdMasks(keras.layers.Layer):
     [[[1.0, 1.0], [0.0, 0.0]]]
 
     Differs from the Model Garden:
-        The mask is boolean: a 2 means "there is a token" and is no bonus. Any length works; the last block is filled with zeros.
+        The mask is boolean: any nonzero value marks a token. Any length works; the last block is padded with zeros.
 
     Reference:
         [Zaheer et al., 2020](https://arxiv.org/abs/2007.14062), appendix D.
@@ -210,7 +210,7 @@ class BigBirdMasks(keras.layers.Layer):
         super().__init__(**kwargs)
         check_at_least(1, block_size=block_size)
         self.block_size = block_size
-        self.supports_masking = True  # an argument called mask is, for Keras, the mask of its inputs
+        self.supports_masking = True  # Keras treats an argument named mask as the mask of the inputs
 
     def call(self, inputs, mask):
         check_rank(2, mask=mask.shape)
@@ -224,7 +224,7 @@ class BigBirdMasks(keras.layers.Layer):
         return [band, mask[:, None, :, None], mask[:, None, None, :], blocks]
 
     def compute_mask(self, inputs, mask=None):
-        return None  # what comes out are masks themselves
+        return None  # the outputs are masks themselves
 
     def get_config(self):
         return super().get_config() | {"block_size": self.block_size}

@@ -1,18 +1,18 @@
 """Sequences in blocks, and BigBird's graph: which blocks of keys each block of queries sees.
 
-A length may be a tensor, known only when the program runs.
+A row is a block of queries. A length may be a tensor, known only at run time.
 """
 
 from keras import ops
 
 
 def block_count(length, block_size):
-    """Blocks of a sequence; the last one may be shorter."""
+    """Number of blocks of a sequence, including a shorter last block."""
     return (length + block_size - 1) // block_size
 
 
 def into_blocks(x, block_size, missing):
-    """`(b, t, h, …)` as `(b, h, blocks, block_size, …)`, with `missing` zeros, or False, at the end."""
+    """`(b, t, h, …)` as `(b, h, blocks, block_size, …)`, padded at the end with `missing` zeros, or False."""
     if not (isinstance(missing, int) and missing == 0):
         x = ops.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0)))
     b, _, h, size = ops.shape(x)
@@ -20,28 +20,28 @@ def into_blocks(x, block_size, missing):
 
 
 def gather_blocks(x, seen):
-    """The blocks `seen`, `(h, rows, k)`, of `x`, `(b, h, blocks, block_size, …)`: those of a row beside each other.
+    """The blocks `seen`, `(h, rows, k)`, of `x`, `(b, h, blocks, block_size, …)`, concatenated for each row.
 
     Returns:
         Tensor of shape `(b, h, rows, k · block_size, …)`.
     """
     b, h, blocks, w, size = ops.shape(x)
-    # Blocks of all examples and heads on the first axis: along another one, TensorFlow's gradient moves everything twice.
+    # Gather along the first axis: along any other axis, TensorFlow's gradient transposes the whole tensor twice.
     first = blocks * ops.reshape(ops.arange(b * h, dtype="int32"), (b, h, 1, 1))
     x = ops.take(ops.reshape(x, (-1, w, size)), ops.reshape(seen + first, (-1,)), axis=0)
     return ops.reshape(x, (b, h, ops.shape(seen)[1], seen.shape[2] * w, size))
 
 
 def seen_blocks(draws, blocks):
-    """Equation (2) of `reference/bigbird_attention.py`, for all rows but the first and the last.
+    """Equation (2) of `reference/bigbird_attention.py`, for all rows except the first and the last.
 
     Args:
         draws: Integers of shape `(h, rows, r)`, at least 0.
-        blocks: How many there are; an integer, or a tensor.
+        blocks: Number of blocks; an integer or a tensor.
 
     Returns:
-        The blocks that a row sees, and whether they count, both `(h, blocks − 2, 5 + r)`. A block that stands in a row twice
-        counts once; and where there are at most 5 + r, each of them does.
+        The blocks that each row sees, and whether they count, both `(h, blocks − 2, 5 + r)`. A block that a row has twice counts
+        once. If there are at most 5 + r blocks, each row sees all of them.
     """
     h, rows, r = draws.shape
     i = 1 + ops.arange(blocks - 2, dtype="int32")[None, :, None]
@@ -60,13 +60,13 @@ def seen_blocks(draws, blocks):
 
 
 def random_blocks(draws, i, blocks):
-    """R_i of equation (2): numbers `(h, rows, r)` as blocks that row i does not see anyway, and none twice.
+    """R_i of equation (2): maps random numbers `(h, rows, r)` to different blocks, which row i does not see otherwise.
 
-    The reference takes them out of a list, one by one. Here the number that the k-th draw has among those left becomes its
-    number among all, from the last draw to the first: each earlier one that is not above it pushes it up by one.
+    The reference removes the drawn blocks from a list, one by one. Here, the k-th draw is an index among the blocks that are left
+    after the earlier draws. From the last draw to the first, each earlier draw that is not larger increases this index by one.
     """
     r = draws.shape[-1]
-    start, stop = ops.maximum(i - 1, 1), ops.minimum(i + 2, blocks - 1)  # the window, without global blocks
+    start, stop = ops.maximum(i - 1, 1), ops.minimum(i + 2, blocks - 1)  # the window without the global blocks
     left = blocks - 2 - (stop - start) - ops.arange(r, dtype="int32")
     chosen = draws % ops.maximum(left, 1)
     for k in reversed(range(r - 1)):

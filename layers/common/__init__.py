@@ -1,1 +1,1 @@
-"""What the layers of two or more chapters share."""
+"""Code shared by the layers of two or more chapters."""

@@ -1,4 +1,4 @@
-"""What transformer blocks are made of, beside attention: the feed-forward sublayer, norms, and the sizes of the heads."""
+"""Parts of transformer blocks other than attention: the feed-forward sublayer, norms, and the sizes of the heads."""
 
 import keras
 
@@ -8,9 +8,9 @@ from layers.common.projection import LinearMap, ProjectingLayer, fresh
 
 
 class BlockLayer(ProjectingLayer):
-    """A layer of several sublayers, each with the options that the layer as a whole was given.
+    """A layer made of sublayers, which all get the options given to the layer as a whole.
 
-    A subclass has the attributes below where it takes them as arguments.
+    A subclass overrides the attributes below that it takes as arguments.
     """
 
     use_bias = True
@@ -23,18 +23,18 @@ class BlockLayer(ProjectingLayer):
     def __call__(self, *args, **kwargs):
         inputs = args[0] if args else kwargs.get("inputs")
         if not self.built and isinstance(inputs, (list, tuple)) and any(part is None for part in inputs):
-            self.build(shapes(*inputs))  # Keras before 3.13 cannot where a part is None
+            self.build(shapes(*inputs))  # Keras before 3.13 cannot build if a part is None
         return super().__call__(*args, **kwargs)
 
     def make_attention(self, name, kind, **options):
-        """A sublayer of class `kind`, with the block's heads, biases and seven options, and the attention's own initializer."""
+        """A sublayer of class `kind`, with the block's number of heads, biases, projection options and attention initializer."""
         shared = self.projection_options() | {"use_bias": self.use_bias, "dtype": self.dtype_policy}
         if self.attention_initializer is not None:
             shared["kernel_initializer"] = fresh(self.attention_initializer)
         return kind(num_heads=self.num_attention_heads, name=name, **(shared | options))
 
     def make_norm(self, name, size):
-        """A built norm along the last axis."""
+        """A norm along the last axis, already built."""
         check_epsilon(norm_epsilon=self.norm_epsilon)
         norm = (RMSNorm if self.use_rms_norm else LayerNorm)(epsilon=self.norm_epsilon, name=name, dtype=self.dtype_policy)
         norm.build((None, None, size))
@@ -44,16 +44,16 @@ class BlockLayer(ProjectingLayer):
         return keras.layers.Dropout(rate, dtype=self.dtype_policy)
 
     def make_dense(self, name, input_size, output_size):
-        """A built linear map along the last axis, for inputs of any rank."""
+        """A linear map of the last axis, already built, for inputs of any rank."""
         options = self.projection_options() | {"bias_axes": "f" if self.use_bias else None, "dtype": self.dtype_policy}
         dense = LinearMap("...m,mf->...f", output_size, name=name, **options)
         dense.build((None, input_size))
         dense.input_spec = keras.InputSpec(min_ndim=2, axes={-1: input_size})
-        dense.supports_masking = True  # what was padding stays so
+        dense.supports_masking = True  # padding remains padding
         return dense
 
     def make_feed_forward(self, size, inner_size, activation, inner_dropout, output_dropout):
-        """Build what `feed_forward` uses: maps called `intermediate` and `output`, and a dropout behind each."""
+        """Create the sublayers of `feed_forward`: linear maps named `intermediate` and `output`, each followed by dropout."""
         self.intermediate_dense = self.make_dense("intermediate", size, inner_size)
         self.feed_forward_activation = activation
         self.inner_dropout_layer = self.make_dropout(inner_dropout)
@@ -67,7 +67,7 @@ class BlockLayer(ProjectingLayer):
         return self.output_dropout_layer(self.output_dense(inner), training=training)
 
     def after_attention(self, x, added, training):
-        """z of equation (2) of `reference/transformer_encoder.py`, or of (3), from x and what attention adds to it."""
+        """z of equation (2) of `reference/transformer_encoder.py`, or of (3), from x and the output of attention, `added`."""
         added = self.attention_dropout_layer(added, training=training)
         y = x + added if self.use_query_residual else added
         if self.norm_first:
@@ -77,30 +77,30 @@ class BlockLayer(ProjectingLayer):
 
 
 def head_size(size, num_attention_heads, key_dim=None):
-    """`key_dim`, or if that is None, each head's equal share of a model of `size`.
+    """`key_dim`, or `size` / `num_attention_heads` if `key_dim` is None.
 
     Raises:
-        ValueError: if `size` is unknown, or the heads cannot share it equally.
+        ValueError: if `size` is unknown, or `key_dim` is None and `num_attention_heads` does not divide `size`.
     """
     if size is None:
-        raise ValueError("the last axis of the inputs must be of known size. Received: a last axis of None")
+        raise ValueError("the last axis of the inputs must have a known size. Received: a last axis of size None")
     if key_dim is None and size % num_attention_heads:
         raise ValueError(
             "the last axis of the inputs must be divisible by num_attention_heads, unless the size of a head is given. "
-            f"Received: a last axis of {size}, num_attention_heads={num_attention_heads}"
+            f"Received: a last axis of size {size}, num_attention_heads={num_attention_heads}"
         )
     return size // num_attention_heads if key_dim is None else key_dim
 
 
 def split_inputs(inputs, forms):
-    """The parts of `inputs`, a tensor or a list of them (or of their shapes); None for each part that is not given.
+    """The parts of `inputs`, a tensor or a list of tensors (or their shapes), with None for each missing part.
 
     Args:
-        inputs: A tensor, a list of tensors, or the shapes of these.
-        forms: {length of the list: names of its parts}. The longest has all names in the order of the result.
+        inputs: A tensor, a list of tensors, or their shapes.
+        forms: {length of the list: names of its parts}. The longest form has all names, in the order of the result.
 
     Raises:
-        ValueError: for a list of another length.
+        ValueError: if the list has a length that is not in `forms`.
     """
     is_list = isinstance(inputs, (list, tuple)) and not all(isinstance(part, (int, type(None))) for part in inputs)
     parts = list(inputs) if is_list else [inputs]
@@ -113,16 +113,16 @@ def split_inputs(inputs, forms):
 
 
 def first_positions(count, x, normed, mask):
-    """The first `count` query positions of `x` and `normed` `(b, t, m)` and of a mask `(..., t, s)`; for None, all of them.
+    """The first `count` query positions of `x` and `normed`, `(b, t, m)`, and of a mask, `(..., t, s)`; all if `count` is None.
 
     Raises:
-        ValueError: if there are fewer.
+        ValueError: if `count` is below 1 or exceeds the number of positions, or if `x` does not have 3 axes.
     """
     if count is None:
         return x, normed, mask
     check_at_least(1, output_range=count)
     if len(x.shape) != 3:
-        raise ValueError(f"output_range needs inputs of 3 axes. Received: inputs of shape {tuple(x.shape)}")
+        raise ValueError(f"output_range needs inputs with 3 axes. Received: inputs of shape {tuple(x.shape)}")
     if x.shape[1] is not None and count > x.shape[1]:
         raise ValueError(f"output_range must be at most the length, {x.shape[1]}. Received: output_range={count}")
     if mask is not None and len(mask.shape) > 1 and mask.shape[-2] != 1:

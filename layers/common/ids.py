@@ -1,13 +1,13 @@
-"""Numbers of rows of a table and of positions: integers of any kind, of which some may be of no row (Keras 3)."""
+"""Integer ids, such as rows of a table or positions. Some may be out of range (Keras 3)."""
 
 import keras
 from keras import ops
 
 
 def check_integers(**tensors):
-    """Raise a ValueError unless each of `tensors` that is not None, given by its argument's name, is of integers.
+    """Raise a ValueError unless each of `tensors`, passed as name=value, is None or has an integer dtype.
 
-    Floats of 16 bits, which autocast makes of others, cannot hold every id.
+    Floats are rejected, because autocast may turn them into 16-bit floats, which cannot represent every id.
     """
     for name, tensor in tensors.items():
         dtype = None if tensor is None else keras.backend.standardize_dtype(tensor.dtype)
@@ -16,14 +16,14 @@ def check_integers(**tensors):
 
 
 def wide_enough(ids):
-    """`ids` in a type that holds how many rows there are too; what is too large for it becomes negative, and stays outside."""
+    """`ids` as int32 or int64, which can hold the number of rows too. Ids too large for it become negative, so out of range."""
     return ops.cast(ids, "int64" if keras.backend.standardize_dtype(ids.dtype) in ("int64", "uint64") else "int32")
 
 
 def within(ids, count):
-    """Ids that can be read, and which were in 0, …, count − 1: for the others, outside, the first is 0.
+    """`ids` with 0 for each id outside 0, …, count − 1, and a boolean tensor that is True for each id inside.
 
-    A gather outside its range wraps around, clamps, fills with NaN or stops, by backend and compiler, so none is asked for.
+    Out of range, a gather wraps around, clamps, returns NaN or raises an error, depending on backend and compiler.
     """
     ids = wide_enough(ids)
     inside = ops.logical_and(ids >= 0, ids < ops.cast(count, ids.dtype))

@@ -1,4 +1,4 @@
-"""Norms along the last axis (Keras 3), for every block that has them."""
+"""Norms along the last axis, used by all blocks (Keras 3)."""
 
 import keras
 from keras import ops
@@ -8,11 +8,11 @@ from keras import ops
 class LayerNorm(keras.layers.LayerNormalization):
     """`layer_norm` of `reference/common/normalization.py`, in at least float32.
 
-    Arguments and weights are those of `keras.layers.LayerNormalization`, which on JAX computes float64 in float32; but the axis
-    is the last, and there are always gamma and beta.
+    Arguments and weights are those of `keras.layers.LayerNormalization`, which on JAX computes float64 in float32. The axis must
+    be the last one, and both gamma and beta are always present.
 
     Raises:
-        ValueError: for another axis, or without one of the two.
+        ValueError: if `axis` is not the last axis, or `center` or `scale` is False.
     """
 
     def build(self, input_shape):
@@ -24,9 +24,9 @@ class LayerNorm(keras.layers.LayerNormalization):
 
     def call(self, inputs):
         x = in_float32_at_least(inputs)
-        centred = x - mean(x)
-        inverse = ops.rsqrt(mean(ops.square(centred)) + self.epsilon)
-        x = centred * (inverse * ops.cast(self.gamma, x.dtype)) + ops.cast(self.beta, x.dtype)
+        centered = x - mean(x)
+        inverse = ops.rsqrt(mean(ops.square(centered)) + self.epsilon)
+        x = centered * (inverse * ops.cast(self.gamma, x.dtype)) + ops.cast(self.beta, x.dtype)
         return ops.cast(x, self.compute_dtype)
 
 
@@ -34,11 +34,11 @@ class LayerNorm(keras.layers.LayerNormalization):
 class RMSNorm(keras.layers.RMSNormalization):
     """`rms_norm` of `reference/common/normalization.py`, in at least float32.
 
-    Arguments and weights are those of `keras.layers.RMSNormalization`, which on JAX computes float64 in float32; but the axis
-    is the last.
+    Arguments and weights are those of `keras.layers.RMSNormalization`, which on JAX computes float64 in float32. The axis must be
+    the last one.
 
     Raises:
-        ValueError: for another axis.
+        ValueError: if `axis` is not the last axis.
     """
 
     def build(self, input_shape):
@@ -58,25 +58,25 @@ def check_last(axis, shape):
 
 
 def same_size(shape):
-    """What a norm takes: a last axis of the size that it was built for. An axis of 1 would spread over gamma, unnoticed."""
+    """The input spec of a norm: the last axis keeps its size. Otherwise, an axis of size 1 would silently broadcast."""
     return keras.InputSpec(axes={-1: shape[-1]})
 
 
 def mean(x):
-    """The mean along the last axis, which stays; `ops.mean` goes through float32 on JAX, in float64 too."""
+    """The mean along the last axis, which is kept with size 1. On JAX, `ops.mean` computes in float32, even for float64."""
     return ops.sum(x, axis=-1, keepdims=True) / x.shape[-1]
 
 
 def in_float32_at_least(x):
-    """`x`, in float32 if it has less: the square of a number need not fit into float16."""
+    """`x`, cast to float32 if it is float16 or bfloat16, because squares can overflow in float16."""
     return ops.cast(x, "float32") if keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16") else x
 
 
 @keras.saving.register_keras_serializable(package="layers")
 class NoNorm(keras.layers.Layer):
-    """`no_norm` of `reference/common/normalization.py`: the gamma and beta of a layer norm, and nothing that is measured.
+    """`no_norm` of `reference/common/normalization.py`: the gamma and beta of a layer norm, without mean and variance.
 
-    Since nothing is divided, numbers may grow from block to block; in float16, beyond its largest.
+    Since nothing is divided, numbers may grow from block to block, and overflow in float16.
     """
 
     def build(self, input_shape):

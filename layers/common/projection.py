@@ -1,4 +1,4 @@
-"""Layers with linear maps into and out of heads, and the seven arguments that such maps share."""
+"""Layers with linear maps into and out of heads, and the seven arguments shared by these maps."""
 
 import math
 
@@ -7,13 +7,14 @@ from keras import ops
 
 
 class ProjectingLayer(keras.layers.Layer):
-    """A layer whose linear maps all start, and are held, as these arguments say.
+    """A layer whose linear maps share initializers, regularizers and constraints.
 
     Args:
-        kernel_initializer, bias_initializer: How the maps start, each map with a draw of its own.
-        kernel_regularizer, bias_regularizer: Penalties on the maps' weights.
-        activity_regularizer: Penalty on each map's output (not once more on the output of this layer).
-        kernel_constraint, bias_constraint: Applied to the maps' weights after each update.
+        kernel_initializer, bias_initializer: Initializers of the maps' kernels and biases. Each map gets its own random draw.
+            Default to "glorot_uniform" and "zeros".
+        kernel_regularizer, bias_regularizer: Regularizers of the maps' kernels and biases. Default to None.
+        activity_regularizer: Regularizer of each map's output, but not of the output of this layer. Defaults to None.
+        kernel_constraint, bias_constraint: Constraints on the kernels and biases, applied after each update. Default to None.
     """
 
     def __init__(
@@ -32,13 +33,13 @@ class ProjectingLayer(keras.layers.Layer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        # Keras would apply an attribute called activity_regularizer to this layer's output, beside the maps' own.
+        # Keras would also apply an attribute named activity_regularizer to the output of this layer.
         self._activity_regularizer = keras.regularizers.get(activity_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self.bias_constraint = keras.constraints.get(bias_constraint)
 
     def projection_options(self):
-        """The seven arguments, for a map or for a layer inside this one; initializers as copies with draws of their own."""
+        """The seven arguments, for a linear map or a sublayer. Initializers are copied, so that each draws its own numbers."""
         return {
             "kernel_initializer": fresh(self.kernel_initializer),
             "bias_initializer": fresh(self.bias_initializer),
@@ -50,16 +51,16 @@ class ProjectingLayer(keras.layers.Layer):
         }
 
     def make_projection(self, name, equation, output_shape, bias_axes, input_shape, **options):
-        """A built `LinearMap` called `name`, with this layer's options unless `options` says otherwise."""
+        """A `LinearMap` named `name`, already built, with the options of this layer, unless `options` overrides them."""
         options = self.projection_options() | {"dtype": self.dtype_policy} | options
         layer = LinearMap(equation, output_shape=output_shape, bias_axes=bias_axes, name=name, **options)
         layer.build(input_shape)
-        # Keras checks the rank only: another width, in a later call, would be an error from deep inside the backend.
+        # Keras checks only the rank: with another width, a later call would raise an unclear error from the backend.
         layer.input_spec = keras.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
         return layer
 
     def compute_output_spec(self, *args, **kwargs):
-        # Traced, because flags such as return_attention_scores change how many outputs there are.
+        # Traced, because flags such as return_attention_scores change the number of outputs.
         return keras.Operation.compute_output_spec(self, *args, **kwargs)
 
     def get_config(self):
@@ -75,7 +76,7 @@ class ProjectingLayer(keras.layers.Layer):
 
 
 class LinearMap(keras.layers.EinsumDense):
-    """An EinsumDense that is one product of two matrices: the inputs' last axes are summed over, the kernel's others follow."""
+    """An EinsumDense computed as one matrix product: it sums over the last axes of the inputs and the first of the kernel."""
 
     def call(self, inputs, training=None):
         kernel_axes, output_axes = self.equation.split(",")[1].split("->")
@@ -88,16 +89,16 @@ class LinearMap(keras.layers.EinsumDense):
 
 
 def matrix_product(x, kernel, bias=None):
-    """`(…, m)` times `(m, n)`, plus `(n,)`: as one product of two matrices.
+    """`(…, m)` times `(m, n)`, plus `(n,)`, as one product of two matrices.
 
-    TensorFlow would make it one for each example, and add up their gradients for the kernel afterwards.
+    TensorFlow would compute one product for each example, and then sum the gradients of the kernel.
     """
     y = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), kernel)
     return ops.reshape(y if bias is None else ops.add(y, bias), (*ops.shape(x)[:-1], kernel.shape[-1]))
 
 
 def fresh(initializer):
-    """A copy of an initializer: one object gives every weight of the same shape the same numbers."""
+    """A copy of an initializer, because one initializer object returns the same numbers for every weight of the same shape."""
     if not isinstance(initializer, keras.initializers.Initializer):
         return initializer
     return initializer.__class__.from_config(initializer.get_config())

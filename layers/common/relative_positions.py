@@ -1,4 +1,4 @@
-"""What relative attention's scores have beside queries and keys: checked, and moved from distances to keys."""
+"""The terms of relative attention's scores other than queries and keys: checks, and the shift from distances to keys."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from layers.common.slices import section
 
 
 class Terms(NamedTuple):
-    """As in `reference/relative_attention.py`; `encoded` is `(b or 1, h, d, l)`, the others as the layers take them."""
+    """As in `reference/relative_attention.py`. `encoded` is `(b or 1, h, d, l)`, the others are as passed to the layers."""
 
     u: object
     v: object
@@ -21,10 +21,10 @@ class Terms(NamedTuple):
 
 
 def relative_shift(x, s):
-    """Equation (4) of `reference/relative_attention.py`: scores for rows, `(b, h, t, l)`, as scores for keys, `(b, h, t, s)`.
+    """Equation (4) of `reference/relative_attention.py`: scores by row, `(b, h, t, l)`, as scores by key, `(b, h, t, s)`.
 
-    Query i's row j + t − i stands at place j of piece i, if the first t numbers are dropped and the rest is cut into pieces of
-    l − 1. Where there is no such row stands a number of another query: `has_encoding` says where.
+    Drop the first t numbers, and cut the rest into pieces of l − 1: then row j + t − i of query i is at position j of piece i.
+    Where this row does not exist, the result has a score of another query: `has_encoding` is False there.
     """
     b, h, t, rows = ops.shape(x)
     x = section(ops.reshape(x, (b, h, t * rows)), t, t * rows, axis=2)
@@ -32,24 +32,24 @@ def relative_shift(x, s):
 
 
 def has_encoding(t, s, rows):
-    """Boolean `(t, s)`, True where query and key are at a distance that has a row; None if that is everywhere."""
+    """Boolean `(t, s)`, True where the distance between query and key has a row; None if it always has."""
     if all(isinstance(size, int) for size in (t, s, rows)) and rows == t + s:
         return None
     return ops.arange(s)[None, :] + t - ops.arange(t)[:, None] < rows
 
 
 def has_open_sizes(arguments):
-    """Whether a symbolic tensor somewhere in `arguments` has an axis, beside the batch, of which the size is not known yet."""
+    """Whether a symbolic tensor in `arguments` has an axis of unknown size, other than the batch axis."""
     return any(None in x.shape[1:] for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor))
 
 
 def check_terms(terms, positions, batch, t, s, h, d):
-    """Raise a ValueError unless the biases and segments in `terms` have their shapes and what they need; None is unknown.
+    """Raise a ValueError unless biases and segments have the right shapes, and the arguments that they require are given.
 
     Args:
-        terms: `Terms`, whose `encoded` is not looked at.
-        positions: Whether there are encodings.
-        batch, t, s, h, d: Sizes.
+        terms: `Terms`. Their `encoded` is ignored.
+        positions: Whether encodings are given.
+        batch, t, s, h, d: Expected sizes. None is unknown.
     """
     u, v, _, b, encoding, matrix = terms
     for name, bias in {"content": u, "positional": v, "segment": b}.items():
@@ -63,9 +63,9 @@ def check_terms(terms, positions, batch, t, s, h, d):
 
 
 def check_rows(t, s, rows):
-    """Raise a ValueError unless there are encodings for all distances, or for all that look back; None is unknown."""
+    """Raise a ValueError unless `rows` covers all distances, or all distances to earlier keys. A size of None is unknown."""
     if None not in (t, s, rows) and rows not in (t + s, s + 1):
         raise ValueError(
             f"relative_position_encoding must have a row for each distance: t + s = {t + s} rows for {s}, …, {1 - t}, "
-            f"or s + 1 = {s + 1} rows for {s}, …, 0, which is causal; s = {s} counts the state. Received: {rows} rows"
+            f"or s + 1 = {s + 1} rows for {s}, …, 0, which is causal; s = {s} includes the state. Received: {rows} rows"
         )

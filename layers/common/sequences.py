@@ -1,4 +1,4 @@
-"""Attention over several axes of a higher-rank tensor: as one sequence, and back."""
+"""Attention over several axes of a tensor: flattening them into one sequence, and restoring them."""
 
 import math
 
@@ -6,7 +6,7 @@ from keras import ops
 
 
 def to_sequence(x, axes):
-    """Move `axes` of `x` together, in their order, and flatten: `(batch, sequence, m)`, all other axes in the batch."""
+    """Flatten `axes` of `x`, in their order, into one, and all other axes into the batch: `(batch, sequence, m)`."""
     order = [axis for axis in range(len(x.shape) - 1) if axis not in axes]
     x = ops.transpose(x, (*order, *axes, len(x.shape) - 1))
     shape = ops.shape(x)
@@ -14,7 +14,7 @@ def to_sequence(x, axes):
 
 
 def from_sequence(x, like, axes):
-    """Undo `to_sequence`: `(batch, sequence, ...)` with the axes where `like` has them, and the trailing axes of `x` last."""
+    """Undo `to_sequence`: `(batch, sequence, ...)` with the axes in the order of `like`, followed by the trailing axes of `x`."""
     order = [axis for axis in range(len(like.shape) - 1) if axis not in axes]
     sizes, trailing = ops.shape(like), ops.shape(x)[2:]
     x = ops.reshape(x, (*(sizes[axis] for axis in (*order, *axes)), *trailing))

@@ -1,4 +1,4 @@
-"""What the layers that read strings have in common (Keras 3)."""
+"""Code shared by the layers that read strings (Keras 3)."""
 
 import keras
 
@@ -6,7 +6,7 @@ from layers.common.checks import check_rank
 
 
 class TextLayer(keras.layers.Layer):
-    """A layer of strings, `(b,)`: a tensor of TensorFlow's, an array or a list; on any backend, and never compiled by XLA."""
+    """A layer whose inputs are strings, `(b,)`: a TensorFlow tensor, an array or a list. Works on any backend, without XLA."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -14,7 +14,7 @@ class TextLayer(keras.layers.Layer):
         self.built = True
 
     def __call__(self, inputs, *args, **kwargs):
-        """On another backend than TensorFlow, whose arrays hold no strings, `call` is all there is."""
+        """On backends other than TensorFlow, whose arrays cannot hold strings, only `call` is run."""
         if isinstance(inputs, keras.KerasTensor):
             return super().__call__(inputs, *args, **kwargs)
         import tensorflow as tf
@@ -25,7 +25,7 @@ class TextLayer(keras.layers.Layer):
 
 
 def check_strings(inputs):
-    """Raise a ValueError unless `inputs` are strings of one axis."""
+    """Raise a ValueError unless `inputs` are strings with one axis."""
     check_rank(1, inputs=inputs.shape)
     if inputs.dtype != "string":
         raise ValueError(f"inputs must be strings. Received: inputs of dtype {keras.backend.standardize_dtype(inputs.dtype)}")
@@ -34,8 +34,12 @@ def check_strings(inputs):
 def import_tensorflow_text(layer, instead):
     """The package tensorflow-text.
 
+    Args:
+        layer: Name of the layer that needs it, for the error message.
+        instead: Name of a function that gives the same ids without it, for the error message.
+
     Raises:
-        ImportError: where it is missing, or TensorFlow itself; naming the `layer`, and the function that does the same without.
+        ImportError: if tensorflow-text or TensorFlow is not installed.
     """
     try:
         import tensorflow_text

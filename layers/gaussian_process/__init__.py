@@ -1,4 +1,4 @@
-"""A Gaussian process on random features, as an output layer (Keras 3)."""
+"""A Gaussian process with random features, as an output layer (Keras 3)."""
 
 import math
 
@@ -19,50 +19,50 @@ NORM_EPSILON = 1e-3
 
 @keras.saving.register_keras_serializable(package="layers")
 class RandomFeatureGaussianProcess(keras.layers.Layer):
-    """Logits with a covariance that grows with the distance from the training data, back to what it was before there were any.
+    """Logits and their covariance, which grows with the distance from the training data up to that of the prior.
 
-    Computes equations (1) to (5) of `reference/gaussian_process.py`. The kernel is e^{−‖x−y‖²/(2 gp_kernel_scale)}.
+    Computes equations (1) to (5) of `reference/gaussian_process.py`. The default kernel is e^{−‖x−y‖²/(2 gp_kernel_scale)}.
 
     Axes: `b` example, `m` model size, `r` random feature, `c` class.
 
     Args:
         units: Number of classes, `c`.
-        num_inducing: Number of random features, `r`; the error of the kernel falls with its root. Not for "linear".
-        gp_kernel_type: "gaussian"; "laplacian", e^{−‖x−y‖₁/√gp_kernel_scale}; "linear", x·y/gp_kernel_scale, whose features are
-            the inputs.
-        gp_kernel_scale: s, of a squared distance. It always counts, behind the norm too.
-        gp_output_bias: Start of the logits' bias.
-        normalize_input: Whether a layer norm, with ε = 10⁻³, comes first.
-        gp_kernel_scale_trainable: Whether log s is trained.
-        gp_output_bias_trainable: Whether the bias is.
-        gp_cov_momentum: m. For 0 and less the precision is the exact sum over all examples since the last reset, which has to be
-            one pass: see `ResetCovarianceCallback` in `layers/gaussian_process/callback.py`. Above 0 it is a moving mean per
-            example, that forgets how many there were: variances are far too large.
-        gp_cov_ridge_penalty: ρ, the variance of the noise; it never decays.
-        scale_random_features: Whether features have the factor √(2/r). Without it the prior's variance is r/2 times as large.
-        use_custom_random_features: Whether the next two count.
-        custom_random_features_initializer: Of the random kernel, in place of the draw that `gp_kernel_type` asks for. Beware of
-            Keras's "random_normal": its deviation is 0.05, which makes s 400 times as large.
-        custom_random_features_activation: In place of the cosine, by name or as a callable.
-        l2_regularization: Penalty on the squares of the output weights. They are the posterior's mean for a loss that is the mean
-            squared error over n examples, if it is ρ/n.
-        gp_cov_likelihood: "gaussian"; for 1 unit "binary_logistic" or "poisson", whose logit is the logarithm of the rate.
-        return_gp_cov: Whether there is a covariance at all.
-        return_random_features: Whether features are returned.
-        seed: Of the random features.
+        num_inducing: Number of random features, `r`. The error of the kernel falls as 1/√r. Ignored for "linear".
+        gp_kernel_type: "gaussian"; "laplacian", e^{−‖x−y‖₁/√gp_kernel_scale}; or "linear", x·y/gp_kernel_scale, whose features
+            are the scaled inputs.
+        gp_kernel_scale: Kernel scale, s, in units of a squared distance. Applies after the norm, if there is one.
+        gp_output_bias: Initial value of the bias of the logits.
+        normalize_input: Whether to apply a layer norm, with ε = 10⁻³, to the inputs.
+        gp_kernel_scale_trainable: Whether log s is trainable.
+        gp_output_bias_trainable: Whether the bias is trainable.
+        gp_cov_momentum: Momentum, m. At or below 0, the precision is the exact sum over all examples since the last reset; reset
+            it before each epoch with `ResetCovarianceCallback` of `layers/gaussian_process/callback.py`. Above 0, it is a moving
+            average per example, which ignores the number of examples: variances are far too large.
+        gp_cov_ridge_penalty: Ridge, ρ, the variance of the noise. It never decays.
+        scale_random_features: Whether to scale features by √(2/r). Without it, the prior variance is r/2 times as large.
+        use_custom_random_features: Whether the next two arguments may be given.
+        custom_random_features_initializer: Initializer of the random kernel, instead of the distribution of `gp_kernel_type`.
+            With Keras's "random_normal", whose standard deviation is 0.05, s is effectively 400 times as large.
+        custom_random_features_activation: Activation of the random features, instead of the cosine, by name or as a callable.
+        l2_regularization: L2 penalty on the output weights. With the mean squared error over n examples as the loss, a penalty of
+            ρ/n makes the trained output weights equal the posterior mean.
+        gp_cov_likelihood: "gaussian"; with 1 unit, also "binary_logistic", or "poisson", whose logit is the log of the rate.
+        return_gp_cov: Whether to compute and return the covariance.
+        return_random_features: Whether to return the features.
+        seed: Seed of the random features.
 
     Call arguments:
         inputs: Tensor of shape `(b, m)`.
-        training: Whether to count the batch in. No covariance is known meanwhile: None is returned for it.
-        diagonal: Whether of the covariance only its diagonal, the variances, is computed.
+        training: Whether to add the batch to the precision. Then the covariance is not computed, and None is returned for it.
+        diagonal: Whether to compute only the diagonal of the covariance, the variances.
 
     Returns:
-        A list: logits `(b, c)`; with `return_gp_cov` their covariance `(b, b)`, the same for all classes, or its diagonal `(b,)`;
-        with `return_random_features` features `(b, r)`. In the compute dtype.
+        List of the logits, `(b, c)`; with `return_gp_cov`, their covariance, `(b, b)`, the same for all classes, or its diagonal,
+        `(b,)`; with `return_random_features`, the features, `(b, r)`. All are in the compute dtype.
 
     Raises:
-        ValueError: for arguments out of range or that exclude each other; inputs without 2 axes, the last of them known and the
-            same at every call; and a precision that is not positive (in a compiled program, the covariance is infinite then).
+        ValueError: if arguments are out of range or incompatible, the inputs do not have 2 axes, the size of their last axis is
+            unknown or changes, or the precision is not positive definite (a compiled program returns infinite covariances).
 
     Example:
 
@@ -72,10 +72,10 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
     [TensorShape([5, 3]), TensorShape([5])]
 
     Differs from the Model Garden:
-        The kernel is documented as it is. Norm and scale count together, and the scale can be trained. The ridge does not decay.
-        While training there is no covariance, instead of the identity. The precision, at least float32, is inverted when it has
-        changed, not at each call; over replicas it counts the data of all. The variance can be had without the covariance. The
-        kernel's type counts with custom features too. `seed` is new. Poisson and logistic need 1 unit when the layer is made.
+        The documented kernel is the one computed. Norm and scale both apply, and the scale can be trained. The ridge does not
+        decay. While training, the covariance is None, not the identity. The precision, in at least float32, is inverted only when
+        it has changed, and includes the data of all replicas. `diagonal` and `seed` are new. The kernel type applies with custom
+        features too. The constructor checks that "poisson" and "binary_logistic" have 1 unit.
 
     Reference:
         [Rahimi and Recht, 2007](https://papers.nips.cc/paper/3182-random-features-for-large-scale-kernel-machines), section 3;
@@ -131,7 +131,7 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
         if custom_random_features_activation is not None:
             name = "custom_random_features_activation"
             self.custom_random_features_activation = get_activation(name, custom_random_features_activation)
-        self.autocast = False  # else inputs would lose their float32
+        self.autocast = False  # keep the inputs in float32
         self.input_size = None
 
     @property
@@ -154,7 +154,7 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
         penalty = keras.regularizers.L2(self.l2_regularization)
         self.gp_output_weights = FeatureWeights(self.units, penalty, name="gp_output_weights", dtype=self.dtype_policy)
         self.gp_output_weights.build((None, r))
-        start = given(np.full(self.units, self.gp_output_bias))  # Keras's Constant takes float64 through float32
+        start = given(np.full(self.units, self.gp_output_bias))  # Keras's Constant rounds to float32, even for float64
         self.output_bias = self.add_weight(
             name="gp_output_bias", shape=(self.units,), initializer=start, trainable=self.gp_output_bias_trainable, autocast=False
         )
@@ -195,10 +195,10 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
         return phi * math.sqrt(2 / self.num_inducing) if self.scale_random_features else phi
 
     def reset_covariance_matrix(self):
-        """Forget all examples: the precision is the prior's again. Before each pass over the data, where `gp_cov_momentum` ≤ 0.
+        """Reset the precision to that of the prior. Call it before each pass over the data if `gp_cov_momentum` ≤ 0.
 
         Raises:
-            ValueError: if there is no covariance, or not yet.
+            ValueError: if `return_gp_cov` is False, or the layer has not been built.
         """
         if not self.return_gp_cov or not self.built:
             raise ValueError(
@@ -217,7 +217,7 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
             raise ValueError(f"inputs must have a last axis {last}. Received: inputs of shape {tuple(shape)}")
 
     def compute_output_spec(self, inputs, training=None, diagonal=False):
-        # Not traced: a trace would invert.
+        # Not traced, because tracing would invert the precision.
         self.check_shape(inputs.shape)
         b, r = inputs.shape[0], inputs.shape[-1] if self.gp_kernel_type == "linear" else self.num_inducing
         outputs = [keras.KerasTensor((b, self.units), self.compute_dtype)]

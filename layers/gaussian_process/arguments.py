@@ -1,4 +1,4 @@
-"""What the arguments of a Gaussian process may be."""
+"""The arguments of a Gaussian process and their checks."""
 
 import math
 
@@ -30,31 +30,31 @@ ARGUMENTS = (
 
 
 def check_arguments(layer):
-    """Raise a ValueError unless the arguments of `layer` are in range and fit together."""
+    """Raise a ValueError unless the arguments of `layer` are in range and compatible."""
     check_at_least(1, units=layer.units, num_inducing=layer.num_inducing)
     check_at_least(0, seed=layer.seed)
     for name, choices in (("gp_kernel_type", KERNEL_TYPES), ("gp_cov_likelihood", LIKELIHOODS)):
         if getattr(layer, name) not in choices:
             raise ValueError(f"{name} must be one of {choices}. Received: {name}={getattr(layer, name)!r}")
-    check_number(layer, "gp_kernel_scale", "above 0", lambda x: x > 0)
-    check_number(layer, "gp_cov_ridge_penalty", "above 0", lambda x: x > 0)
-    check_number(layer, "l2_regularization", "at least 0", lambda x: x >= 0)
-    check_number(layer, "gp_cov_momentum", "below 1", lambda x: x < 1)
-    check_number(layer, "gp_output_bias", "a number", lambda x: True)
+    check_number(layer, "gp_kernel_scale", " above 0", lambda x: x > 0)
+    check_number(layer, "gp_cov_ridge_penalty", " above 0", lambda x: x > 0)
+    check_number(layer, "l2_regularization", " of at least 0", lambda x: x >= 0)
+    check_number(layer, "gp_cov_momentum", " below 1", lambda x: x < 1)
+    check_number(layer, "gp_output_bias", "", lambda x: True)
     if layer.gp_cov_likelihood != "gaussian" and layer.units != 1:
         received = f"gp_cov_likelihood={layer.gp_cov_likelihood!r}, units={layer.units}"
-        raise ValueError(f"gp_cov_likelihood must be 'gaussian' unless units is 1. Received: {received}")
+        raise ValueError(f"gp_cov_likelihood must be 'gaussian' unless units=1. Received: {received}")
     custom = (layer.custom_random_features_initializer, layer.custom_random_features_activation)
     possible = layer.use_custom_random_features and layer.gp_kernel_type != "linear"
     if not possible and any(part is not None for part in custom):
         received = f"use_custom_random_features={layer.use_custom_random_features}, gp_kernel_type={layer.gp_kernel_type!r}"
         raise ValueError(
-            "custom_random_features_initializer and custom_random_features_activation need use_custom_random_features, and "
-            f"random features, which the linear kernel has not. Received: {received}"
+            "custom_random_features_initializer and custom_random_features_activation need use_custom_random_features=True and "
+            f"a gp_kernel_type other than 'linear', which has no random features. Received: {received}"
         )
 
 
 def check_number(layer, name, expected, fits):
     value = getattr(layer, name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not fits(value):
-        raise ValueError(f"{name} must be a finite number, {expected}. Received: {name}={value!r}")
+        raise ValueError(f"{name} must be a finite number{expected}. Received: {name}={value!r}")

@@ -1,4 +1,4 @@
-"""A callback that begins each epoch with the covariance of the prior (Keras 3)."""
+"""A callback that resets the covariance before each epoch (Keras 3)."""
 
 import keras
 
@@ -6,19 +6,21 @@ from layers.gaussian_process import RandomFeatureGaussianProcess
 
 
 class ResetCovarianceCallback(keras.callbacks.Callback):
-    """Resets the covariance of every Gaussian process in the model, however deep inside, as each epoch begins.
+    """Resets the covariance of every Gaussian process in the model, nested ones included, at the start of each epoch.
 
-    Where `gp_cov_momentum` is 0 or less, each epoch adds its examples to the precision: without this, three epochs leave three
-    times what the data say, and the variance is too small. With it, the precision is the sum over the last epoch. The model
-    changes while that is summed; for the sum under the trained model, fit one more epoch with a learning rate of 0.
+    If `gp_cov_momentum` is 0 or less, each epoch adds its examples to the precision. Without this callback, three epochs count
+    each example three times, and the variance is too small. With it, the precision is the sum over the last epoch. Since the
+    model changes during this epoch, fit one more epoch with a learning rate of 0 to get the precision of the trained model.
 
     Raises:
-        ValueError: if the model has no such layer.
+        ValueError: at the start of an epoch, if the model has no `RandomFeatureGaussianProcess` with `return_gp_cov=True`.
 
     Example:
 
     >>> model = keras.Sequential([RandomFeatureGaussianProcess(1, num_inducing=8, gp_cov_momentum=-1, return_gp_cov=True)])
-    >>> callbacks = [ResetCovarianceCallback()]  # for model.fit
+    >>> model.compile("sgd", ["mse", None])
+    >>> x, y = keras.ops.ones((4, 2)), keras.ops.ones((4, 1))
+    >>> _ = model.fit(x, y, epochs=2, verbose=0, callbacks=[ResetCovarianceCallback()])
     """
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -29,11 +31,11 @@ class ResetCovarianceCallback(keras.callbacks.Callback):
                 f"Received: model {self.model.name!r} without one"
             )
         for layer in layers:
-            if layer.built:  # else it is as it begins anyway
+            if layer.built:  # otherwise, there is nothing to reset
                 layer.reset_covariance_matrix()
 
 
 def gaussian_processes(layer):
-    """All layers inside `layer`, itself included, that have a covariance."""
+    """All Gaussian processes with a covariance inside `layer`, including itself."""
     found = (inner for inner in layer._flatten_layers() if isinstance(inner, RandomFeatureGaussianProcess))
     return [inner for inner in found if inner.return_gp_cov]

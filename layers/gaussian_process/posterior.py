@@ -1,4 +1,4 @@
-"""From features to the precision of a Gaussian process's weights, and from that to its covariance (Keras 3).
+"""The precision of a Gaussian process's weights from features, and the covariance from the precision (Keras 3).
 
 Axes: `b` example, `r` feature, `c` class.
 """
@@ -31,7 +31,9 @@ def with_batch(precision, total, count, momentum, ridge):
     Args:
         precision: P, `(r, r)`.
         total: Σ w φ φᵀ of the batch.
-        count: Its size, a float tensor; an empty batch changes nothing.
+        count: Number of examples in the batch, a float tensor. An empty batch changes nothing.
+        momentum: m.
+        ridge: ρ.
     """
     if momentum <= 0:
         return precision + total
@@ -41,32 +43,33 @@ def with_batch(precision, total, count, momentum, ridge):
 
 
 def covariance_factor(precision, ridge):
-    """F of `(r, r)` with FᵀF = ρ P⁻¹, lower triangular: √ρ L⁻¹, for P = L Lᵀ.
+    """F, `(r, r)`, with FᵀF = ρ P⁻¹: the lower triangular √ρ L⁻¹, for P = L Lᵀ.
 
-    A sum of many examples may be so large that rounding leaves nothing of the ridge, and then P is not positive. A ridge below
-    that counts as much as the rounding, ε times the trace, in P and in the prior alike: less is known then, never more.
+    The sum over many examples may be so large that the ridge is lost to rounding, and P is not positive definite. Therefore a
+    ridge smaller than the rounding error, ε times the trace, is replaced by it, in P and in the prior alike. This can only
+    increase the variance.
 
     Returns:
-        F; where P is not positive all the same, NaN throughout, which `covariance` and `check_factor` look for.
+        F. If P is still not positive definite, all entries are NaN, which `covariance` and `check_factor` handle.
 
     Raises:
-        ValueError: instead of that, where the backend says so itself.
+        ValueError: if P is not positive definite and the backend itself raises an error.
     """
     epsilon = float(np.finfo(keras.backend.standardize_dtype(precision.dtype)).eps)
     excess = ops.maximum(epsilon * ops.trace(precision) - ridge, 0.0)
     identity = ops.eye(precision.shape[0], dtype=precision.dtype)
     try:
         lower = ops.cholesky(precision + excess * identity)
-    except Exception as error:  # each backend has one of its own, and some give NaN instead
+    except Exception as error:  # its type depends on the backend; some backends return NaN instead
         raise ValueError(not_positive(ridge)) from error
     factor = ops.sqrt(ridge + excess) * ops.solve_triangular(lower, identity, lower=True)
     return ops.where(ops.all(ops.isfinite(factor)), factor, np.nan)
 
 
 def covariance(features, factor, diagonal):
-    """Equation (4), `(b, b)`, or its diagonal `(b,)`; as VᵀV, V = F Φᵀ, which cannot be negative.
+    """Equation (4), `(b, b)`, or its diagonal, `(b,)`, as VᵀV with V = F Φᵀ, so variances cannot be negative.
 
-    Without an F, which a compiled program cannot raise an error for, nothing is known: every covariance is infinite.
+    If F is NaN, for which a compiled program cannot raise an error, every covariance is infinite.
     """
     v = ops.matmul(factor, ops.transpose(features))
     values = ops.sum(ops.square(v), axis=0) if diagonal else ops.matmul(ops.transpose(v), v)
@@ -74,13 +77,13 @@ def covariance(features, factor, diagonal):
 
 
 def check_factor(factor, ridge):
-    """Raise a ValueError if there is no F, wherever values are known: not while a program is compiled."""
+    """Raise a ValueError if F is NaN. While a program is compiled, values are unknown, and nothing is raised."""
     if truth(ops.isnan(factor[0, 0])):
         raise ValueError(not_positive(ridge))
 
 
 def truth(tensor):
-    """A boolean tensor as a bool; None while a program is compiled, where it has no value yet."""
+    """The value of a boolean tensor as a bool; None while a program is compiled, when it has no value."""
     try:
         return bool(tensor)
     except TypeError:
@@ -89,6 +92,6 @@ def truth(tensor):
 
 def not_positive(ridge):
     return (
-        "precision_matrix must be finite and positive definite. See whether features and logits are finite, or raise "
+        "precision_matrix must be finite and positive definite. Check that features and logits are finite, or increase "
         f"gp_cov_ridge_penalty. Received: gp_cov_ridge_penalty={ridge}"
     )

@@ -1,4 +1,4 @@
-"""Random features, and the weights on them, of a Gaussian process (Keras 3); in at least float32 whatever the policy around."""
+"""Random features of a Gaussian process and their weights, in at least float32 under any dtype policy (Keras 3)."""
 
 import math
 
@@ -11,20 +11,20 @@ KERNEL_TYPES = (*DRAWS, "linear")
 
 
 def draw_random_features(seed, kernel_type, m, r):
-    """W and b of equation (1) of `reference/gaussian_process.py`, with NumPy's numbers: the same on every backend."""
+    """W and b of equation (1) of `reference/gaussian_process.py`, drawn with NumPy: the same on every backend."""
     rng = np.random.default_rng(seed)
     return DRAWS[kernel_type](rng, (m, r)), rng.uniform(0, 2 * math.pi, r)
 
 
 class RandomFeatures(keras.layers.Layer):
-    """activation(x W + b), whose `kernel` W and `bias` b are drawn and not trained.
+    """activation(x W + b), whose `kernel` W and `bias` b are random and not trained.
 
     Args:
         units: Number of features, `r`.
         activation: A callable.
         kernel_type: One of `DRAWS`.
-        kernel_initializer: Of W, in place of the draw of `kernel_type`; or None.
-        seed: Of the draw.
+        kernel_initializer: Initializer of W, instead of the distribution of `kernel_type`; or None.
+        seed: Seed of W and b.
     """
 
     def __init__(self, units, activation, kernel_type="gaussian", kernel_initializer=None, seed=0, **kwargs):
@@ -40,7 +40,7 @@ class RandomFeatures(keras.layers.Layer):
         kernel, bias = (given(array) for array in draw_random_features(self.seed, self.kernel_type, m, r))
         if self.kernel_initializer is not None:
             kernel = self.kernel_initializer
-        # Never cast by a layer around this one: bfloat16 knows an angle of 20 to a tenth.
+        # Not cast by an outer layer, because the rounding error of bfloat16 at an angle of 20 is about 0.1.
         self.kernel = self.add_weight(name="kernel", shape=(m, r), initializer=kernel, trainable=False, autocast=False)
         self.bias = self.add_weight(name="bias", shape=(r,), initializer=bias, trainable=False, autocast=False)
 
@@ -53,7 +53,7 @@ class FeatureWeights(keras.layers.Layer):
 
     Args:
         units: Number of classes, `c`.
-        kernel_regularizer: Penalty on β.
+        kernel_regularizer: Regularizer of β.
     """
 
     def __init__(self, units, kernel_regularizer, **kwargs):
@@ -70,5 +70,5 @@ class FeatureWeights(keras.layers.Layer):
 
 
 def given(array):
-    """An initializer that gives `array`."""
+    """An initializer that returns `array`."""
     return lambda shape, dtype: ops.cast(array, dtype)

@@ -1,4 +1,4 @@
-"""What a Gaussian process keeps between calls: the precision, and the factor that the covariance is made of (Keras 3)."""
+"""The state of a Gaussian process: the precision, and the factor of the covariance (Keras 3)."""
 
 import numpy as np
 from keras import ops
@@ -8,8 +8,8 @@ from layers.gaussian_process.random_features import given
 
 
 def add_state(layer, r, dtype):
-    """Give `layer`, while it is built, its state: P; F, and the mark of the P that F belongs to; what all replicas together are
-    and have."""
+    """Create the state of `layer` in its `build`: P, F, the fingerprint of the P from which F was computed, and the numbers of
+    replicas and examples."""
     fixed = {"trainable": False, "autocast": False, "dtype": dtype}
     prior, factor = given(layer.gp_cov_ridge_penalty * np.eye(r)), given(np.eye(r))
     add = layer.add_weight
@@ -25,8 +25,8 @@ def add_state(layer, r, dtype):
 def count_in(layer, phi, logits):
     """Equation (3) or (5) of `reference/gaussian_process.py`.
 
-    Each replica has a part of the batch, and sees of the others only what a weight sums up as all assign it. The precisions that
-    they assign are averaged: each counts what it has as often as there are replicas.
+    Each replica has a part of the batch. Replicas share data only through weights, whose assigned values are aggregated. Since
+    the precisions that they assign are averaged, each replica multiplies its sum by the number of replicas.
     """
     roots = posterior_covariance.observation_roots(layer.gp_cov_likelihood, logits)
     total = posterior_covariance.sum_of_squares(phi, roots)
@@ -40,7 +40,7 @@ def count_in(layer, phi, logits):
 
 
 def factor(layer):
-    """F for the P that there is now, by inversion only if that is not the P of the last time."""
+    """F for the current P, computed anew only if P has changed since the last call."""
     precision, kept = (ops.convert_to_tensor(weight) for weight in (layer.precision_matrix, layer.covariance_factor))
     mark = mark_of(precision)
     is_same, ridge = ops.all(ops.equal(mark, layer.factored_mark)), layer.gp_cov_ridge_penalty
@@ -48,21 +48,21 @@ def factor(layer):
     def invert():
         return posterior_covariance.covariance_factor(precision, ridge)
 
-    known = posterior_covariance.truth(is_same)  # step by step, a condition would be compiled anew at each call on JAX
+    known = posterior_covariance.truth(is_same)  # in eager mode on JAX, `cond` would be compiled in each call
     current = ops.cond(is_same, lambda: kept, invert) if known is None else kept if known else invert()
     posterior_covariance.check_factor(current, ridge)
-    # Assigned here and not where it is computed: inside a branch there is no place for it on JAX.
+    # Assigned outside of `cond`, because JAX cannot assign variables inside a branch.
     layer.covariance_factor.assign(current)
     layer.factored_mark.assign(mark)
     return ops.stop_gradient(current)
 
 
 def mark_of(precision):
-    """What P is told by, `(2 r,)`: its diagonal, which grows with every example, and P z, for a P that was assigned."""
+    """A fingerprint of P, `(2 r,)`: its diagonal, which grows with every example, and P z, which detects assignments."""
     z = ops.cast(probe(precision.shape[0]), precision.dtype)
     return ops.concatenate([ops.diagonal(precision), ops.matmul(precision, z)])
 
 
 def probe(r):
-    """z, no number of which is special."""
+    """z, a fixed random vector."""
     return np.random.default_rng(0).normal(size=r)

@@ -1,4 +1,4 @@
-"""Attention whose cost grows with the length and not with its square (Keras 3)."""
+"""Attention whose cost is linear in the length, not quadratic (Keras 3)."""
 
 import math
 from functools import partial
@@ -25,47 +25,47 @@ from layers.kernel_attention.pairs import causal_structure, pairs_of, window_str
 
 @keras.saving.register_keras_serializable(package="layers")
 class KernelAttention(MultiHeadAttention):
-    """Attention with a kernel φ(q)·φ(k) for the softmax's exponential, so that keys can be summed before queries are asked.
+    """Multi-head attention that replaces the exponential of softmax by a kernel φ(q)·φ(k), so sums over keys serve all queries.
 
-    Computes equation (3) of `reference/kernel_attention/`, in time and memory linear in the length; or (1), pair by pair.
+    Computes equation (3) of `reference/kernel_attention/`, in time and memory linear in the length, or (1) for `is_short_seq`.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `m` model size, `d` key size, `e` value size, `r` feature.
 
     Args:
-        feature_transform: "elu", the linear transformer's elu(x) + 1; "exp", FAVOR+, the Performer's positive features of the
-            softmax; "expplus", FAVOR++, of less variance; "expmod", "exp" without ‖x‖²/2; "relu", the Performer's other kernel;
+        feature_transform: "elu", elu(x) + 1 of the linear transformer; "exp", FAVOR+, the Performer's positive features of the
+            softmax; "expplus", FAVOR++, with less variance; "expmod", "exp" without ‖x‖²/2; "relu", the Performer's ReLU kernel;
             "rfa", sine and cosine of normalized q and k; "square", x²; "identity", x, whose weights may be negative.
-        num_random_features: Number of random projections, `r`; 0 for none. Defaults to 256, for "elu" to 0.
-        seed: Seed of the projection (give each layer its own) and of the dropout.
-        redraw: Whether each call while training uses a new projection. The weight `projection` stays, for all other calls.
-        is_short_seq: Whether to compute a weight for each pair: exactly, where random features only estimate the kernel.
-        begin_kernel: Number of first queries that get exact softmax attention.
-        scale: Factor of q·k; defaults to 1/√d, for "elu" to 1. With "rfa" it is 1/σ², and defaults to 1.
-        scale_by_length: Whether the scale is multiplied by log₅₁₂ n for n unmasked keys; not with "rfa" or where causal.
-        use_causal_windowed: Whether attention is causal by chunks: in both directions inside a chunk, and to the chunks before.
-        causal_chunk_length: Tokens of a chunk.
-        causal_window_length: Chunks that a query sees, its own among them.
-        causal_window_decay: Factor of the keys of each chunk further back, in (0, 1].
-        causal_padding: Which chunk is short if the length is no multiple of the chunk's: "left" the first, "right" the last.
-        use_gate: Whether a gate g = σ(x W + b) at each key forgets earlier ones, as RFA's; needs `use_causal_mask`.
-        trainable_bandwidth: Whether "rfa" learns a 1/σ for each head and each of the `d` axes: the weight `inverse_bandwidth`.
-        **kwargs: As for `MultiHeadAttention`. There are no weights to drop: dropout falls on the heads' outputs.
+        num_random_features: Number of random projections, `r`, or 0 for none. Defaults to 0 for "elu", and to 256 otherwise.
+        seed: Seed of the projection and of the dropout. Give each layer its own.
+        redraw: Whether each training call draws a new projection. All other calls use the weight `projection`.
+        is_short_seq: Whether to compute a weight for each pair, with the exact kernel instead of its estimate by random features.
+        begin_kernel: Number of queries at the start that use exact softmax attention.
+        scale: Factor of q·k. Defaults to 1 for "elu", and to 1/√d otherwise. For "rfa", it is 1/σ², and defaults to 1.
+        scale_by_length: Whether to multiply the scale by log₅₁₂ n for n unmasked keys; not for "rfa" or causal attention.
+        use_causal_windowed: Whether each chunk of queries attends to its own chunk, in both directions, and to earlier chunks.
+        causal_chunk_length: Number of tokens in a chunk.
+        causal_window_length: Number of chunks that a query sees, including its own.
+        causal_window_decay: Factor, in (0, 1], by which each chunk further back counts less. Defaults to 1.
+        causal_padding: Which chunk may be shorter than the others: "left", the first, or "right", the last. Defaults to neither.
+        use_gate: Whether a gate g = σ(x W + b) at each key decays earlier keys, as in RFA; requires `use_causal_mask`.
+        trainable_bandwidth: Whether "rfa" learns 1/σ for each head and each of its `d` axes, as the weight `inverse_bandwidth`.
+        **kwargs: The other arguments of `MultiHeadAttention`. `dropout` applies to the outputs of the heads.
 
     Call arguments:
         query: Tensor of shape `(b, t, m)`.
         value: Tensor of shape `(b, s, m)`.
         key: Tensor of shape `(b, s, m)`. Defaults to `value`.
-        attention_mask: Not zero where the key exists, `(b, s)`. Without any, a query gets zeros before the output projection.
-            For the statistics of "expplus" it also says which queries exist, where there are as many as keys.
-        cache: Dict as from `init_cache` or an earlier call, for a stream: what was before these tokens.
-        training: Whether to drop, and to redraw.
-        use_causal_mask: Whether query t sees only keys s ≤ t. A cache without windows implies it.
+        attention_mask: Nonzero where the key is a token, `(b, s)`. A query without keys gets zeros before the output projection.
+            For "expplus", it also marks queries in the statistics, if there are as many queries as keys.
+        cache: Dict from `init_cache` or an earlier call, which summarizes the earlier tokens of a stream.
+        training: Whether to apply dropout and to redraw.
+        use_causal_mask: Whether query t sees only keys s ≤ t. True if a cache is given, except with windows.
 
     Returns:
-        Tensor of shape `(b, t, m)`; with a cache, that and the new cache.
+        Tensor of shape `(b, t, m)`; with a cache, also the new cache.
 
     Raises:
-        ValueError: for arguments out of range or that exclude each other, and inputs, masks and caches that do not fit.
+        ValueError: if arguments are out of range or incompatible, or inputs, mask and cache do not fit together.
 
     Example:
 
@@ -74,10 +74,10 @@ class KernelAttention(MultiHeadAttention):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        "elu" has no projection and no 1/√d unless asked. "exp" has ‖x‖²/2 in the exponent, and stabilisers that cancel: one for
-        each query, one for each feature of the keys that it sees, none of them masked or later. "expplus" is scaled once. "rfa",
-        gate and `use_causal_mask` are new. Weights sum to 1: nothing is added to denominators. `begin_kernel` and `is_short_seq`
-        are the softmax, without masked keys. The cache is returned, not changed, and holds the window: a stream equals the whole.
+        "elu" has no projection and no 1/√d by default. "exp" has ‖x‖²/2 in the exponent, and stabilizers that cancel: one for
+        each query, and one for each feature of the keys that it sees. "expplus" is scaled once. "rfa", the gate and
+        `use_causal_mask` are new. Weights sum to 1: nothing is added to denominators. `begin_kernel` and `is_short_seq` are
+        exact, and ignore masked keys. A new cache is returned. It holds the window: streaming gives the same result as one call.
 
     Reference:
         [Katharopoulos et al., 2020](https://arxiv.org/abs/2006.16236), [Choromanski et al., 2021](https://arxiv.org/abs/2009.14794),
@@ -121,7 +121,7 @@ class KernelAttention(MultiHeadAttention):
         self.use_gate = use_gate
         self.trainable_bandwidth = trainable_bandwidth
         check_arguments(self)
-        self.autocast = False  # else a cache would lose its float32; the linear maps cast what they are given themselves
+        self.autocast = False  # keep a cache in float32; the linear maps cast their inputs themselves
 
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
@@ -147,7 +147,7 @@ class KernelAttention(MultiHeadAttention):
         mask = check_call(self, query, value, attention_mask, cache, causal)  # (b, 1, s)
         q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
         q, k, v = (ops.transpose(widened(x), (0, 2, 1, 3)) for x in (q, k, v))
-        u = ops.concatenate([v, ops.ones_like(v[..., :1])], axis=-1)  # the sums of the ones are the denominators
+        u = ops.concatenate([v, ops.ones_like(v[..., :1])], axis=-1)  # the sums over the ones are the denominators
         log_gate = None
         if self.use_gate:
             x = ops.transpose(widened(self.gate_dense(key)), (0, 2, 1))
@@ -172,7 +172,7 @@ class KernelAttention(MultiHeadAttention):
         return output if cache is None else (output, cache)
 
     def by_sums(self, q, k, u, mask, causal, log_gate, cache, training):
-        """Equation (3): the heads `(b, h, t, e)` and, if there is a cache, the one after these tokens."""
+        """Equation (3): the heads `(b, h, t, e)` and, if a cache is given, the cache after these tokens."""
         state, total = stream.unpacked(cache)
         phi_q, phi_k = features(self.feature_transform, q, k, self.rows(training), mask)
         summed = self.summation(causal, log_gate)
@@ -186,7 +186,7 @@ class KernelAttention(MultiHeadAttention):
         return heads, None if cache is None else stream.packed(state, total)
 
     def by_pairs(self, transform, q, k, u, mask, causal, log_gate):
-        """Equation (1): the heads `(b, h, t, e)`, with a weight for every pair."""
+        """Equation (1): the heads `(b, h, t, e)`, from a weight for every pair."""
         structure, rows, columns = None, ops.shape(q)[2], ops.shape(k)[2]
         if self.use_causal_windowed:
             structure = window_structure(rows, columns, q.dtype, **self.window)
@@ -200,13 +200,13 @@ class KernelAttention(MultiHeadAttention):
         return divided(ops.matmul(pairs, u))
 
     def rows(self, training=False):
-        """The projection in use, or None."""
+        """The projection to use in this call, or None."""
         if self.redraw and training:
             return redraw_projection(self.generator, *self.projection.shape, widened(self.projection).dtype)
         return None if self.projection is None else widened(self.projection)
 
     def summation(self, causal, log_gate):
-        """The function that sums the keys that each query sees."""
+        """The function that computes the sums over the keys that each query sees."""
         sums = exponential_sums if self.feature_transform in EXPONENTIAL else linear_sums
         if self.use_causal_windowed:
             return partial(sums.windowed, **self.window)
@@ -218,7 +218,7 @@ class KernelAttention(MultiHeadAttention):
         return {"size": size, "window": window, "decay": decay, "left": self.causal_padding == "left"}
 
     def scaled(self, q, k):
-        """Queries and keys whose kernel is the transform's: each with √scale; for "rfa" of length 1, times 1/σ."""
+        """Queries and keys, each multiplied by √scale; for "rfa", normalized to length 1 and multiplied by 1/σ."""
         if self.feature_transform == "rfa":
             return normalized(q) * self.inverse_scale, normalized(k) * self.inverse_scale
         scale = self.scale or (1.0 if self.feature_transform == "elu" else self.key_dim**-0.5)
@@ -226,11 +226,11 @@ class KernelAttention(MultiHeadAttention):
 
     @property
     def inverse_scale(self):
-        """1/σ of "rfa", which broadcasts to `(b, h, t, d)`."""
+        """1/σ for "rfa", which broadcasts to `(b, h, t, d)`."""
         return math.sqrt(self.scale or 1.0) if self.inverse_bandwidth is None else widened(self.inverse_bandwidth)[:, None]
 
     def init_cache(self, batch_size):
-        """The cache before the first token."""
+        """The cache before the first token, as a dict of tensors."""
         return stream.empty(self.cache_shapes(batch_size), self.compute_dtype)
 
     def cache_shapes(self, batch_size):
@@ -244,7 +244,7 @@ class KernelAttention(MultiHeadAttention):
 
 
 def divided(sums, least=None):
-    """Sums over keys by the last of them, their weights', which counts as `least` if it is less. Zeros where there was no key."""
+    """Sums divided by the sum of weights, their last column, but at least by `least`. Zeros for a query without keys."""
     sums, weights = ops.split(sums, [sums.shape[-1] - 1], axis=3)
     weights = weights if least is None else ops.maximum(weights, least)
     return sums / ops.where(weights == 0, 1.0, weights)

@@ -1,4 +1,4 @@
-"""Which arguments kernel attention takes together (Keras 3)."""
+"""The arguments of kernel attention and their checks (Keras 3)."""
 
 from keras import ops
 
@@ -24,12 +24,12 @@ ARGUMENTS = (
 
 
 def check_arguments(layer):
-    """Raise a ValueError for constructor arguments that are out of range or exclude each other."""
+    """Raise a ValueError if constructor arguments are out of range or incompatible."""
     transform = layer.feature_transform
     if transform not in TRANSFORMS:
         raise ValueError(f"feature_transform must be one of {', '.join(TRANSFORMS)}. Received: feature_transform={transform!r}")
     check_at_least(
-        0 if transform in ELEMENTWISE else 1,  # estimates of a kernel need something random
+        0 if transform in ELEMENTWISE else 1,  # estimates of a kernel need random features
         num_random_features=layer.num_random_features,
     )
     check_at_least(0, begin_kernel=layer.begin_kernel)
@@ -37,7 +37,8 @@ def check_arguments(layer):
     if layer.scale is not None and not layer.scale > 0:
         raise ValueError(f"scale must be above 0. Received: scale={layer.scale!r}")
     if layer.causal_window_decay is not None and not 0 < layer.causal_window_decay <= 1:
-        raise ValueError(f"causal_window_decay must be above 0 and at most 1. Received: {layer.causal_window_decay!r}")
+        received = f"causal_window_decay={layer.causal_window_decay!r}"
+        raise ValueError(f"causal_window_decay must be above 0 and at most 1. Received: {received}")
     if layer.causal_padding not in (None, "left", "right"):
         raise ValueError(f"causal_padding must be 'left', 'right' or None. Received: causal_padding={layer.causal_padding!r}")
     for argument, excluded in (
@@ -45,39 +46,39 @@ def check_arguments(layer):
         ("trainable_bandwidth", transform != "rfa"),
         ("scale_by_length", transform == "rfa" or layer.use_causal_windowed or layer.use_gate),
         ("use_gate", layer.use_causal_windowed),
-        ("use_causal_windowed", transform == "expplus"),  # whose statistics are of the whole sequence
+        ("use_causal_windowed", transform == "expplus"),  # its statistics need the whole sequence
     ):
         if excluded and getattr(layer, argument):
             given = {
                 name: getattr(layer, name)
                 for name in ("feature_transform", "num_random_features", "use_causal_windowed", "use_gate")
             }
-            raise ValueError(f"{argument} has no meaning with the other arguments. Received: {argument}=True, {given}")
+            raise ValueError(f"{argument} must be False with these other arguments. Received: {argument}=True, {given}")
 
 
 def check_call(layer, query, value, attention_mask, cache, causal):
-    """Raise a ValueError for call arguments that do not fit; return the mask as a boolean `(b, 1, s)`, or None."""
+    """Raise a ValueError if call arguments do not fit together; return the mask as a boolean `(b, 1, s)`, or None."""
     check_rank(3, query=query.shape, value=value.shape)
-    for argument, excluded in (
-        (
-            "use_causal_mask",
-            causal and (layer.use_causal_windowed or layer.feature_transform == "expplus" or layer.scale_by_length),
-        ),
-        ("use_gate without use_causal_mask", layer.use_gate and not causal),
-        ("cache", cache is not None and (layer.is_short_seq or layer.begin_kernel)),
+    needs_all_keys = layer.feature_transform == "expplus" or layer.scale_by_length
+    for expected, broken in (
+        ("use_causal_mask must be False", causal and layer.use_causal_windowed),
+        ("use_causal_mask must be False and cache must be None", causal and needs_all_keys),
+        ("use_causal_mask must be True", layer.use_gate and not causal),
+        ("cache must be None", cache is not None and (layer.is_short_seq or layer.begin_kernel)),
     ):
-        if excluded:
-            given = {
-                name: getattr(layer, name)
-                for name in ("feature_transform", "use_causal_windowed", "scale_by_length", "is_short_seq", "begin_kernel")
-            }
-            raise ValueError(f"{argument} has no meaning with this layer's arguments. Received: {given}")
+        if broken:
+            names = ("feature_transform", "use_causal_windowed", "scale_by_length", "use_gate", "is_short_seq", "begin_kernel")
+            given = {name: getattr(layer, name) for name in names}
+            raise ValueError(f"{expected} with this layer's arguments. Received: a layer with {given}")
     if causal or layer.use_causal_windowed:
-        check_same("length where attention is causal", query=query.shape[1], value=value.shape[1])
+        check_same("length if attention is causal", query=query.shape[1], value=value.shape[1])
     if layer.use_causal_windowed and (layer.causal_padding is None or cache is not None):
         length, size = value.shape[1], layer.causal_chunk_length
         if length is not None and length % size:
-            raise ValueError(f"the length must be a multiple of causal_chunk_length={size}, or padded. Received: {length}")
+            raise ValueError(
+                f"value must have a length that is a multiple of causal_chunk_length={size}, unless causal_padding is given and "
+                f"cache is None. Received: value of length {length}"
+            )
     if cache is not None:
         expected = layer.cache_shapes(value.shape[0])
         if set(cache) != set(expected):

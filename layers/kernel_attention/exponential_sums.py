@@ -1,12 +1,13 @@
-"""The sums of `linear_sums.py` for features that are exponentials, whatever the size of the exponents (Keras 3).
+"""The sums of `linear_sums.py` for features that are exponentials, with exponents of any size (Keras 3).
 
-Σ_s w_ts (Σ_r e^{a_tr + b_sr}) u_s, with exponents `a`, `(b, h, t, r)`, of queries and `b`, `(b, h, s, r)`, of keys. What is taken
-out of exponents so that they neither overflow nor vanish must be taken from keys that the query sees, and from no others: then
-the largest of the terms of each query is 1, and no later key, however large, has a part in what an earlier query reads.
+The sums are Σ_s w_ts (Σ_r e^{a_tr + b_sr}) u_s, with exponents `a`, `(b, h, t, r)`, of queries and `b`, `(b, h, s, r)`, of keys.
+To avoid overflow and underflow, a maximum is subtracted from the exponents. It must be a maximum over only those keys that the
+query sees: then the largest term of each query is 1, and large exponents of later keys cannot affect earlier queries.
 
-A summary of keys is (Σ_s e^{b_sr − peak_r} u_s, peak_r): `(…, r, e)` and `(…, r, 1)`. A reading of queries is (Σ_s … u_s, top):
-`(…, t, e)`, but for the factor e^top, `(…, t, 1)`, which cancels in a quotient. Keys that must not count have a row of zeros in
-`u` and exponents `LOWEST`. Each function returns the sums for each query, `(b, h, t, e)`, and the summary after the last key.
+A summary of keys is the pair (Σ_s e^{b_sr − peak_r} u_s, peak_r), `(…, r, e)` and `(…, r, 1)`. A reading of queries is the pair
+(Σ_s … u_s, top), `(…, t, e)` and `(…, t, 1)`, whose sums lack the factor e^top, which cancels in a quotient. Masked keys have
+zeros in `u` and exponents `LOWEST`. `over_all`, `causal` and `windowed` return the sums for each query, `(b, h, t, e)`, and the
+summary after the last key.
 """
 
 import math
@@ -28,13 +29,13 @@ from layers.kernel_attention.linear_sums import (
 
 
 def over_all(a, b, u, state=None):
-    """Every query sees every key, and those of `state`."""
+    """Every query sees every key, and the keys of `state`."""
     state = summary(b, u) if state is None else merged(state, summary(b, u))
     return reading(a, state)[0], state
 
 
 def causal(a, b, u, log_gate=None, state=None):
-    """Query t sees the keys s ≤ t, weighted by what the gates after them leave, Π_{j=s+1..t} g_j; and those of `state`."""
+    """Query t sees the keys s ≤ t, weighted by the product of the gates after s, Π_{j=s+1..t} g_j, and the keys of `state`."""
     length = ops.shape(u)[2]
     size = min(CHUNK, power_of_two(u.shape[2] or CHUNK))
     a, b, u = in_chunks(a, size), in_chunks(b, size, LOWEST), in_chunks(u, size)
@@ -49,9 +50,9 @@ def causal(a, b, u, log_gate=None, state=None):
 
 
 def windowed(a, b, u, size, window, decay=None, left=False, state=None):
-    """Query t sees the keys of its own chunk of `size` tokens and of the `window` − 1 chunks before, n chunks back with decayⁿ.
+    """Query t sees its own chunk of `size` tokens and the `window` − 1 chunks before, with weight decayⁿ for n chunks back.
 
-    The arguments are those of `linear_sums.windowed`; `state` is a summary of each of the `window` − 1 chunks before.
+    The arguments are those of `linear_sums.windowed`, but `state` is the summaries of the `window` − 1 chunks before.
     """
     length, fading = ops.shape(u)[2], math.log(decay or 1.0)
     before = missing(length, size) if left else 0
@@ -74,10 +75,10 @@ def windowed(a, b, u, size, window, decay=None, left=False, state=None):
 
 
 def banded(a, b, u, window, fading):
-    """The same, with a weight for each pair: small chunks have larger sums than tokens.
+    """The same sums, from a weight for each pair, for small chunks, whose sums would be larger than the chunks themselves.
 
-    In blocks of `window` chunks, a query sees its block up to its own chunk, and the block before after the same place. The
-    latter is the former from behind, without the own chunk.
+    The chunks form blocks of `window` chunks. A query sees its own block up to its own chunk, and in the block before, the chunks
+    after this position. The latter sums are computed like the former, in reverse order and without the query's own chunk.
     """
     count = ops.shape(u)[2]
     a, b, u = in_chunks(a, window), in_chunks(b, window, LOWEST), in_chunks(u, window)
@@ -90,10 +91,10 @@ def banded(a, b, u, window, fading):
 
 
 def of_earlier(a, b, u, own=True):
-    """The reading of tokens in pieces, `(b, h, n, pieces, size, ·)`, from earlier pieces of their n, with `own` from their own.
+    """The reading of queries `(b, h, n, pieces, size, ·)` from all earlier pieces in row n and, with `own`, their own piece.
 
-    By halves: the later half of the queries sees all of the earlier half of the keys, so that one peak serves them all; and so
-    on inside both halves. From the smallest halves on: two pieces become one, until all are one.
+    Divide and conquer: the second half of the queries sees the whole first half of the keys, so that one peak serves all of
+    them; then the same inside each half. The loop runs bottom-up, and merges two pieces into one until one is left.
     """
     count, size = a.shape[3], a.shape[4]
     whole = power_of_two(count)
@@ -105,14 +106,14 @@ def of_earlier(a, b, u, own=True):
         later = by_pairs(a[:, :, :, :, 1], b[:, :, :, :, 0], u[:, :, :, :, 0])
         later = merged(tuple(x[:, :, :, :, 1] for x in result), later)
         result = (ops.stack([x[:, :, :, :, 0], y], axis=4) for x, y in zip(result, later))
-        # Each from the one before, so that gradients are added up on the way, and not all of them at the end.
+        # Reshape the arrays of the previous step, so that gradients are summed step by step, not all at the end.
         a, b, u, *result = (joined_twos(x) for x in (a, b, u, *result))
         pieces //= 2
     return tuple(ops.reshape(x, (*ops.shape(x)[:3], whole, size, x.shape[-1]))[:, :, :, :count] for x in result)
 
 
 def by_pairs(a, b, u):
-    """The reading of queries that see every key, with a weight for each pair."""
+    """The reading of queries that see every key, from a weight for each pair."""
     peak = peak_of(b)
     phi_q, top = taken_out(a + ops.swapaxes(peak, -1, -2))
     phi_k = ops.exp(b - ops.swapaxes(peak, -1, -2))
@@ -120,7 +121,7 @@ def by_pairs(a, b, u):
 
 
 def reading(a, keys):
-    """The reading of queries that see all keys of a summary."""
+    """The reading of queries that see all keys of the summary `keys`."""
     phi, top = taken_out(a + ops.swapaxes(keys[1], -1, -2))
     return ops.matmul(phi, keys[0]), top
 
@@ -137,19 +138,19 @@ def peak_of(b):
 
 
 def taken_out(exponents):
-    """e^exponent but for the largest of each row, and that."""
+    """e^(exponent − top), and top, the largest exponent of each row."""
     top = ops.stop_gradient(ops.max(exponents, axis=-1, keepdims=True, initial=LOWEST))
     return ops.exp(exponents - top), top
 
 
 def merged(one, other):
-    """One summary of the keys of two, or one reading."""
+    """Two summaries merged into one, or two readings."""
     top = ops.stop_gradient(ops.maximum(one[1], other[1]))
     return one[0] * ops.exp(one[1] - top) + other[0] * ops.exp(other[1] - top), top
 
 
 def carried(kept, chunks, state):
-    """The summaries of no chunk, of the first, …, of all, each with `state`; e^kept is what a chunk leaves of those before."""
+    """The summaries of the first 0, 1, …, n chunks, each with `state`. A chunk decays the keys before it by the factor e^kept."""
     if state is None:
         state = of_no_chunk(chunks[0]), of_no_chunk(chunks[1], LOWEST)
     kept = ops.broadcast_to(kept, ops.shape(chunks[1]))
@@ -167,17 +168,17 @@ def in_twos(x):
 
 
 def joined_twos(x):
-    """Undo `in_twos`, but leave two pieces as one."""
+    """Undo `in_twos`, with each pair of pieces joined into one."""
     b, h, n, pairs, _, size, width = ops.shape(x)
     return ops.reshape(x, (b, h, n, pairs, 2 * size, width))
 
 
 def filled(x, pieces, fill):
-    """`x` with more pieces on axis 3, as many as to make `pieces`."""
+    """`x`, padded on axis 3 to `pieces`."""
     shape = (*ops.shape(x)[:3], pieces - x.shape[3], *ops.shape(x)[4:])
     return ops.concatenate([x, ops.full(shape, fill, x.dtype)], axis=3) if pieces > x.shape[3] else x
 
 
 def power_of_two(n):
-    """The least that is at least n."""
+    """The least power of two that is at least n."""
     return 1 << (n - 1).bit_length()

@@ -1,7 +1,7 @@
-"""Features φ whose products φ(q)·φ(k) are a kernel of queries and keys, and that kernel itself (Keras 3).
+"""Features φ whose products φ(q)·φ(k) are, or estimate, a kernel of queries and keys; and the exact kernel (Keras 3).
 
 Axes: `b` batch, `h` head, `t` query position, `s` key position, `d` key size, `r` feature. Queries are `(b, h, t, d)`, keys
-`(b, h, s, d)`. Factors that are the same for all keys of a query cancel in attention, and are left out.
+`(b, h, s, d)`. Factors that are the same for all keys of a query cancel in attention, and are omitted.
 """
 
 import math
@@ -13,7 +13,7 @@ from keras import ops
 from layers.common.activations import sine_and_cosine
 
 LOWEST = -1e30
-"""An exponent that no real one reaches."""
+"""An exponent far below all others, for masked keys."""
 
 ELEMENTWISE = {
     "elu": lambda x: ops.elu(x) + 1,
@@ -26,7 +26,7 @@ TRANSFORMS = (*ELEMENTWISE, *EXPONENTIAL, "rfa")
 
 
 def draw_projection(seed, r, d):
-    """r rows, orthogonal in blocks of d, with the lengths of normal vectors.
+    """A random matrix `(r, d)` whose rows are orthogonal in blocks of d, and have the lengths of normal vectors.
 
     Equation (7) of `reference/kernel_attention/features.py`.
     """
@@ -39,7 +39,7 @@ def draw_projection(seed, r, d):
 
 
 def redraw_projection(generator, r, d, dtype):
-    """The same with Keras's numbers, for a new draw in every call."""
+    """The same matrix, drawn with Keras's `generator`, anew in every call."""
     blocks = -(-r // d)
     normal = keras.random.normal((blocks, d, d), dtype=dtype, seed=generator)
     lengths = ops.norm(keras.random.normal((blocks * d, d), dtype=dtype, seed=generator), axis=1)
@@ -49,13 +49,13 @@ def redraw_projection(generator, r, d, dtype):
 
 
 def features(transform, q, k, projection=None, key_mask=None):
-    """φ of queries and of keys; where φ is an exponential, its exponents, for `layers/kernel_attention/exponential_sums.py`.
+    """φ of queries and keys. If φ is an exponential, only its exponents, for `layers/kernel_attention/exponential_sums.py`.
 
     Args:
         transform: One of `TRANSFORMS`.
-        q, k: Scaled queries and keys; for "rfa" normalized, and times the inverse bandwidth.
-        projection: Random rows w, `(r, d)`, or None for none.
-        key_mask: Boolean, `(b, 1, s)`, or None for all. The exponents of a masked key are `LOWEST`.
+        q, k: Scaled queries and keys; for "rfa", normalized and multiplied by the inverse bandwidth.
+        projection: Random rows w, `(r, d)`, or None.
+        key_mask: Boolean, `(b, 1, s)`, or None if no key is masked. The exponents of a masked key are `LOWEST`.
 
     Returns:
         `(b, h, t, r)` and `(b, h, s, r)`.
@@ -77,19 +77,19 @@ def features(transform, q, k, projection=None, key_mask=None):
 def spread_of(q, k, key_mask):
     """Equation (5) of `reference/kernel_attention/features.py`: A, from the mean of ‖q + k‖² over all pairs, `(b, h, 1, 1)`."""
     query_mask = key_mask
-    if key_mask is not None:  # with as many queries as keys it says which queries exist, else all do
+    if key_mask is not None:  # with as many queries as keys, it also masks queries
         t, every = ops.shape(q)[2], ops.ones((ops.shape(q)[0], 1, ops.shape(q)[2]), "bool")
         same = ops.equal(t, ops.shape(key_mask)[2])
         query_mask = ops.where(same, ops.concatenate([key_mask, every], axis=2)[:, :, :t], every)
     (q_mean, q_square), (k_mean, k_square) = means(q, query_mask), means(k, key_mask)
     mean, d = q_square + k_square + 2 * ops.sum(q_mean * k_mean, axis=-1, keepdims=True), q.shape[-1]
-    # The paper's ρ, whose numerator and denominator both vanish with the mean, times its conjugate.
+    # The paper's ρ, multiplied by its conjugate, because its numerator and denominator both vanish with the mean.
     rho = 2 * d / (ops.sqrt(ops.square(2 * mean + d) + 8 * d * mean) + 2 * mean + d)
     return (1 - 1 / rho) / 8
 
 
 def means(x, mask):
-    """The mean of x, `(b, h, 1, d)`, and of ‖x‖², `(b, h, 1, 1)`, over what the mask allows."""
+    """The mean of x, `(b, h, 1, d)`, and of ‖x‖², `(b, h, 1, 1)`, over the positions that the mask allows."""
     weights = ops.ones_like(x[:, :1, :, :1]) if mask is None else ops.cast(mask, x.dtype)[..., None]
     weights = weights / ops.maximum(ops.sum(weights, axis=2, keepdims=True), 1)
     mean = ops.sum(weights * x, axis=2, keepdims=True)
@@ -102,19 +102,19 @@ def normalized(x):
 
 
 def least_kernel(inverse_scale):
-    """The Gaussian kernel of two opposite vectors of length 1 on the axis where they are furthest apart: no pair has less."""
+    """The least value of the Gaussian kernel: that of two opposite unit vectors on the axis with the largest 1/σ."""
     if isinstance(inverse_scale, float):
         return math.exp(-2 * inverse_scale**2)
     return ops.exp(-2 * ops.max(ops.square(inverse_scale), axis=-1, keepdims=True))
 
 
 def widened(x):
-    """`x` in float32 if it has less."""
+    """`x`, cast to float32 unless it is float64."""
     return ops.cast(x, "float64" if keras.backend.standardize_dtype(x.dtype) == "float64" else "float32")
 
 
 def exact_exponents(transform, q, k):
-    """The logarithm of the kernel that random features only estimate, but for a number per query; `(b, h, t, s)`."""
+    """The logarithm of the exact kernel, `(b, h, t, s)`, up to a constant for each query."""
     products = ops.matmul(q, ops.swapaxes(k, 2, 3))
     if transform in ("exp", "expplus"):
         return products

@@ -1,30 +1,31 @@
-"""Σ_s w_ts (φ(q_t)·φ(k_s)) u_s for every query, in time and memory that grow with the length and not with its square (Keras 3).
+"""Σ_s w_ts (φ(q_t)·φ(k_s)) u_s for every query, in time and memory linear in the length (Keras 3).
 
 Axes: `b` batch, `h` head, `t` query position, `s` key position, `r` feature, `e` value size. Features are `(b, h, t, r)` and
-`(b, h, s, r)`; what is summed is `u`, `(b, h, s, e)`, in which a key that must not count has a row of zeros. A state holds sums
-Σ_s φ(k_s) u_sᵀ, `(b, h, r, e)`. Each function returns the sums for each query, `(b, h, t, e)`, and the state after the last key.
+`(b, h, s, r)`. The summands are `u`, `(b, h, s, e)`, with zeros for masked keys. A state is the sum Σ_s φ(k_s) u_sᵀ,
+`(b, h, r, e)`. `over_all`, `causal` and `windowed` return the sums for each query, `(b, h, t, e)`, and the state
+after the last key.
 """
 
 import numpy as np
 from keras import ops
 
 CHUNK = 128
-"""Length of the pieces between which sums are carried; inside them there is a weight for each pair."""
+"""Length of the chunks between which sums are carried. Inside a chunk, a weight is computed for each pair."""
 
 
 def over_all(phi_q, phi_k, u, state=None):
-    """Every query sees every key, and those of `state`."""
+    """Every query sees every key, and the keys of `state`."""
     sums = ops.matmul(ops.swapaxes(phi_k, 2, 3), u)
     state = sums if state is None else state + sums
     return ops.matmul(phi_q, state), state
 
 
 def causal(phi_q, phi_k, u, log_gate=None, state=None):
-    """Query t sees the keys s ≤ t, weighted by what the gates after them leave, Π_{j=s+1..t} g_j; and those of `state`.
+    """Query t sees the keys s ≤ t, weighted by the product of the gates after s, Π_{j=s+1..t} g_j, and the keys of `state`.
 
     Args:
         phi_q, phi_k, u: As above, with as many queries as keys.
-        log_gate: log g, `(b, h, s)`, or None where every gate is 1.
+        log_gate: log g, `(b, h, s)`, or None if every gate is 1.
         state: The state after earlier keys, or None.
     """
     length = ops.shape(u)[2]
@@ -45,13 +46,13 @@ def causal(phi_q, phi_k, u, log_gate=None, state=None):
 
 
 def running(sums, state):
-    """The sums of no chunk, of the first, of the first two, …, of all, each with `state`. Never subtracted: nothing cancels."""
+    """The sums over the first 0, 1, …, n chunks, each with `state`. Without subtraction, so without cancellation errors."""
     start = of_no_chunk(sums) if state is None else state
     return ops.concatenate([start[:, :, None], ops.cumsum(sums, axis=2) + start[:, :, None]], axis=2)
 
 
 def decaying(kept, sums, state):
-    """The same with gates: S_n = kept_n S_{n−1} + sums_n over the chunks."""
+    """The same sums with gates: S_n = kept_n S_{n−1} + sums_n over the chunks."""
     start = of_no_chunk(sums) if state is None else state
 
     def step(before, chunk):
@@ -61,25 +62,25 @@ def decaying(kept, sums, state):
 
 
 def of_no_chunk(sums, fill=0.0):
-    """What `sums`, `(b, h, chunks, …)`, are before the first chunk, which may not be there."""
+    """The value before the first chunk of `sums`, `(b, h, chunks, …)`, which may have no chunks: `fill` everywhere."""
     return ops.full((*ops.shape(sums)[:2], *ops.shape(sums)[3:]), fill, sums.dtype)
 
 
 def scanned(step, first, rows):
-    """[first, step(first, rows[0]), step(step(first, rows[0]), rows[1]), …] of an associative step.
+    """[first, step(first, rows[0]), step(step(first, rows[0]), rows[1]), …] for an associative step.
 
     Args:
-        step: Of two tuples; the earlier comes first.
+        step: Function of two tuples, the earlier one first.
         first: Tuple of `(b, h, r or 1, ·)`.
         rows: Tuple of `(b, h, n, r or 1, ·)`.
     """
-    if rows[0].shape[2] is None:  # a loop, whose gradient XLA could not compile; but it does not compile unknown sizes anyway
+    if rows[0].shape[2] is None:  # XLA cannot compile the gradient of a loop, but it cannot compile unknown sizes either
         return looped(step, first, rows)
     return scanned_by_pairs(step, tuple(ops.concatenate([x[:, :, None], y], axis=2) for x, y in zip(first, rows)))
 
 
 def scanned_by_pairs(step, rows):
-    """The same where the rows begin with the first: steps of pairs, then the same with half as many rows, then those between."""
+    """The same, with `first` as the first row: combine pairs of rows, scan half as many rows, then fill in the rows between."""
     count = rows[0].shape[2]
     if count == 1:
         return rows
@@ -92,7 +93,7 @@ def scanned_by_pairs(step, rows):
 
 
 def looped(step, first, rows):
-    """The same one after the other, as one tensor, since Keras cannot scan several of unknown length."""
+    """The same, row after row, with the parts packed into one tensor, because Keras cannot scan several of unknown length."""
     height = ops.shape(rows[-1])[3]
     ends = np.cumsum([x.shape[-1] for x in rows])[:-1].tolist()
 
@@ -109,11 +110,14 @@ def looped(step, first, rows):
 
 
 def windowed(phi_q, phi_k, u, size, window, decay=None, left=False, state=None):
-    """Query t sees the keys of its own chunk of `size` tokens and of the `window` − 1 chunks before, n chunks back with decayⁿ.
+    """Query t sees its own chunk of `size` tokens and the `window` − 1 chunks before, with weight decayⁿ for n chunks back.
 
     Args:
         phi_q, phi_k, u: As above, with as many queries as keys.
-        left: Whether the first chunk, and not the last one, is short where the length is no multiple of `size`.
+        size: Number of tokens in a chunk.
+        window: Number of chunks that a query sees.
+        decay: Factor for each chunk further back, or None for 1.
+        left: Whether the first chunk, instead of the last, is shorter if `size` does not divide the length.
         state: Sums over each of the `window` − 1 chunks before, `(b, h, window − 1, r, e)`, the latest last; or None.
 
     Returns:
@@ -136,12 +140,12 @@ def windowed(phi_q, phi_k, u, size, window, decay=None, left=False, state=None):
 
 
 def latest(x, count):
-    """The last `count` on axis 2, a number that is known though the axis is not."""
+    """The last `count` entries of axis 2. The result has a known size even if axis 2 does not."""
     return ops.reshape(x[:, :, ops.shape(x)[2] - count :], (*ops.shape(x)[:2], count, *ops.shape(x)[3:]))
 
 
 def window_sum(sums, window, moved, add):
-    """Σ_{n < window} moved(sums, n), by doubling: no sum is taken away again, so nothing cancels."""
+    """Σ_{n < window} moved(sums, n), by doubling. Without subtraction, so without cancellation errors."""
     result, taken, size = None, 0, 1
     while True:
         if window & size:
@@ -153,7 +157,7 @@ def window_sum(sums, window, moved, add):
 
 
 def banded(phi_q, phi_k, u, size, window, decay, reach):
-    """The same, with a weight for each pair in pieces of `reach` tokens: small chunks have larger sums than tokens."""
+    """The same sums, from a weight for each pair in pieces of `reach` tokens, for chunks smaller than their sums."""
     phi_q, phi_k, u = (in_chunks(x, reach) for x in (phi_q, phi_k, u))
     chunk = ops.arange(reach) // size
     result = 0.0
@@ -164,21 +168,21 @@ def banded(phi_q, phi_k, u, size, window, decay, reach):
 
 
 def window_weights(query_chunk, key_chunk, window, decay, dtype):
-    """decayⁿ where the key's chunk lies n < `window` chunks before the query's, 0 elsewhere."""
+    """decayⁿ if the key's chunk is n < `window` chunks before the query's chunk, else 0."""
     behind = query_chunk - key_chunk
     weights = ops.power(ops.convert_to_tensor(decay, dtype), ops.cast(ops.maximum(behind, 0), dtype))
     return ops.where(ops.logical_and(behind >= 0, behind < window), weights, 0.0)
 
 
 def shifted(x, distance, fill=0.0):
-    """`x` moved on by `distance` along axis 2, with `fill` coming in; none is moved by more than there are."""
+    """`x` shifted by `distance` along axis 2, with `fill` at the start. `distance` may exceed the size of the axis."""
     if distance == 0:
         return x
     return ops.concatenate([ops.full_like(x[:, :, :distance], fill), x[:, :, :-distance]], axis=2)
 
 
 def in_chunks(x, size, fill=0.0, left=False):
-    """`(b, h, s, …)` as `(b, h, chunks, size, …)`, the last chunk filled up with `fill`, or with `left` the first."""
+    """`(b, h, s, …)` as `(b, h, chunks, size, …)`, with `fill` as padding at the end, or with `left` at the start."""
     b, h, s, *rest = ops.shape(x)
     lacking = missing(s, size)
     if not isinstance(lacking, int) or lacking:
@@ -188,11 +192,11 @@ def in_chunks(x, size, fill=0.0, left=False):
 
 
 def missing(length, size):
-    """How many tokens a length lacks to be a multiple of `size`."""
+    """How many tokens must be added to make the length a multiple of `size`."""
     return -length % size
 
 
 def joined(x):
-    """Undo `in_chunks`, but for what filled up a chunk."""
+    """Undo `in_chunks`, except for the padding."""
     b, h, count, size, *rest = ops.shape(x)
     return ops.reshape(x, (b, h, count * size, *rest))

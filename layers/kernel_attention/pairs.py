@@ -1,7 +1,7 @@
 """Kernel attention with a weight for every pair of query and key, for short sequences and for exact kernels (Keras 3).
 
 Axes: `b` batch, `h` head, `t` query position, `s` key position, `d` key size, `e` value size; queries are `(b, h, t, d)`.
-What a key counts beside its kernel is a structure, in logarithms: `LOWEST` where it must not be seen.
+A structure is the logarithm of a factor that multiplies the kernel of each pair: `LOWEST` if the query must not see the key.
 """
 
 import math
@@ -13,7 +13,7 @@ from layers.kernel_attention.linear_sums import missing
 
 
 def causal_structure(rows, columns, dtype, log_gate=None):
-    """The logarithm of what is left of key s for query t, the product of the gates after s if any; `(1 or b, 1 or h, t, s)`."""
+    """The structure of causal attention, with the product of the gates after s if any, `(1 or b, 1 or h, t, s)`."""
     earlier = ops.arange(columns)[None, :] <= ops.arange(rows)[:, None]
     if log_gate is None:
         return ops.where(earlier, ops.zeros((), dtype), LOWEST)[None, None]
@@ -22,7 +22,7 @@ def causal_structure(rows, columns, dtype, log_gate=None):
 
 
 def window_structure(rows, columns, dtype, size, window, decay=None, left=False):
-    """log decayⁿ for keys n < `window` chunks of `size` tokens back; `(1, 1, t, s)`."""
+    """The structure of windowed attention, log decayⁿ for keys n < `window` chunks of `size` tokens back, `(1, 1, t, s)`."""
     before = missing(columns, size) if left else 0
     query_chunk, key_chunk = ((ops.arange(n) + before) // size for n in (rows, columns))
     behind = query_chunk[:, None] - key_chunk[None, :]
@@ -31,7 +31,7 @@ def window_structure(rows, columns, dtype, size, window, decay=None, left=False)
 
 
 def pairs_of(exponents, structure=None, mask=None):
-    """e^(exponent + structure), but for a factor per query; 0 where structure or mask, `(b, 1, s)`, forbid."""
+    """e^(exponent + structure), up to a factor for each query; 0 where structure or mask, `(b, 1, s)`, excludes the key."""
     if structure is not None:
         exponents = exponents + structure
     if mask is not None:

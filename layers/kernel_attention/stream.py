@@ -1,8 +1,8 @@
-"""What kernel attention keeps of a stream: sums over keys, and what makes them comparable with the keys to come (Keras 3).
+"""The cache of kernel attention for a stream: sums over the earlier keys (Keras 3).
 
-A cache is a dict: "kv", Σ φ(k) vᵀ, `(b, h, r, e)`; "k_sum", Σ φ(k), `(b, h, r)`; where features are exponentials "peak", the
-largest that was taken out of each, `(b, h, r)`; for "rfa" also "total", the weight of all keys beside their kernel, `(b, h)`.
-With a window the sums are kept for each of its earlier chunks, on an axis after `h`.
+A cache is a dict of "kv", Σ φ(k) vᵀ, `(b, h, r, e)`, and "k_sum", Σ φ(k), `(b, h, r)`. If features are exponentials, it also has
+"peak", `(b, h, r)`, the largest exponent of each feature, which was subtracted. For "rfa", it also has "total", the sum of the
+keys' weights without the kernel, `(b, h)`. With a window, each entry has an axis after `h` for the earlier chunks of the window.
 """
 
 from keras import ops
@@ -11,7 +11,7 @@ from layers.kernel_attention.features import LOWEST, widened
 
 
 def shapes(batch_size, heads, features, values, chunks, has_peak, has_total):
-    """{entry: shape}; `chunks` is None without a window."""
+    """The shape of each entry of a cache. `chunks` is None without a window."""
     outer = (batch_size, heads) if chunks is None else (batch_size, heads, chunks)
     entries = {"kv": (*outer, features, values), "k_sum": (*outer, features)}
     if has_peak:
@@ -22,26 +22,29 @@ def shapes(batch_size, heads, features, values, chunks, has_peak, has_total):
 
 
 def empty(entries, dtype):
-    """The cache before the first key, in at least float32."""
+    """The cache before the first key, in float64 if `dtype` is float64, else in float32."""
     dtype = "float64" if dtype == "float64" else "float32"
     return {name: ops.full(shape, LOWEST if name == "peak" else 0.0, dtype) for name, shape in entries.items()}
 
 
 def unpacked(cache):
-    """The sums, with a column for "k_sum" beside those of "kv", and with a peak if there is one, as the summaries of
-    `layers/kernel_attention/exponential_sums.py`; and the total, as sums of one feature."""
+    """The state and the total of a cache, as the functions that compute sums take them.
+
+    The state is the columns of "kv" and "k_sum"; if there is a peak, it is a summary of
+    `layers/kernel_attention/exponential_sums.py`. The total has the form of sums of a single feature.
+    """
     if cache is None:
         return None, None
     cache = {name: widened(x) for name, x in cache.items()}
     state = ops.concatenate([cache["kv"], cache["k_sum"][..., None]], axis=-1)
     if "peak" in cache:
-        # In float16 the lowest exponent is −∞, whose difference to itself is no number.
+        # In float16, `LOWEST` becomes −∞, and −∞ − (−∞) is NaN.
         state = state, ops.maximum(cache["peak"], LOWEST)[..., None]
     return state, cache["total"][..., None, None] if "total" in cache else None
 
 
 def packed(state, total):
-    """The cache that `unpacked` takes apart."""
+    """The inverse of `unpacked`: a cache from a state and a total."""
     sums, peak = state if isinstance(state, tuple) else (state, None)
     cache = {"kv": sums[..., :-1], "k_sum": sums[..., -1]}
     if peak is not None:

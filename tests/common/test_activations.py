@@ -30,5 +30,5 @@ def test_an_activation_survives_its_config(activation):
 
 @pytest.mark.parametrize("unknown", ["geluu", 3])
 def test_an_unknown_activation_is_rejected_by_name(unknown):
-    with pytest.raises(ValueError, match=f"inner_activation must be .* Received: {unknown!r}"):
+    with pytest.raises(ValueError, match=f"inner_activation must be .* Received: inner_activation={unknown!r}"):
         get_activation("inner_activation", unknown)

@@ -382,8 +382,8 @@ def test_arguments_that_make_no_sense_are_rejected_by_name(message, options):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ("a", r"inputs must have 1 axes. Received: inputs of shape \(\)"),
-        ([["a"]], r"inputs must have 1 axes. Received: inputs of shape \(1, 1\)"),
+        ("a", r"inputs must have 1 axis. Received: inputs of shape \(\)"),
+        ([["a"]], r"inputs must have 1 axis. Received: inputs of shape \(1, 1\)"),
         ([1, 2], "inputs must be strings. Received: inputs of dtype int32"),
     ],
 )
