@@ -418,7 +418,7 @@ def ones(*shape):
         (r"t \+ s = 8 rows for 5, …, -2, or s \+ 1 = 6 rows for 5, …, 0.* Received: 5 rows", {"rows": 5}),
         (r"relative_position_encoding must have a row .* Received: 7 rows", {"rows": 7}),
         (r"relative_position_encoding must have a row .* Received: 9 rows", {"rows": 9}),
-        (r"s = 11 counts the state. Received: 8 rows", {"state": ones(2, 6, 11)}),
+        (r"s = 11 includes the state. Received: 8 rows", {"state": ones(2, 6, 11)}),
         (r"relative_position_encoding must have the shape \(2, None, 12\). .*\(3, 8, 12\)", {"examples": 3}),
         (r"relative_position_encoding must have the shape \(1, None, 12\). .*\(1, 8, 13\)", {"width": 13}),
         (

@@ -311,7 +311,7 @@ def test_open_lengths_are_found_out_when_the_model_runs(rng, memory_length):
         (r"reuse_length needs memory_length", {"reuse_length": 2, "memory_length": 0}),
         (r"dropout_rate must be at least 0 and below 1. Received: dropout_rate=1.0", {"dropout_rate": 1.0}),
         (r"attention_dropout_rate must be .* attention_dropout_rate=-0.1", {"attention_dropout_rate": -0.1}),
-        (r"inner_activation must be .* 'rleu'", {"inner_activation": "rleu"}),
+        (r"inner_activation must be .*Received: inner_activation='rleu'", {"inner_activation": "rleu"}),
     ],
 )
 def test_arguments_that_make_no_sense_are_rejected_by_name(message, options):

@@ -104,12 +104,18 @@ def test_a_servant_lives_on_and_is_replaced_when_it_dies():
     assert first[2] == second[2] != third[2]
 
 
+def as_in_a_terminal():
+    """A process group of its own that Ctrl-C reaches, also if these tests run where it is ignored, as in the background."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="Ctrl-C is sent to a process group")
 def test_ctrl_c_ends_all_workers_and_shows_and_writes_what_was_measured(tmp_path):
     file = tmp_path / "results.json"
     program = [sys.executable, "-u", "-m", "crosscheck", "--json", str(file)]
     process = subprocess.Popen(
-        program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal
     )
     for line in process.stdout:
         if line.startswith("masked_softmax"):
