@@ -3,10 +3,12 @@
 A class is imported when it is first used. With `import layers`, `keras.saving.load_model` finds every class in a saved model.
 """
 
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import keras
+# Configurations name functions and norms too, which are registered as they are imported.
+from layers.common import activations, normalization, registry
 
 if TYPE_CHECKING:
     from layers.attention import MultiHeadAttention
@@ -100,17 +102,4 @@ def __dir__():
     return sorted({*globals(), *HOMES})
 
 
-class Saved:
-    """Stands for a class in Keras's registry until a saved model asks for it; importing the class takes its place."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def from_config(self, config):
-        return __getattr__(self.name).from_config(config)
-
-
-for _name in HOMES:
-    keras.saving.get_custom_objects().setdefault(f"layers>{_name}", Saved(_name))
-import_module("layers.common.activations")  # functions and norms that configurations name
-import_module("layers.common.normalization")
+registry.register({name: partial(__getattr__, name) for name in HOMES})

@@ -8,6 +8,7 @@ from layers.cached_attention import CachedAttention, check_parts
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer, head_size, split_inputs
 from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_rate, check_same
+from layers.common.registry import registered
 from layers.multi_channel_attention import MultiChannelAttention
 
 NAMES = ("x", "memory", "cross_mask", "self_mask", "input_doc_probs")
@@ -241,7 +242,7 @@ def layer_class(name, kind):
     Raises:
         ValueError: if `kind` is anything else; the error names the argument `name`.
     """
-    found = keras.saving.get_registered_object(kind) if isinstance(kind, str) else kind
+    found = registered(kind) if isinstance(kind, str) else kind
     if kind is not None and not (isinstance(found, type) and issubclass(found, keras.layers.Layer)):
         raise ValueError(f"{name} must be a layer class or the registered name of one. Received: {name}={kind!r}")
     return found

@@ -1,6 +1,7 @@
 """`import layers` offers every public class, imports it when it is used, and lets saved models load."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from crosscheck.catalogue import chapters
 SOURCE = ast.parse(Path(layers.__file__).read_text())
 
 
-def in_a_new_process(program, **environment):
+def in_a_new_process(program):
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     return ran.stdout + ran.stderr
 
@@ -73,6 +74,17 @@ def test_a_saved_model_loads_after_importing_layers_alone(tmp_path):
     )
     assert (tmp_path / "y.npy").exists(), said
     assert_array_equal(np.load(tmp_path / "y.npy"), np.array(model(np.load(tmp_path / "x.npy"))))
+
+
+def test_a_saved_class_that_another_class_names_loads_too(tmp_path):
+    """The decoder's configuration names the class of its attention, which nothing has imported in the new process."""
+    block = layers.TransformerDecoderBlock(2, 16, "relu", self_attention_cls=layers.TalkingHeadsAttention)
+    (tmp_path / "block.json").write_text(json.dumps(keras.saving.serialize_keras_object(block)))
+    said = in_a_new_process(
+        f"import json, keras, layers\nconfig = json.load(open({str(tmp_path / 'block.json')!r}))\n"
+        "print('found', keras.saving.deserialize_keras_object(config).self_attention_cls.__name__)"
+    )
+    assert "found TalkingHeadsAttention" in said, said
 
 
 def test_without_it_kerass_error_names_the_module_to_import(tmp_path):
