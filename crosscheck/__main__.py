@@ -1,6 +1,5 @@
 """`python -m crosscheck`: every layer against its reference."""
 
-import argparse
 import os
 import time
 
@@ -33,7 +32,7 @@ exit status:
 
 
 def parse(argv):
-    parser = Parser("crosscheck", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser("crosscheck", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("names", nargs="*", metavar="NAME", help="chapter, or chapter/case (default: all)")
     one_of = ", ".join(DTYPES)
     parser.add_argument(
@@ -61,7 +60,7 @@ def main(argv=None):
     options, start = parse(argv), time.perf_counter()
     prepare(options.backend)
     if options.jobs:
-        workers.started()  # it imports while this process does the same
+        workers.context_of_workers()  # it imports while this process does the same
 
     # Only now: importing Keras fixes the backend.
     with WithoutStderr():
@@ -127,7 +126,7 @@ def compare(cases, options):
                 done.append(comparison.died(case, result) if isinstance(result, workers.Death) else result)
                 results.append(done[-1])
                 advance()
-                if following is None or chapter_of(following) != chapter_of(case):
+                if following is None or following.chapter != case.chapter:
                     table.chapter(done)
                     done = []
         except KeyboardInterrupt:
@@ -137,10 +136,6 @@ def compare(cases, options):
         finally:
             found.close()
     return results, processes, False
-
-
-def chapter_of(case):
-    return case.name.split("/")[0]
 
 
 if __name__ == "__main__":

@@ -103,9 +103,8 @@ class Trial:
             {weight or input: difference}, relative to the largest of all slopes or 1, because a gradient that is zero by
             symmetry, such as that of the key's bias, consists of rounding errors on both sides.
         """
-        _, by_variable, by_input = self.differentiated(
-            compiled=keras.backend.backend() == "jax"
-        )  # eager gradients take minutes on JAX
+        is_compiled = keras.backend.backend() == "jax"  # eager gradients take minutes there
+        _, by_variable, by_input = self.differentiated(is_compiled)
         layer, inputs = self.make()
         cotangents, rng = self.cotangents(), np.random.default_rng(self.seed + 2)
 

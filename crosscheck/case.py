@@ -70,6 +70,11 @@ class Case:
         if unknown := set(self.skips) - set(CHECKS):
             raise ValueError(f"skips must be among {CHECKS}. Received: {sorted(unknown)}")
 
+    @property
+    def chapter(self):
+        """Name of the chapter that the case belongs to."""
+        return self.name.split("/")[0]
+
     def make(self, dtype="float64", seed=0):
         """A layer with its weights, and call arguments rounded to `dtype`, so that layer and reference get the same numbers.
 

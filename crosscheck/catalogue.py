@@ -42,7 +42,7 @@ class Chapter:
     def __post_init__(self):
         if self.part not in PARTS:
             raise ValueError(f"part must be one of {PARTS}. Received: part={self.part!r}")
-        if foreign := [case.name for case in self.cases if case.name.split("/")[0] != self.name]:
+        if foreign := [case.name for case in self.cases if case.chapter != self.name]:
             raise ValueError(f"case names must start with {self.name}/. Received: {foreign}")
 
 

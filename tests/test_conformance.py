@@ -16,7 +16,7 @@ from crosscheck.agreement import Trial, largest_error
 from crosscheck.case import COMPILED_TOLERANCE, GRADIENT_TOLERANCE, TOLERANCE, arguments
 from crosscheck.catalogue import all_cases, chapters, find_cases
 from crosscheck.report.readme import claims
-from crosscheck.report.workers import Servant
+from crosscheck.report.workers import LastingWorker
 from crosscheck.tree import is_ragged, leaves, numbers
 
 CLAIMED = claims((Path(__file__).parent.parent / "README.md").read_text())
@@ -41,9 +41,9 @@ def symbolic_call(name):
 @pytest.fixture(scope="session")
 def slopes_and_xla():
     """Measures gradients and XLA in a process of its own, which takes with it the programs that XLA keeps for ever."""
-    servant = Servant("crosscheck.report.comparison:slopes_and_xla")
-    yield lru_cache(maxsize=1)(servant)
-    servant.stop()
+    worker = LastingWorker("crosscheck.report.comparison:slopes_and_xla")
+    yield lru_cache(maxsize=1)(worker)
+    worker.stop()
 
 
 def parameters(check, values=lambda case: [()]):
@@ -68,7 +68,7 @@ def test_layer_agrees_with_its_reference(case, dtype):
     error = trial_of(case.name).agreement(dtype)
     assert error < TOLERANCE[dtype]
     if dtype == "float64":
-        assert error <= CLAIMED.get(case.name.split("/")[0], 0.0), "README claims less"
+        assert error <= CLAIMED.get(case.chapter, 0.0), "README claims less"
 
 
 @every_case("gradient")
@@ -189,7 +189,7 @@ def outputs_on_jax(tmp_path_factory):
 @every_case("jax")
 def test_jax_gives_the_numbers_of_tensorflow(case, outputs_on_jax):
     expected = {f"{case.name}:{where}": leaf for where, leaf in trial_of(case.name).output().items()}
-    found = {where: leaf for where, leaf in outputs_on_jax(case.name.split("/")[0]).items() if where in expected}
+    found = {where: leaf for where, leaf in outputs_on_jax(case.chapter).items() if where in expected}
     assert largest_error(found, expected) < TOLERANCE["float64"]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crosscheck.catalogue import chapters
+from crosscheck.report.changes import imported_names
 from crosscheck.report.readme import beginning, claims, home
 
 ROOT = Path(__file__).parent.parent
@@ -44,22 +45,10 @@ def chapter_of(path):
 
 
 @cache
-def imports_of(path):
-    """Dotted names of the modules that a file imports, and of what it takes from them, which may be modules."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module or '.'}.{alias.name}" for alias in node.names}
-    return found
-
-
-@cache
 def modules_imported_by(path):
     """Files of `reference/` and `layers/` that a file imports."""
     found = set()
-    for name in imports_of(path):
+    for name in imported_names(path):
         parts = name.split(".")
         stems = [ROOT.joinpath(*parts[:length]) for length in (len(parts), len(parts) - 1) if length > 1]
         files = [file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py") if file in MECHANISMS]
@@ -182,7 +171,7 @@ def test_arrows_run_one_way(path):
     allowed = ALLOWED[room] | STANDARD | ({"tensorflow", "tensorflow_text"} if room == "layers" and is_text else set())
     if path == ROOT / "layers/__init__.py":
         allowed |= {"importlib", "sys"}
-    assert {name.split(".")[0] for name in imports_of(path)} <= allowed
+    assert {name.split(".")[0] for name in imported_names(path)} <= allowed
 
 
 @pytest.mark.parametrize("path", REFERENCES, ids=name_of)

@@ -64,7 +64,7 @@ class WithNames(Parser):
 
 
 def parse(argv):
-    parser = WithNames("crosscheck.bench", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter)
+    parser = WithNames("crosscheck.bench", description=DESCRIPTION)
     parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism, usually the name of its layer (default: all)")
     parser.add_backend()
     budget = f"seconds of repetition for each pass of a mechanism (default: {SECONDS})"

@@ -1,6 +1,5 @@
 """`python -m crosscheck.bench.race`: our layers against those of the Model Garden, which only this file imports."""
 
-import argparse
 from importlib.metadata import version
 from statistics import geometric_mean, median
 from types import SimpleNamespace
@@ -35,9 +34,7 @@ exit status:
 
 
 def parse(argv):
-    parser = Parser(
-        "crosscheck.bench.race", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser("crosscheck.bench.race", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism, usually the name of its layer (default: all)")
     budget = "seconds of repetition for each pass of a mechanism (default: 1)"
     parser.add_argument("--budget", type=duration, default=1.0, metavar="SECONDS", help=budget)

@@ -1,6 +1,5 @@
 """`python -m crosscheck.lesson.make [NAME ...]`: execute `notebooks/NAME.py` and write `notebooks/NAME.ipynb`."""
 
-import argparse
 import os
 import pkgutil
 import subprocess
@@ -40,9 +39,7 @@ exit status:
 
 
 def parse(argv):
-    parser = Parser(
-        "crosscheck.lesson.make", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser("crosscheck.lesson.make", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("names", nargs="*", metavar="NAME", help="lesson (default: every lesson that changed)")
     return parser.parse_args(argv)
 

@@ -18,9 +18,9 @@ def concerned(cases, revision):
         ValueError: if git does not know the revision, or the project is not a git repository.
     """
     changed = changed_files(revision)
-    names = {case.name.split("/")[0] for case in cases}
+    names = {case.chapter for case in cases}
     wanted = {name for name in names if changed & needed(f"crosscheck/cases/{name}.py", changed)}
-    return [case for case in cases if case.name.split("/")[0] in wanted]
+    return [case for case in cases if case.chapter in wanted]
 
 
 def changed_files(revision):
@@ -58,16 +58,21 @@ def imported_by(name):
     found = set()
     if Path(name).name == "__init__.py" and len(Path(name).parts) == 2:
         return found  # the top of a room offers everything that is in it
-    for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            modules = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for module in modules:
-            found |= files_of(module)
+    for module in imported_names(ROOT / name):
+        found |= files_of(module)
     return found - {name}
+
+
+@cache
+def imported_names(path):
+    """Dotted names of the modules that a file imports, and of what it imports from them, which may be modules too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module or '.'}.{alias.name}" for alias in node.names}
+    return found
 
 
 def files_of(module):

@@ -14,6 +14,9 @@ BACKENDS = ("tensorflow", "jax")
 class Parser(argparse.ArgumentParser):
     """Says in a line what is wrong, and knows which backend is asked for."""
 
+    def __init__(self, prog, **options):
+        super().__init__(prog, formatter_class=argparse.RawTextHelpFormatter, **options)
+
     def error(self, message):
         self.exit(2, f"crosscheck: {message}\n")
 

@@ -74,8 +74,9 @@ def died(case, death):
     return result_of(case, {}, {"worker": in_a_line(death)}, {}, 0.0)
 
 
-def in_a_line(error):
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+def in_a_line(error, most=300):
+    """The kind and the text of an exception, at most so many characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:most]
 
 
 def result_of(case, errors, raised, skipped, seconds):
@@ -91,8 +92,7 @@ def result_of(case, errors, raised, skipped, seconds):
 
 
 def chapter_of(case):
-    name = case.name.split("/")[0]
-    chapter = next(chapter for chapter in catalogue.chapters() if chapter.name == name)
+    chapter = next(chapter for chapter in catalogue.chapters() if chapter.name == case.chapter)
     return {"chapter": chapter.title, "paper": chapter.paper, "link": chapter.link}
 
 

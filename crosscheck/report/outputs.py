@@ -11,6 +11,7 @@ import numpy as np
 
 from crosscheck.agreement import Trial
 from crosscheck.catalogue import find_cases
+from crosscheck.report.comparison import in_a_line
 
 
 def main():
@@ -34,7 +35,7 @@ def in_a_fork(work):
             work()
             said = "done"
         except BaseException as error:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"[:4000]
+            said = in_a_line(error, most=4000)
         os.write(writer, said.encode())
         os._exit(0)
     os.close(writer)

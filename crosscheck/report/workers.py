@@ -1,4 +1,4 @@
-"""Run tasks in processes of their own, one a core, and give back what came out in the order of the tasks.
+"""Run tasks in worker processes, and return the results in the order of the tasks.
 
 TensorFlow keeps every program that XLA has compiled until its process ends. So a worker that has grown beyond `FULL` is
 replaced by a fresh one. On Linux that takes no time: a server imports everything once and each worker is a fork of it.
@@ -15,8 +15,8 @@ from multiprocessing.connection import wait
 FULL = 700
 """Megabytes that a worker may hold; it is replaced after the task with which it holds more."""
 
-IMPORTS = "crosscheck.report.started"
-"""What every worker has imported before its first task."""
+PRELOAD = "crosscheck.report.preload"
+"""The module that every worker has imported before its first task."""
 
 
 class Worker:
@@ -47,6 +47,11 @@ class Worker:
         self.task = None
         return number, result
 
+    @property
+    def is_full(self):
+        """Whether it holds more memory than a worker may."""
+        return self.usage["now_mb"] > FULL
+
     def stop(self):
         self.connection.close()
         self.process.terminate()
@@ -64,8 +69,8 @@ class Death(Exception):
         super().__init__(f"the worker process ended with {reason}")
 
 
-class Servant:
-    """One worker that is asked for one task at a time, and replaced once it is full or has died."""
+class LastingWorker:
+    """A worker for one task at a time, which is replaced once it is full or has died."""
 
     def __init__(self, job):
         self.job, self.worker = job, None
@@ -77,10 +82,10 @@ class Servant:
             Death: if the worker's process died of it.
         """
         if self.worker is None:
-            self.worker = Worker(started(), self.job)
+            self.worker = Worker(context_of_workers(), self.job)
         self.worker.give(0, task)
         _, result = self.worker.take()
-        if isinstance(result, Death) or self.worker.usage["now_mb"] > FULL:
+        if isinstance(result, Death) or self.worker.is_full:
             self.stop()
         if isinstance(result, Death):
             raise result
@@ -92,19 +97,18 @@ class Servant:
             self.worker = None
 
 
-def run(tasks, job, jobs, watch=lambda running: None, usages=None, backend=None):
+def run(tasks, job, jobs, watch=lambda running: None, usages=None):
     """Yield (task, result) in the order of `tasks`, as soon as each and all before it are there.
 
     Args:
-        tasks: What can be pickled.
-        job: "module:function", which a worker calls with each task; what it returns must be possible to pickle.
+        tasks: A list of anything that can be pickled.
+        job: "module:function", which a worker calls with each task. Its result is pickled too.
         jobs: How many processes; 0 runs everything in this process, where a debugger sees it.
         watch: Called several times a second with the list of (task, seconds) that are being worked on.
         usages: A list to which {"pid", "tasks", "peak_mb", "cpu_seconds"} of every worker is appended as it ends.
-        backend: What Keras runs on in the workers; as here unless given.
 
     Yields:
-        A result is what `job` returned, or a `Death` if the worker's process died.
+        The result of `job` for each task, or a `Death` if the worker's process died.
     """
     if jobs == 0:
         function = find(job)
@@ -115,7 +119,7 @@ def run(tasks, job, jobs, watch=lambda running: None, usages=None, backend=None)
     waiting, done, following = list(enumerate(tasks))[::-1], {}, 0
     workers, usages = [], [] if usages is None else usages
     try:
-        context = started(backend)
+        context = context_of_workers()
         while following < len(tasks):
             while waiting and len(workers) < jobs:
                 workers.append(Worker(context, job))
@@ -123,9 +127,9 @@ def run(tasks, job, jobs, watch=lambda running: None, usages=None, backend=None)
             watch([(worker.task[1], time.perf_counter() - worker.start) for worker in workers])
             for connection in wait([worker.connection for worker in workers], timeout=0.2):
                 worker = next(worker for worker in workers if worker.connection is connection)
-                number, done_result = worker.take()
-                done[number] = done_result
-                if waiting and not isinstance(done_result, Death) and worker.usage["now_mb"] < FULL:
+                number, result = worker.take()
+                done[number] = result
+                if waiting and not isinstance(result, Death) and not worker.is_full:
                     worker.give(*waiting.pop())
                 else:
                     retire(worker, workers, usages)
@@ -144,18 +148,17 @@ def retire(worker, workers, usages):
         usages.append({key: value for key, value in worker.usage.items() if key != "now_mb"})
 
 
-def started(backend=None):
-    """The context in which workers are made. They take the environment of this moment."""
+def context_of_workers():
+    """The multiprocessing context of the workers. The first call starts their server, with the environment of that moment."""
     context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     kept = dict(os.environ)
-    os.environ |= {"KERAS_BACKEND": backend} if backend else {}
     # Each worker has a core to itself.
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
         if sys.platform == "linux":
             from multiprocessing.forkserver import ensure_running
 
-            context.set_forkserver_preload([IMPORTS])
+            context.set_forkserver_preload([PRELOAD])
             ensure_running()
     finally:
         os.environ.clear()
@@ -164,10 +167,10 @@ def started(backend=None):
 
 
 def serve(connection, job):
-    """What a worker does until nobody asks any more: (result, usage) for each task."""
+    """Run in a worker: send (result, usage) for each task until the parent closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries that log would write between the lines of the table
-    import_module(IMPORTS)
+    import_module(PRELOAD)
     function, count = find(job), 0
     while True:
         try:

@@ -13,7 +13,7 @@ def chapters_after(monkeypatch):
 
     def names(*files):
         monkeypatch.setattr(changes, "changed_files", lambda revision: set(files))
-        return {case.name.split("/")[0] for case in changes.concerned(catalogue.all_cases(), "HEAD")}
+        return {case.chapter for case in changes.concerned(catalogue.all_cases(), "HEAD")}
 
     return names
 

@@ -72,7 +72,7 @@ def chapters(monkeypatch):
     """Replaces the chapters by those given."""
 
     def replace(*cases):
-        names = list(dict.fromkeys(case.name.split("/")[0] for case in cases))
+        names = list(dict.fromkeys(case.chapter for case in cases))
         made = [chapter(i, name, *(c for c in cases if c.name.startswith(f"{name}/"))) for i, name in enumerate(names, 11)]
         monkeypatch.setattr(catalogue, "chapters", lambda: tuple(made))
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from crosscheck.report import workers
-from crosscheck.report.workers import Death, Servant, run
+from crosscheck.report.workers import Death, LastingWorker, run
 
-HERE = "crosscheck.report.workers"
 ROOT = Path(__file__).parent.parent.parent
 JOB = f"{Path(__file__).stem}:job"
 
@@ -94,13 +93,13 @@ def test_what_runs_now_is_told_while_it_runs():
     assert all(task[0] == "wait" and seconds >= 0 for running in seen for task, seconds in running)
 
 
-def test_a_servant_lives_on_and_is_replaced_when_it_dies():
-    servant = Servant(JOB)
-    first, second = servant(("wait", 0.0)), servant(("wait", 0.0))
+def test_a_lasting_worker_lives_on_and_is_replaced_when_it_dies():
+    worker = LastingWorker(JOB)
+    first, second = worker(("wait", 0.0)), worker(("wait", 0.0))
     with pytest.raises(Death, match="exit status 4"):
-        servant(("leave", 4))
-    third = servant(("wait", 0.0))
-    servant.stop()
+        worker(("leave", 4))
+    third = worker(("wait", 0.0))
+    worker.stop()
     assert first[2] == second[2] != third[2]
 
 

@@ -38,9 +38,7 @@ exit status:
 
 
 def parse(argv):
-    parser = Parser(
-        "crosscheck.bench.growth", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser("crosscheck.bench.growth", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("names", nargs="*", metavar="NAME", help="mechanism (default: all)")
     parser.add_argument("--longest", type=doubled, default=LONGEST, metavar="T", help=f"longest length (default: {LONGEST})")
     parser.add_backend()

@@ -1,7 +1,5 @@
 """`python -m crosscheck.bench.references`: the time of each NumPy reference for a batch of sequences of usual length."""
 
-import argparse
-
 from crosscheck.bench.references.calls import LIMIT, SIZES, find, mark, measure
 from crosscheck.report.command import Parser, as_program, refuse
 
@@ -23,12 +21,7 @@ exit status:
 
 def main(argv=None):
     """Run the command. Returns the exit status."""
-    parser = Parser(
-        "crosscheck.bench.references",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
+    parser = Parser("crosscheck.bench.references", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("names", nargs="*", metavar="NAME", help="file of reference/, or file/line (default: all)")
     options = parser.parse_args(argv)
     try:

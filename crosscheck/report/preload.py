@@ -1,4 +1,4 @@
-"""Everything that a worker needs, imported once: the server that workers are forked from imports this and nothing else."""
+"""Imports everything that a worker needs. The server from which workers are forked imports this module once."""
 
 import os
 import warnings
