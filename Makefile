@@ -27,7 +27,7 @@ test: lint $(WEIGHTS) ## run every test and every lesson
 	$(RUN) -m pytest
 
 test-quick: lint $(WEIGHTS) ## the house, and every chapter's own tests but the slow ones: within two minutes
-	$(RUN) -m pytest tests --ignore=tests/test_conformance.py --ignore=tests/machinery --ignore=tests/smoke -m "not slow"
+	$(RUN) -m pytest tests --ignore=tests/conformance --ignore=tests/machinery --ignore=tests/smoke -m "not slow"
 
 test-wheel: $(READY) ## build the package, install it elsewhere, and use every class of it
 	$(RUN) tests/smoke/run.py wheel

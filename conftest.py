@@ -17,7 +17,7 @@ def pytest_xdist_make_scheduler(config, log):
             file = nodeid.split("::")[0]
             if file.endswith(".ipynb"):  # a cell needs what the cells above it left in the kernel
                 return file
-            if case := re.search(r"test_conformance\.py::.*\[(\w+)/", nodeid):  # a chapter's outputs on JAX are made once
+            if case := re.search(r"/conformance/.*::.*\[(\w+)/", nodeid):  # a chapter's outputs on JAX are made once
                 return case[1]
             return nodeid
 
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items):
     """What every layer promises is asked case by case, so that the checks of a case can share what they need."""
     places, cases = [], {}
     for place, item in enumerate(items):
-        if case := re.search(r"test_conformance\.py::.*\[(\w+/[\w-]+?)(?:-(?:mixed_)?b?float\d+)?\]$", item.nodeid):
+        if case := re.search(r"/conformance/.*::.*\[(\w+/[\w-]+?)(?:-(?:mixed_)?b?float\d+)?\]$", item.nodeid):
             places.append(place)
             cases.setdefault(case[1], []).append(item)
     for place, item in zip(places, [item for group in cases.values() for item in group]):

@@ -1,4 +1,4 @@
-"""The whole encoder: token by token, by hand, what padding and segments do. Layer against reference: test_conformance.py."""
+"""The whole encoder: token by token, by hand, what padding and segments do. Layer against reference: tests/conformance."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The definition, worked numbers, truncation, what is unambiguous, tensorflow-text. Layer and reference: test_conformance.py."""
+"""The definition, worked numbers, truncation, what is unambiguous, tensorflow-text. Layer and reference: tests/conformance."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The rules, words worked by hand, every code point, hard strings. Drawn texts: tests/test_conformance.py."""
+"""The rules, words worked by hand, every code point, hard strings. Drawn texts: tests/conformance."""
 
 import json
 import os

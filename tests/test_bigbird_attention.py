@@ -1,6 +1,6 @@
 """The graph, the definition against both other forms, the limits, and what a sparse layer can get wrong.
 
-Layer against reference: tests/test_conformance.py.
+Layer against reference: tests/conformance.
 """
 
 import keras

@@ -1,6 +1,6 @@
 """The definition, a number worked by hand, decoding in every form against one causal pass.
 
-Layer against reference: tests/test_conformance.py.
+Layer against reference: tests/conformance.
 """
 
 import os

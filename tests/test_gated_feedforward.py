@@ -1,4 +1,4 @@
-"""The definition, a number worked by hand, the limits, Keras's own parts. Layer against reference: tests/test_conformance.py."""
+"""The definition, a number worked by hand, the limits, Keras's own parts. Layer against reference: tests/conformance."""
 
 import keras
 import numpy as np

@@ -157,7 +157,7 @@ def test_chapters_have_places_of_their_own():
 
 @every_chapter
 def test_readme_has_the_chapters_row(chapter):
-    """Whether what its last column claims holds is asked of every case, in test_conformance.py."""
+    """Whether what its last column claims holds is asked of every case, in tests/conformance."""
     assert any(line.startswith(beginning(chapter)) for line in README.splitlines()), (
         f"README lacks the row that `python -m crosscheck.report.readme {chapter.name}` prints"
     )

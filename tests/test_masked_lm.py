@@ -1,4 +1,4 @@
-"""The definition, a number worked by hand, no neighbour read, a shared table. Layer and reference: tests/test_conformance.py."""
+"""The definition, a number worked by hand, no neighbour read, a shared table. Layer and reference: tests/conformance."""
 
 import os
 import subprocess

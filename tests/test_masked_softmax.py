@@ -1,4 +1,4 @@
-"""The definition, numbers worked by hand, every dtype's empty row. Layer against reference: tests/test_conformance.py."""
+"""The definition, numbers worked by hand, every dtype's empty row. Layer against reference: tests/conformance."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The definition, a number worked by hand, limits, the slope, Keras's loss. Layer and reference: tests/test_conformance.py."""
+"""The definition, a number worked by hand, limits, the slope, Keras's loss. Layer and reference: tests/conformance."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The definition, worked numbers, limits, who reads what, exact counts. Layer and reference: test_conformance.py."""
+"""The definition, worked numbers, limits, who reads what, exact counts. Layer and reference: tests/conformance."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The definition, numbers worked by hand, limits at which channels are one. Layer against reference: test_conformance.py."""
+"""The definition, numbers worked by hand, limits at which channels are one. Layer against reference: tests/conformance."""
 
 import keras
 import numpy as np

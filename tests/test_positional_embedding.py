@@ -1,4 +1,4 @@
-"""Definitions, numbers worked by hand, rotations, buckets, lengths. Layers against references: tests/test_conformance.py."""
+"""Definitions, numbers worked by hand, rotations, buckets, lengths. Layers against references: tests/conformance."""
 
 import math
 

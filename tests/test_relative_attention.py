@@ -1,4 +1,4 @@
-"""The definition, the shift, memory, segments, two streams. Layer against reference: tests/test_conformance.py."""
+"""The definition, the shift, memory, segments, two streams. Layer against reference: tests/conformance."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The definition, numbers worked by hand, the limits, the order of heads. Layer against reference: tests/test_conformance.py."""
+"""The definition, numbers worked by hand, the limits, the order of heads. Layer against reference: tests/conformance."""
 
 from itertools import pairwise
 

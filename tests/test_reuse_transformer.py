@@ -1,4 +1,4 @@
-"""The block's definition, its limits, stacks; where each argument ends up. Layer against reference: tests/test_conformance.py."""
+"""The block's definition, its limits, stacks; where each argument ends up. Layer against reference: tests/conformance."""
 
 import keras
 import numpy as np

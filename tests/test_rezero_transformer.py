@@ -1,4 +1,4 @@
-"""The definition, worked numbers, the start, limits, where each argument ends up. Layer and reference: test_conformance.py."""
+"""The definition, worked numbers, the start, limits, where each argument ends up. Layer and reference: tests/conformance."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The definition, a picture drawn by hand, and what masks must keep apart. Layer against reference: tests/test_conformance.py."""
+"""The definition, a picture drawn by hand, and what masks must keep apart. Layer against reference: tests/conformance."""
 
 import keras
 import numpy as np

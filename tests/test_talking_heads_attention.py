@@ -1,4 +1,4 @@
-"""The definition, a number worked by hand, attention as the limit. Layer against reference: tests/test_conformance.py."""
+"""The definition, a number worked by hand, attention as the limit. Layer against reference: tests/conformance."""
 
 import inspect
 

@@ -1,6 +1,6 @@
 """The block's definition, a worked number, causality, stepwise decoding, limits; where each argument ends up.
 
-Layer against reference: tests/test_conformance.py.
+Layer against reference: tests/conformance.
 """
 
 import re

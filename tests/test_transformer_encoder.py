@@ -1,4 +1,4 @@
-"""The block's definition, worked numbers, limits; where each argument ends up. Layer against reference: test_conformance.py."""
+"""The block's definition, worked numbers, limits; where each argument ends up. Layer against reference: tests/conformance."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The block's definition, segments against one long pass, memory, two streams. Layer against reference: test_conformance.py."""
+"""The block's definition, segments against one long pass, memory, two streams. Layer against reference: tests/conformance."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The definition, a number worked by hand, limits, the exact posterior. Layer against reference: test_conformance."""
+"""The definition, a number worked by hand, limits, the exact posterior. Layer against reference: tests/conformance."""
 
 import math
 

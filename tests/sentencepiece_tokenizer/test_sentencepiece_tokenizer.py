@@ -1,4 +1,4 @@
-"""The definition, cuts worked by hand, traps, the sentencepiece package. Layer against reference: tests/test_conformance.py."""
+"""The definition, cuts worked by hand, traps, the sentencepiece package. Layer against reference: tests/conformance."""
 
 import os
 import random

@@ -1,66 +1,19 @@
 """What every layer promises, asked of every case. A new chapter gets these by adding its cases, not by copying."""
 
 import inspect
-import os
-import subprocess
-import sys
-from functools import lru_cache
 from pathlib import Path
 
 import keras
-import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from battery import assert_same, call, every_case, has_batch, parameters, symbolic_call, tensors_of, trial_of
 
 from crosscheck.agreement import Trial, largest_error
 from crosscheck.case import COMPILED_TOLERANCE, GRADIENT_TOLERANCE, TOLERANCE, arguments
-from crosscheck.catalogue import all_cases, chapters, find_cases
+from crosscheck.catalogue import chapters
 from crosscheck.report.readme import claims
-from crosscheck.report.workers import LastingWorker
-from crosscheck.tree import is_ragged, leaves, numbers
+from crosscheck.tree import leaves, numbers
 
-CLAIMED = claims((Path(__file__).parent.parent / "README.md").read_text())
-
-
-@lru_cache(maxsize=1)
-def trial_of(name):
-    """The layers, inputs and outputs that the checks of one case share; conftest.py has them run one after the other."""
-    (case,) = find_cases([name])
-    return Trial(case)
-
-
-@lru_cache(maxsize=1)
-def symbolic_call(name):
-    """({argument: symbol or what is no tensor}, {leaf: symbolic output}) of the float32 layer."""
-    trial = trial_of(name)
-    layer, inputs = trial.make("float32")
-    symbols = symbols_of(trial.case, arguments(inputs, "float32"))
-    return symbols, leaves(trial.case.call(layer, **symbols))
-
-
-@pytest.fixture(scope="session")
-def slopes_and_xla():
-    """Measures gradients and XLA in a process of its own, which takes with it the programs that XLA keeps for ever."""
-    worker = LastingWorker("crosscheck.report.comparison:slopes_and_xla")
-    yield lru_cache(maxsize=1)(worker)
-    worker.stop()
-
-
-def parameters(check, values=lambda case: [()]):
-    """Every case that makes the promise `check`, with each of its `values`; one that does not is skipped with its reason."""
-    found = []
-    for case in all_cases():
-        marks = [pytest.mark.skip(reason=f"{case.name}: {case.skips[check]}")] if check in case.skips else []
-        found += [pytest.param(case, *value, marks=marks, id="-".join((case.name, *value))) for value in values(case)]
-    return found
-
-
-def every_case(check):
-    return pytest.mark.parametrize("case", parameters(check))
-
-
-def call(case, layer, inputs):
-    return case.call(layer, **arguments(inputs, layer.compute_dtype))
+CLAIMED = claims((Path(__file__).parent.parent.parent / "README.md").read_text())
 
 
 @pytest.mark.parametrize(("case", "dtype"), parameters("agreement", lambda case: [(dtype,) for dtype in case.dtypes]))
@@ -163,29 +116,6 @@ def test_a_batch_row_alone_equals_the_row_in_its_batch(case):
         assert largest_error(leaves(alone), expected) < TOLERANCE["float64"]
 
 
-@pytest.fixture(scope="session")
-def outputs_on_jax(tmp_path_factory):
-    """{case:leaf: array} of a chapter's cases on the JAX backend, which runs in a process of its own."""
-    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # the programs run once
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore"} | quick
-    program = [sys.executable, "-m", "crosscheck.report.outputs"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(program, env=environment, text=True, **pipes)
-
-    @lru_cache(maxsize=1)
-    def outputs(chapter):
-        file = tmp_path_factory.mktemp("jax") / f"{chapter}.npz"
-        print(chapter, file, file=process.stdin, flush=True)
-        said = process.stdout.readline().strip()
-        assert said == "done", said
-        return dict(np.load(file))
-
-    yield outputs
-    process.stdin.close()
-    process.stdout.close()
-    process.wait()
-
-
 @every_case("jax")
 def test_jax_gives_the_numbers_of_tensorflow(case, outputs_on_jax):
     expected = {f"{case.name}:{where}": leaf for where, leaf in trial_of(case.name).output().items()}
@@ -195,33 +125,3 @@ def test_jax_gives_the_numbers_of_tensorflow(case, outputs_on_jax):
 
 def test_every_chapter_has_cases():
     assert all(chapter.cases for chapter in chapters())
-
-
-def symbols_of(case, tensors):
-    """A symbolic input for each tensor, its batch and its unknown lengths left open; everything else as it is."""
-    open_sizes = (case.batch, *case.unknown)
-    return {
-        name: keras.Input(
-            batch_shape=[None if size in open_sizes else size for size in x.shape],
-            dtype=keras.backend.standardize_dtype(x.dtype),
-            name=name,
-            ragged=is_ragged(x),
-        )
-        if keras.ops.is_tensor(x)
-        else x
-        for name, x in tensors.items()
-    }
-
-
-def tensors_of(inputs):
-    return {name: x for name, x in inputs.items() if keras.ops.is_tensor(x) or isinstance(x, keras.KerasTensor)}
-
-
-def has_batch(array, batch):
-    return getattr(array, "shape", ())[:1] == (batch,)
-
-
-def assert_same(found, expected):
-    assert list(found) == list(expected)
-    for where, leaf in expected.items():
-        assert_array_equal(found[where], leaf, err_msg=where)

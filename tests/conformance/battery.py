@@ -1,0 +1,75 @@
+"""What the checks of one case share: its trial, its symbolic call, and the parameters that draw every case."""
+
+from functools import lru_cache
+
+import keras
+import pytest
+from numpy.testing import assert_array_equal
+
+from crosscheck.agreement import Trial
+from crosscheck.case import arguments
+from crosscheck.catalogue import all_cases, find_cases
+from crosscheck.tree import is_ragged, leaves
+
+
+@lru_cache(maxsize=1)
+def trial_of(name):
+    """The layers, inputs and outputs that the checks of one case share; conftest.py has them run one after the other."""
+    (case,) = find_cases([name])
+    return Trial(case)
+
+
+@lru_cache(maxsize=1)
+def symbolic_call(name):
+    """({argument: symbol or what is no tensor}, {leaf: symbolic output}) of the float32 layer."""
+    trial = trial_of(name)
+    layer, inputs = trial.make("float32")
+    symbols = symbols_of(trial.case, arguments(inputs, "float32"))
+    return symbols, leaves(trial.case.call(layer, **symbols))
+
+
+def parameters(check, values=lambda case: [()]):
+    """Every case that makes the promise `check`, with each of its `values`; one that does not is skipped with its reason."""
+    found = []
+    for case in all_cases():
+        marks = [pytest.mark.skip(reason=f"{case.name}: {case.skips[check]}")] if check in case.skips else []
+        found += [pytest.param(case, *value, marks=marks, id="-".join((case.name, *value))) for value in values(case)]
+    return found
+
+
+def every_case(check):
+    return pytest.mark.parametrize("case", parameters(check))
+
+
+def call(case, layer, inputs):
+    return case.call(layer, **arguments(inputs, layer.compute_dtype))
+
+
+def symbols_of(case, tensors):
+    """A symbolic input for each tensor, its batch and its unknown lengths left open; everything else as it is."""
+    open_sizes = (case.batch, *case.unknown)
+    return {
+        name: keras.Input(
+            batch_shape=[None if size in open_sizes else size for size in x.shape],
+            dtype=keras.backend.standardize_dtype(x.dtype),
+            name=name,
+            ragged=is_ragged(x),
+        )
+        if keras.ops.is_tensor(x)
+        else x
+        for name, x in tensors.items()
+    }
+
+
+def tensors_of(inputs):
+    return {name: x for name, x in inputs.items() if keras.ops.is_tensor(x) or isinstance(x, keras.KerasTensor)}
+
+
+def has_batch(array, batch):
+    return getattr(array, "shape", ())[:1] == (batch,)
+
+
+def assert_same(found, expected):
+    assert list(found) == list(expected)
+    for where, leaf in expected.items():
+        assert_array_equal(found[where], leaf, err_msg=where)

@@ -1,0 +1,42 @@
+"""Processes of their own, for what would stay in a test's process for ever."""
+
+import os
+import subprocess
+import sys
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from crosscheck.report.workers import LastingWorker
+
+
+@pytest.fixture(scope="session")
+def slopes_and_xla():
+    """Measures gradients and XLA in a process of its own, which takes with it the programs that XLA keeps for ever."""
+    worker = LastingWorker("crosscheck.report.comparison:slopes_and_xla")
+    yield lru_cache(maxsize=1)(worker)
+    worker.stop()
+
+
+@pytest.fixture(scope="session")
+def outputs_on_jax(tmp_path_factory):
+    """{case:leaf: array} of a chapter's cases on the JAX backend, which runs in a process of its own."""
+    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # the programs run once
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore"} | quick
+    program = [sys.executable, "-m", "crosscheck.report.outputs"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(program, env=environment, text=True, **pipes)
+
+    @lru_cache(maxsize=1)
+    def outputs(chapter):
+        file = tmp_path_factory.mktemp("jax") / f"{chapter}.npz"
+        print(chapter, file, file=process.stdin, flush=True)
+        said = process.stdout.readline().strip()
+        assert said == "done", said
+        return dict(np.load(file))
+
+    yield outputs
+    process.stdin.close()
+    process.stdout.close()
+    process.wait()
