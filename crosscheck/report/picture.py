@@ -1,4 +1,4 @@
-"""The README's picture, drawn by `python -m crosscheck.report.picture FILE` from what `python -m crosscheck --json FILE` wrote."""
+"""The picture in README, drawn by `python -m crosscheck.report.picture FILE` from what `crosscheck --json FILE` wrote."""
 
 import json
 import sys
