@@ -88,8 +88,8 @@ class OnDeviceEmbedding(keras.layers.Layer):
 
     def multiply(self, ids):
         """Equation (2)."""
-        o = ops.one_hot(wide_enough(ids), self.vocab_size, dtype=self.compute_dtype)
-        return matrix_product(o, ops.cast(self.embeddings, self.compute_dtype))
+        one_hot = ops.one_hot(wide_enough(ids), self.vocab_size, dtype=self.compute_dtype)
+        return matrix_product(one_hot, ops.cast(self.embeddings, self.compute_dtype))
 
     def compute_output_shape(self, inputs_shape):
         return (*inputs_shape, self.embedding_width)

@@ -30,6 +30,8 @@ TEXT_CHAPTERS = {"bert_tokenizer", "sentencepiece_tokenizer", "bert_pack_inputs"
 STANDARD = {"collections", "dataclasses", "functools", "heapq", "itertools", "math", "typing", "unicodedata", "string", "re"}
 BRIDGE = {"__init__", "__main__", "agreement", "backends", "case", "catalogue", "tree", "weights"}
 PURPOSES = {"bench", "cases", "lesson", "models", "report"}
+SYMBOLS = set("qkv xyz gpuw ij _")
+"""Queries, keys, values; inputs, outputs, features; a gate or second stream, a probability, a vector, a weight; indices."""
 LEGEND = set(re.findall(r"`(\w)` [a-z]", README.split("## Axes")[1].split("\n## ")[0]))
 
 every_chapter = pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
@@ -219,6 +221,14 @@ def lines_of_docstring(function):
     first = function.body[0]
     is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
     return first.end_lineno - first.lineno + 1 if is_text else 0
+
+
+@pytest.mark.parametrize("path", CODE, ids=name_of)
+def test_a_name_of_one_letter_is_an_axis_or_a_symbol(path):
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    assert {name for name in names if len(name) == 1 and name.islower()} <= LEGEND | SYMBOLS
 
 
 def test_files_speak_of_no_machine():

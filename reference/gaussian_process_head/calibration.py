@@ -46,7 +46,7 @@ def expected_calibration_error(confidence: Float[Array, " b"], right: Bool[Array
 
 def auroc_by_pairs(inside: Float[Array, " b"], outside: Float[Array, "_"]) -> float:
     """Equation (3), by comparing every pair: the definition."""
-    wins = sum(float(o > i) + 0.5 * float(o == i) for o in outside for i in inside)
+    wins = sum(float(x > y) + 0.5 * float(x == y) for x in outside for y in inside)
     return wins / (len(inside) * len(outside))
 
 
