@@ -112,7 +112,7 @@ print("all queries of all heads at once and one by one agree")
 
 # %%
 def spread(q, k):
-    """Normalised entropy of the weights, and norm of the Jacobian ∂weights/∂scores, averaged over queries."""
+    """Normalized entropy of the weights, and norm of the Jacobian ∂weights/∂scores, averaged over queries."""
     _, p = ref.attend(q, k, k)
     entropy = -np.sum(p * np.log(np.maximum(p, 1e-300)), axis=-1) / np.log(p.shape[-1])
     jacobian = p[..., :, None] * (np.eye(p.shape[-1]) - p[..., None, :])
@@ -129,7 +129,7 @@ assert 0.9 < min(variances) and max(variances) < 1.1
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 2.9))
-for ax, column, name in zip(axes, (0, 1), ("normalised entropy", "norm of the Jacobian")):
+for ax, column, name in zip(axes, (0, 1), ("normalized entropy", "norm of the Jacobian")):
     ax.semilogx(sizes, scaled[:, column], base=2, label=r"divided by $\sqrt{d}$")
     ax.semilogx(sizes, unscaled[:, column], base=2, label="not divided")
     ax.set(xlabel="key size d", ylabel=name, ylim=(0, None))

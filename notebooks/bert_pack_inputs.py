@@ -40,7 +40,7 @@ CLS, SEP, PAD = 101, 102, 0
 # %% [markdown]
 # ## The question
 #
-# Here are eight pairs of neighbouring paragraphs, from the licence of this repository, a token for each word. They are to become rows of 48 places. Most pairs are longer. **What should be cut?**
+# Here are eight pairs of neighboring paragraphs, from the licence of this repository, a token for each word. They are to become rows of 48 places. Most pairs are longer. **What should be cut?**
 
 # %%
 paragraphs = [text.split() for text in Path("../LICENSE").read_text().split("\n\n") if len(text.split()) > 8]

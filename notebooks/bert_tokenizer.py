@@ -64,7 +64,7 @@ assert {"##raße", "m²"} < set(spelt(ours([sentence])[0]).split())
 assert {"##ras", "##se", "m2"} < set(spelt(theirs.tokenize([sentence])).split())
 
 # %% [markdown]
-# BERT saw ß and m² when it learnt. Served this way, it reads ss and m2: other rows of its embedding table, as if somebody else had written. How much of Unicode is like that? We put every code point below U+3000 between an `a` and a `b`.
+# BERT saw ß and m² when it learned. Served this way, it reads ss and m2: other rows of its embedding table, as if somebody else had written. How much of Unicode is like that? We put every code point below U+3000 between an `a` and a `b`.
 
 # %%
 below = [c for c in map(chr, range(0x3000)) if category(c) != "Cn"]
@@ -82,7 +82,7 @@ kinds = {
 }
 counts = {name: [sum(category(c)[0] == kind for c in group) for group in (different, below)] for name, kind in kinds.items()}
 fig, ax = plt.subplots()
-ax.barh(list(counts), [100 * some / all_ for some, all_ in counts.values()], color=figures.COLOURS[0])
+ax.barh(list(counts), [100 * some / all_ for some, all_ in counts.values()], color=figures.COLORS[0])
 ax.bar_label(ax.containers[0], [f"{some} of {all_}" for some, all_ in counts.values()], padding=3)
 ax.set(xlabel="code points with other ids, percent of their kind", xlim=(0, 100))
 ax.grid(False, axis="y")
@@ -396,7 +396,7 @@ _ = check(lambda word, **parts: linear_wordpieces(word, tree)[0], one_pass, {"wo
 # ## Summary
 #
 # - The ids of a text are a part of the model: another tokenizer, even one of the same name, gives it a text that it was not trained on.
-# - Six rules, a table of code points and a trie are all there is; only a sigma looks at its neighbours.
+# - Six rules, a table of code points and a trie are all there is; only a sigma looks at its neighbors.
 # - Greedy longest match can be read off in one pass, because a failure link remembers what can be cut off.
 #
 # **Further reading.** [Devlin et al., 2018](https://arxiv.org/abs/1810.04805): what the ids are for. [Wu et al., 2016](https://arxiv.org/abs/1609.08144): where wordpieces come from, section 4.1. [Song et al., 2021](https://arxiv.org/abs/2012.15524): the

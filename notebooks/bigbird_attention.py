@@ -39,7 +39,7 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The question
 #
-# The cheapest way out of the square is a window: each block of tokens looks at itself and at its two neighbours. A layer hands on what its keys knew already, so news travels. **How far in one, two and four layers?**
+# The cheapest way out of the square is a window: each block of tokens looks at itself and at its two neighbors. A layer hands on what its keys knew already, so news travels. **How far in one, two and four layers?**
 
 
 # %%
@@ -241,7 +241,7 @@ for name, graph in graphs.items():
 # %%
 fig, ax = plt.subplots(figsize=(7.5, 3.2))
 labels = [f"{name}\n{graph.mean():.0%} of pairs" for name, graph in graphs.items()]
-ax.bar(labels, accuracy.values(), color=figures.COLOURS[5], label="measured")
+ax.bar(labels, accuracy.values(), color=figures.COLORS[5], label="measured")
 ax.plot(labels, [predicted(graph) for graph in graphs.values()], "_", color="black", markersize=34, label="from the graph alone")
 ax.axhline(1 / vocabulary, color="black", linestyle=":", marker="none", label="chance")
 ax.set(ylabel="accuracy", ylim=(0, 1.05), xlabel="what a block sees")
@@ -260,7 +260,7 @@ assert graphs["BigBird"].mean() < 1 / 3 and abs(graphs["both, r = 6"].mean() - g
 print("window < random < both < BigBird, which equals full attention")
 
 # %% [markdown]
-# Language is not this task: there the neighbours matter more than others, which the window gives and a lone random graph does not.
+# Language is not this task: there the neighbors matter more than others, which the window gives and a lone random graph does not.
 #
 # ## Does the layer agree?
 
@@ -375,8 +375,8 @@ _ = check(
 # <details><summary>Hint</summary>Two rows see everything, two see 4 + r blocks, the others 5 + r.</details>
 # <details><summary>Solution</summary><code>return blocks**2 if blocks &lt;= 5 + r else 2 * blocks + 2 * (4 + r) + (blocks - 4) * (5 + r)</code></details>
 #
-# **2** (medium, 10 minutes). Appendix D computes the window without any gather: copies of the keys, rolled by a block. From queries and keys in blocks, `(blocks, w, d)`, return the products of each block with its left neighbour, itself and its
-# right one, `(blocks, w, 3 * w)`. Blocks 0 and $n - 1$ count as neighbours.
+# **2** (medium, 10 minutes). Appendix D computes the window without any gather: copies of the keys, rolled by a block. From queries and keys in blocks, `(blocks, w, d)`, return the products of each block with its left neighbor, itself and its
+# right one, `(blocks, w, 3 * w)`. Blocks 0 and $n - 1$ count as neighbors.
 
 
 # %%
@@ -392,7 +392,7 @@ def one_by_one(q, k):
 _ = check(one_by_one, window_scores, {"q": (6, 3, 4), "k": (6, 3, 4)})
 
 # %% [markdown]
-# <details><summary>Hint</summary><code>np.roll(k, 1, axis=0)</code> puts each block where its right neighbour is.</details>
+# <details><summary>Hint</summary><code>np.roll(k, 1, axis=0)</code> puts each block where its right neighbor is.</details>
 # <details><summary>Solution</summary><code>return q @ np.concatenate([np.roll(k, 1, axis=0), k, np.roll(k, -1, axis=0)], axis=1).transpose(0, 2, 1)</code></details>
 #
 # **3** (harder, 20 minutes). A compiled layer has no lists to take blocks out of. Choose $R_i$ for an inner row with arithmetic and comparisons only.

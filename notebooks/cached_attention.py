@@ -265,7 +265,7 @@ print("layer and reference agree in", ", ".join(TOLERANCE))
 # %% [markdown]
 # ## Where it breaks
 #
-# **Slots that hold nothing.** A zero key has the score 0, which is a score like any other. If nobody masks the slots that are not filled yet, they take their share: weight that pulls the output towards zero.
+# **Slots that hold nothing.** A zero key has the score 0, which is a score like any other. If nobody masks the slots that are not filled yet, they take their share: weight that pulls the output toward zero.
 
 # %%
 k, v = np.zeros((1, 16, 1, 8)), np.zeros((1, 16, 1, 8))

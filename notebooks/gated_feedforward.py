@@ -220,7 +220,7 @@ paper |= {"Bilinear": 1.960, "GEGLU": 1.942, "SwiGLU": 1.944, "ReGLU": 1.953}
 fig, ax = plt.subplots(figsize=(6.5, 3.6))
 for kind, (_, gated) in kinds.items():
     label = {"ReLU": "no gate", "GLU": "gate"}.get(kind)
-    ax.plot(paper[kind], losses[kind], "o" if gated else "s", color=figures.COLOURS[not gated], markersize=8, label=label)
+    ax.plot(paper[kind], losses[kind], "o" if gated else "s", color=figures.COLORS[not gated], markersize=8, label=label)
     offset = (-4, -15) if kind == "GEGLU" else (7, 4)
     ax.annotate(kind, (paper[kind], losses[kind]), xytext=offset, textcoords="offset points")
 ax.axhline(floor, color="black", linestyle=":", label="entropy of the noise")

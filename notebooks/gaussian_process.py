@@ -185,12 +185,12 @@ for r in (8, 64, 2048):
 
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True)
-centre, spread = truth.mean[:, 0], np.sqrt(np.maximum(np.diagonal(truth.covariance), 0))
+center, spread = truth.mean[:, 0], np.sqrt(np.maximum(np.diagonal(truth.covariance), 0))
 for ax, (r, (mean, deviation)) in zip(axes, found.items()):
     ax.fill_between(asked[:, 0], mean - 2 * deviation, mean + 2 * deviation, color="#cccccc", label="layer, ±2 deviations")
     ax.plot(asked, mean, marker="none", label="layer, mean")
     for sign in (-2, 0, 2):
-        ax.plot(asked, centre + sign * spread, color="black", linestyle=":", marker="none", label="exact" if sign == 0 else None)
+        ax.plot(asked, center + sign * spread, color="black", linestyle=":", marker="none", label="exact" if sign == 0 else None)
     ax.plot(known, y, "o", color="#E69F00", linestyle="none")
     ax.set(title=f"r = {r}", xlabel="input x")
 axes[0].set_ylabel("value g")
@@ -202,7 +202,7 @@ plt.show()
 
 # %%
 far = np.abs(asked[:, 0]) > 7
-differences = {r: (round(np.abs(m - centre).max(), 2), round(np.abs(d - spread).max(), 2)) for r, (m, d) in found.items()}
+differences = {r: (round(np.abs(m - center).max(), 2), round(np.abs(d - spread).max(), 2)) for r, (m, d) in found.items()}
 print("largest difference in mean and in deviation:", {r: tuple(map(float, pair)) for r, pair in differences.items()})
 assert max(differences[8]) > 2 * max(differences[64]) > 4 * max(differences[2048]) and max(differences[2048]) < 0.4
 assert found[8][1][far].min() < 0.6 and np.abs(found[2048][1][far] - 1).max() < 0.1 and np.abs(found[2048][0][far]).max() < 0.4
@@ -230,8 +230,8 @@ wary = sigmoid(exact.mean_field_logits(logits, variance))[:, 0]
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 for step, v in enumerate(sampled):
-    left.plot(mu, field[v], marker="none", color=figures.COLOURS[step], label=f"mean field, v = {v}")
-    left.plot(mu, sampled[v], figures.MARKERS[step], color=figures.COLOURS[step], linestyle="none")
+    left.plot(mu, field[v], marker="none", color=figures.COLORS[step], label=f"mean field, v = {v}")
+    left.plot(mu, sampled[v], figures.MARKERS[step], color=figures.COLORS[step], linestyle="none")
 left.set(xlabel=r"mean of the logit, $\mu$", ylabel=r"mean of $\sigma(g)$; marks: sampled")
 right.plot(line, plain, marker="none", label="logistic regression")
 right.plot(line, wary, marker="none", label="Gaussian process, mean field")

@@ -14,7 +14,7 @@
 # A classifier is sure of everything, also of what it has never seen. A body that keeps distances, and a head that measures them, know better.
 #
 # Paper: [Liu et al., 2020, section 3](https://arxiv.org/abs/2006.10108) · NumPy: [`reference/gaussian_process_head/`](../reference/gaussian_process_head/__init__.py) · Layer:
-# [`layers/gaussian_process_head.py`](../layers/gaussian_process_head.py) · 30 minutes · You should know: [spectral normalisation](spectral_normalization.ipynb) and the
+# [`layers/gaussian_process_head.py`](../layers/gaussian_process_head.py) · 30 minutes · You should know: [spectral normalization](spectral_normalization.ipynb) and the
 # [Gaussian process on random features](gaussian_process.ipynb)
 
 # %%

@@ -63,7 +63,7 @@ everyone = np.ones((1, 1, 12, 12))
 wide, narrow = (features.draw_projection(rng, r, 8) for r in (4096, 16))
 pairs = {
     r"softmax: $e^{q\cdot k}$": ref.exact_kernel("exp", q, k),
-    r"$\phi(x)$ = elu(x) + 1": ref.kernel_of(*(features.generalised_features(x, "elu", None) for x in (q, k))),
+    r"$\phi(x)$ = elu(x) + 1": ref.kernel_of(*(features.generalized_features(x, "elu", None) for x in (q, k))),
     "16 random features": ref.kernel_of(*(features.positive_features(x, narrow) for x in (q, k))),
     "4096 random features": ref.kernel_of(*(features.positive_features(x, wide) for x in (q, k))),
 }
@@ -102,7 +102,7 @@ assert all(np.allclose(p.sum(-1), 1) and p.min() > 0 for p in maps.values())
 
 # %%
 keys, values = np.array([0.0, 2.0, 2.0]).reshape(1, 3, 1, 1), np.array([8.0, 4.0, 12.0]).reshape(1, 3, 1, 1)
-phi_q, phi_k = (features.generalised_features(x, "elu", None) for x in (np.zeros((1, 3, 1, 1)), keys))
+phi_q, phi_k = (features.generalized_features(x, "elu", None) for x in (np.zeros((1, 3, 1, 1)), keys))
 output, state, z = ref.recurrent(phi_q, phi_k, values)
 print("outputs:", output.ravel().round(3), " S:", state.item(), " z:", z.item())
 assert np.allclose(ref.attend_one(phi_q[0, 0, 0], phi_k[0, :2, 0], values[0, :2, 0], np.ones(2)), 5)
@@ -159,7 +159,7 @@ for theta in angles:
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.3))
 fine = np.linspace(0.05, np.pi - 0.05, 100)
-for name, color, marker, dash in zip(measured, figures.COLOURS, figures.MARKERS, figures.DASHES):
+for name, color, marker, dash in zip(measured, figures.COLORS, figures.MARKERS, figures.DASHES):
     axes[0].semilogy(fine, lemma_2(fine, 0.7, m)[name], color=color, marker="none", linestyle=dash)
     axes[0].semilogy(angles, measured[name], color=color, marker=marker, linestyle="none", label=name)
 axes[0].set(xlabel="angle between x and y", ylabel="mean square error", title="length 0.7: measured, and by formula (lines)")
@@ -332,7 +332,7 @@ assert 3 < relative[0.25][0] / relative[0.25][2] < 6 and min(relative[1.0].min()
 # %% [markdown]
 # Small inputs: four times the features, half the error. At the normal size and above, more features do not help: one lucky key per feature takes all. Nothing overflows and weights sum to 1, but they are not the softmax's.
 #
-# **Stabilisers that do not cancel.** Exponentials need a maximum taken off. For a query any constant cancels; for keys it must be the same for all. Ours is one per *feature*, moved from keys to queries.
+# **Stabilizers that do not cancel.** Exponentials need a maximum taken off. For a query any constant cancels; for keys it must be the same for all. Ours is one per *feature*, moved from keys to queries.
 # A common one for all features also cancels in exact numbers, and nearly vanishes in real ones:
 
 # %%
@@ -340,7 +340,7 @@ q, k, v = inputs(64, 16, 16.0)
 w = features.draw_projection(rng, 32, 16)
 a, b = features.project(q, w), features.project(k, w) - features.half_square(k)
 common = np.exp(a - a.max(axis=-1, keepdims=True)), np.exp(b - b.max())
-ours = exponents.stabilised(a, b, np.ones((1, 64), bool))
+ours = exponents.stabilized(a, b, np.ones((1, 64), bool))
 least = [ref.kernel_of(*(phi.astype("float32") for phi in pair)).sum(axis=-1).min() for pair in (common, ours)]
 print(
     "least denominator in float32: common below 1e-15:", bool(least[0] < 1e-15), " per feature at least 1:", bool(least[1] >= 1)
@@ -361,7 +361,7 @@ print("causal denominators that are 0 in float32: one peak for all,", (shared ==
 assert shared[0] == 0 and own.min() >= 1
 
 # %% [markdown]
-# **Denominators below zero.** RFA takes sines and cosines of normalised $q$ and $k$. Their estimates can be negative; then so can a denominator, above all the early ones of a causal row. The exact kernel is at
+# **Denominators below zero.** RFA takes sines and cosines of normalized $q$ and $k$. Their estimates can be negative; then so can a denominator, above all the early ones of a causal row. The exact kernel is at
 # least $e^{-2/\sigma^2}$, and our denominators count at least that for each key.
 #
 # **Differs from the papers.** RFA's Theorem 1 is at times printed with frequencies of variance $\sigma^2$; the kernel needs $\sigma^{-2}$. The Performer's Theorem 2, as first printed, promises orthogonal rows a gain even at $y = -x$, where

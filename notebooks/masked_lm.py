@@ -45,7 +45,7 @@ rng = np.random.default_rng(0)
 # ## The question
 #
 # Our language has twelve words, and each word depends on the one before it alone: a Markov chain, with probabilities $P_{ij}$ of word $j$ after word $i$. **How well can a hidden word be guessed** from nothing, from the word to its left, and from both
-# its neighbours?
+# its neighbors?
 #
 # That is known exactly. From the left the guess is $P_{ij}$; from both sides it is $P_{ij} P_{jk} / \sum_{j'} P_{ij'} P_{j'k}$. No model that sees the same can have a lower loss.
 
@@ -66,15 +66,15 @@ with np.errstate(divide="ignore", invalid="ignore"):
 i, j, k = max(np.ndindex(n, n, n), key=lambda at: steady[at[0]] * paths[at] * (both_sides[at] - chain[at[0], at[1]]))
 fig, axes = plt.subplots(1, 2, figsize=(8.5, 3.2))
 for step, (name, guess) in enumerate({"nothing": steady, "the left": chain[i], "both sides": both_sides[i, :, k]}.items()):
-    axes[0].bar(np.arange(n) + 0.27 * (step - 1), guess, 0.27, label=name, color=figures.COLOURS[step])
-    axes[1].bar(name, floors[name], color=figures.COLOURS[step])
+    axes[0].bar(np.arange(n) + 0.27 * (step - 1), guess, 0.27, label=name, color=figures.COLORS[step])
+    axes[1].bar(name, floors[name], color=figures.COLORS[step])
 axes[0].set(xlabel=f"hidden word j, between {i} and {k}", ylabel="probability")
 axes[0].legend(title="known")
 axes[1].set(xlabel="known", ylabel="least loss (entropy)")
 plt.show()
 
 # %% [markdown]
-# The right neighbour rules out words that the left one still allows; the least loss falls by a third, and then by almost half.
+# The right neighbor rules out words that the left one still allows; the least loss falls by a third, and then by almost half.
 
 # %%
 print({name: round(float(floor), 2) for name, floor in floors.items()})
@@ -214,7 +214,7 @@ plt.show()
 
 # %% [markdown]
 # The left-to-right model is at its floor after a hundred steps, and can be no better. The bidirectional one by then knows little more than how often each word occurs: it gets a loss from 15 words in a hundred, where the
-# other has one from every word. Later it finds the neighbours, and goes where no left-to-right model can. It cannot quite arrive: in training a neighbour may itself be hidden or false, so it never trusts one fully.
+# other has one from every word. Later it finds the neighbors, and goes where no left-to-right model can. It cannot quite arrive: in training a neighbor may itself be hidden or false, so it never trusts one fully.
 
 # %%
 first, last = ({kind: losses[at] for kind, (losses, _) in runs.items()} for at in (0, -1))
@@ -225,7 +225,7 @@ assert floor["both sides"] - 0.02 < last["both sides"] < floor["the left"] - 0.2
 assert all(abs(floor[kind] - floors[kind]) < 0.1 for kind in floor)
 
 # %% [markdown]
-# **Has it learnt the probabilities, or only the likeliest word?** We hold each guess of each model against the exact probability.
+# **Has it learned the probabilities, or only the likeliest word?** We hold each guess of each model against the exact probability.
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.5), sharey=True)
@@ -370,7 +370,7 @@ _ = check(one_by_one, safe_gather, {"x": (2, 4, 3), "positions": np.array([[0, 4
 #
 # </details>
 #
-# **3** (harder, 15 minutes). Two neighbouring words are hidden, between the words `first` and `last`. Return the exact probabilities of both, `(n, n)`, given the chain `p` `(n, n)`.
+# **3** (harder, 15 minutes). Two neighboring words are hidden, between the words `first` and `last`. Return the exact probabilities of both, `(n, n)`, given the chain `p` `(n, n)`.
 
 
 # %%

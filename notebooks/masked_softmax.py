@@ -54,7 +54,7 @@ with np.errstate(invalid="ignore"):
     }
 fig, axes = plt.subplots(1, 3, figsize=(8, 2.4), sharey=True)
 for ax, (name, row) in zip(axes, rows.items()):
-    ax.bar(range(4), np.nan_to_num(row), color=figures.COLOURS[0])
+    ax.bar(range(4), np.nan_to_num(row), color=figures.COLORS[0])
     ax.text(1.5, 0.15, "NaN" if np.isnan(row).any() else "", ha="center", fontsize=20)
     ax.set(title=name, xlabel="position", ylim=(0, 0.4))
 axes[0].set_ylabel("weight")
@@ -165,7 +165,7 @@ print("layer and reference agree in", ", ".join(TOLERANCE))
 # %% [markdown]
 # ## Where it breaks
 #
-# **The scores vanish in the large number.** Near $10^9$, neighbouring float32 numbers are 64 apart, so a row of $x - 10^9$ no longer knows its $x$: it is uniform, not a softmax of $x$.
+# **The scores vanish in the large number.** Near $10^9$, neighboring float32 numbers are 64 apart, so a row of $x - 10^9$ no longer knows its $x$: it is uniform, not a softmax of $x$.
 
 # %%
 near = np.float32(1e9)

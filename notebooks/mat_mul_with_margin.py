@@ -89,7 +89,7 @@ plain = gaps(train(50.0, 0.0))
 
 # %%
 fig, ax = plt.subplots()
-ax.hist(plain, bins=40, color=figures.COLOURS[0])
+ax.hist(plain, bins=40, color=figures.COLORS[0])
 ax.axvline(0, color="black", linestyle=":")
 ax.set(xlabel="cosine of the right pair − best wrong cosine", ylabel="pairs")
 plt.show()
@@ -179,7 +179,7 @@ losses_at_1 = [np.log1p(a * math.exp(0.3)) - np.log1p(a) for a in (least, 127.0,
 assert max(losses_at_1) - min(losses_at_1) < 0.015 and abs(max(losses_at_1) - 0.3) < 0.001
 
 # %% [markdown]
-# **Does the margin do what the paper says?** It wants right pairs closer than the hardest wrong ones, and reports P@1, the fraction of sentences whose nearest neighbour is the translation, of 86 percent or more on the United Nations corpus.
+# **Does the margin do what the paper says?** It wants right pairs closer than the hardest wrong ones, and reports P@1, the fraction of sentences whose nearest neighbor is the translation, of 86 percent or more on the United Nations corpus.
 # We measure P@1 among 800 candidates, and the mean gap, for three margins and three scales.
 
 # %%
@@ -222,7 +222,7 @@ print("layer and reference agree in", ", ".join(TOLERANCE))
 # %% [markdown]
 # ## Where it breaks
 #
-# **The layer does not normalise.** Let all vectors have length $r$. The products grow with $r^2$ and the margin does not, so the cosine need only win by margin$/r^2$. We look for the difference of cosines at which the right pair just
+# **The layer does not normalize.** Let all vectors have length $r$. The products grow with $r^2$ and the margin does not, so the cosine need only win by margin$/r^2$. We look for the difference of cosines at which the right pair just
 # draws level.
 
 # %%
@@ -234,7 +234,7 @@ for length in (1, 3, 10):
     assert abs(logits[0, 0] - logits[0, 1]) < 1e-9
 
 # %% [markdown]
-# An encoder without normalisation makes its vectors longer and is rid of the margin. Normalise before the layer, as `tower` does.
+# An encoder without normalization makes its vectors longer and is rid of the margin. Normalize before the layer, as `tower` does.
 #
 # **The margin is there at inference too.** The layer has no flag for it: whoever counts right answers from its logits counts too few.
 

@@ -73,9 +73,9 @@ parts = {
 # %%
 fig, ax = plt.subplots(figsize=(8, 2.6))
 left, hatches = np.zeros(2), ("", "//", "", "xx", "", "..")
-for (name, counts), colour, hatch in zip(parts.items(), figures.COLOURS, hatches):
+for (name, counts), color, hatch in zip(parts.items(), figures.COLORS, hatches):
     counts = np.array(counts) / 1e6
-    ax.barh(["BERT-base", "MobileBERT"], counts, left=left, color=colour, hatch=hatch, edgecolor="white", label=name)
+    ax.barh(["BERT-base", "MobileBERT"], counts, left=left, color=color, hatch=hatch, edgecolor="white", label=name)
     left += counts
 ax.set(xlabel="parameters, in millions")
 ax.invert_yaxis()
@@ -324,7 +324,7 @@ assert np.all(finite["no_norm", "bfloat16"]) and sizes["no_norm", "bfloat16"][-1
 assert np.all(finite["layer_norm", "float16"]) and max(sizes["layer_norm", "float16"]) < 10
 
 # %% [markdown]
-# **Padding is a neighbour.** The vector of [PAD] is not zero, so the last word of a sentence comes out another one when padding stands behind it. The published weights were trained that way. Tell the layer where padding is, and a sentence is the same in every row:
+# **Padding is a neighbor.** The vector of [PAD] is not zero, so the last word of a sentence comes out another one when padding stands behind it. The published weights were trained that way. Tell the layer where padding is, and a sentence is the same in every row:
 
 # %%
 layer = MobileBertEmbedding(20, 4, 2, 8, dtype="float64")
@@ -373,7 +373,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# A factor of 4.15 at 128 tokens. It falls towards 3 where attention's $t^2$ takes over: $24 \cdot 128$ is a third of $12 \cdot 768$. On a phone, at 128 tokens, the paper measured 5.5 times the speed.
+# A factor of 4.15 at 128 tokens. It falls toward 3 where attention's $t^2$ takes over: $24 \cdot 128$ is a third of $12 \cdot 768$. On a phone, at 128 tokens, the paper measured 5.5 times the speed.
 
 # %%
 ratio = {int(t): round(12 * bert_cost(t) / (24 * block_cost(t) + t * 384 * 512), 2) for t in (128, 8192)}

@@ -256,18 +256,18 @@ curves = [[squared_error(*story, vote(story[1], factor)[0]) for factor in factor
 found = {layer: [squared_error(*story, np.asarray(layer(story[1][:, :, None]))) for story in drawn] for layer in (small, glorot)}
 fig, ax = plt.subplots(figsize=(7, 4))
 for strangers, curve in enumerate(curves):
-    ax.semilogx(factors, curve, marker="none", color=figures.COLOURS[strangers], label=f"{strangers} strangers")
+    ax.semilogx(factors, curve, marker="none", color=figures.COLORS[strangers], label=f"{strangers} strangers")
     for layer, marker, place in ((small, "o", 1 / 64), (glorot, "X", 1.4)):
-        ax.plot(place, found[layer][strangers], marker, color=figures.COLOURS[strangers], markersize=8)
-ax.plot([], [], "o", color="gray", label="learnt from 0.02 (at 1/64)")
-ax.plot([], [], "X", color="gray", label="learnt from Glorot (beside 1)")
+        ax.plot(place, found[layer][strangers], marker, color=figures.COLORS[strangers], markersize=8)
+ax.plot([], [], "o", color="gray", label="learned from 0.02 (at 1/64)")
+ax.plot([], [], "X", color="gray", label="learned from Glorot (beside 1)")
 ax.set(xlabel="factor on the products q · k", ylabel="squared error of the event", ylim=(0, None))
 fig.legend(loc="outside upper center", ncols=2)
 plt.show()
 
 # %% [markdown]
 # On the left, weights are equal; on the right, where nothing is divided, one article takes all, and its noise with it: without strangers that is worse than not voting. From a small start the layer finds the bottom of the valley: its
-# product of kernels has become, for the most part, a multiple of the identity. It has learnt to compare. From Glorot's start nearly all weight lies on one article, whichever it is, and there it still lies after the same training: a
+# product of kernels has become, for the most part, a multiple of the identity. It has learned to compare. From Glorot's start nearly all weight lies on one article, whichever it is, and there it still lies after the same training: a
 # saturated softmax passes little gradient. Start small.
 
 # %%
@@ -277,7 +277,7 @@ assert all(found[small][i] < 1.25 * errors["floor"][i] for i in range(3)) and np
 assert all(found[glorot][i] > 2 * errors["floor"][i] for i in range(3)) and found[glorot][0] > 2 * errors["equal weights"][0]
 assert np.max(glorot(drawn[0][1][:, :, None]), axis=-1).mean() > 0.9
 assert curves[0][-1] > 2 * errors["equal weights"][0] and 0.5 < 64 * np.diag(product).mean() < 2
-print(f"learnt factor times 64, about: {64 * np.diag(product).mean():.0f}")
+print(f"learned factor times 64, about: {64 * np.diag(product).mean():.0f}")
 
 # %% [markdown]
 # **A channel with nothing to read adds zeros, and its weight goes nowhere.** Weights are used as they are. With $1/5$ each, and two of five channels masked, three fifths of the answer remain. The vote is told who is there, and shares
@@ -407,7 +407,7 @@ _ = check(votes_of_all, votes_without_pairs, {"q": (6, 2, 7), "k": (6, 2, 7)})
 #
 # - Each channel is attended to on its own; how much it counts is a separate question, and a separate input.
 # - Reading everything as one text is the case in which each channel counts as much as it is loud.
-# - Documents that vote on each other find out the stranger, if votes are soft enough to be learnt.
+# - Documents that vote on each other find out the stranger, if votes are soft enough to be learned.
 #
 # **Further reading.** [Gu et al., 2020](https://arxiv.org/abs/2001.09386): the paper, with a data set of news stories and their headlines. [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762): the attention inside each channel.
 # [Liu and Lapata, 2019](https://arxiv.org/abs/1905.13164): documents that attend to each other in every layer, instead of voting once.

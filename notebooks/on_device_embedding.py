@@ -186,7 +186,7 @@ for offset, name in ((-0.2, "SGD"), (0.2, "Adam")):
     hatch = "//" if name == "SGD" else None
     ax.bar(np.arange(9) + offset, distance[name, False], 0.4, label=name, hatch=hatch, edgecolor="black")
 ax.axvspan(-0.5, 2.5, color="black", alpha=0.08)
-ax.set(xlabel="row i (grey: its word is not in the second batch)", ylabel="distance moved", xticks=range(9))
+ax.set(xlabel="row i (gray: its word is not in the second batch)", ylabel="distance moved", xticks=range(9))
 ax.legend()
 plt.show()
 

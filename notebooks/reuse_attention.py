@@ -99,7 +99,7 @@ assert all(np.minimum(a, b).sum(axis=-1).mean() > 0.6 for a, b in pairwise(heads
 assert all(attention[[2, 6], 0].min() > 0.5 for attention in heads)  # cat and mat, on [CLS]
 
 # %% [markdown]
-# Four layers, each with its own queries, keys and $h\,n^2$ scores, have come to much the same weights: "cat" and "mat" rest on `[CLS]`, the other words look about. Neighbours share more than 0.6 of each
+# Four layers, each with its own queries, keys and $h\,n^2$ scores, have come to much the same weights: "cat" and "mat" rest on `[CLS]`, the other words look about. Neighbors share more than 0.6 of each
 # row's weight. Were the last three computations needed?
 #
 # ## The equation
@@ -135,7 +135,7 @@ assert all(attention[[2, 6], 0].min() > 0.5 for attention in heads)  # cat and m
 one, none = Projection(np.ones((1, 1, 1))), Projection(np.zeros((1, 1, 4)))
 weights = ref.ReuseAttentionWeights(none, none, one, one, one, one, None)
 output, _ = ref.reuse_attention(np.ones((1, 1, 1)), np.array([[[8.0], [4.0]]]), weights, np.array([[[[3 / 4, 1 / 4]]]]))
-row = ref.renormalised_row(np.array([1 / 2, 1 / 4, 1 / 4]), np.array([True, True, False]))
+row = ref.renormalized_row(np.array([1 / 2, 1 / 4, 1 / 4]), np.array([True, True, False]))
 print("output:", output.item(), " row:", row.round(4).tolist())
 assert np.isclose(output.item(), 7 + 6) and np.allclose(row, [2 / 3, 1 / 3, 0])
 
@@ -144,7 +144,7 @@ assert np.isclose(output.item(), 7 + 6) and np.allclose(row, [2 / 3, 1 / 3, 0])
 
 # %%
 print(inspect.getsource(ref.reuse_attention))
-print(inspect.getsource(ref.renormalised))
+print(inspect.getsource(ref.renormalized))
 
 x, before = rng.normal(size=(2, 5, 24)), masked_softmax(rng.normal(size=(2, 6, 5, 5)))
 layer = ReuseMultiHeadAttention(6, 8, reuse_attention=2, dtype="float64")
@@ -182,7 +182,7 @@ def best_matches(maps):
 def words_only(attention):
     """What is left without [CLS] and [SEP], by equation (3)."""
     words = np.arange(attention.shape[-1]) % (attention.shape[-1] - 1) > 0
-    return ref.renormalised(attention[None], words[None, None, None])[0][:, 1:-1]
+    return ref.renormalized(attention[None], words[None, None, None])[0][:, 1:-1]
 
 
 # %%
@@ -203,7 +203,7 @@ plt.show()
 
 # %% [markdown]
 # On the left, the heads of layers 1 to 4 have matches of 0.7 in each other's layers; by chance (right) it would be 0.3. But these layers give more than half of their weight to `[CLS]` and `[SEP]`, where heads rest that have nothing to
-# look for. Leave those two out, and 0.6 remains, no higher in neighbouring layers than in others.
+# look for. Leave those two out, and 0.6 remains, no higher in neighboring layers than in others.
 
 # %%
 middle = tables["all keys"][1:5, 1:5]
@@ -214,7 +214,7 @@ assert middle.min() > 0.64 and tables["every row shuffled"][1:5, 1:5].max() < 0.
 assert tables["words only"].mean() < 0.65 and abs(near - far) < 0.05
 
 # %% [markdown]
-# So the redundancy is real, and part of it is rest. (The paper measures larger models on more text, and finds neighbouring layers most alike.)
+# So the redundancy is real, and part of it is rest. (The paper measures larger models on more text, and finds neighboring layers most alike.)
 #
 # **May a trained layer simply borrow?** Give MiniLM's layer 2 weights of layer 1 for 2, 4, … of its heads, without training. Which ones matters: its heads beside their best matches, beginning with the most
 # similar; or head $i$ for head $i$. For comparison, heads that look everywhere alike.
@@ -325,7 +325,7 @@ for name, mask in (("as they come", None), ("equation (3)", causal)):
 
 # %%
 scores, first, second = rng.normal(size=(2, 6, 5, 5)), rng.random((2, 1, 5, 5)) < 0.8, rng.random((2, 1, 5, 5)) < 0.6
-assert np.allclose(ref.renormalised(masked_softmax(scores, first), second), masked_softmax(scores, first & second))
+assert np.allclose(ref.renormalized(masked_softmax(scores, first), second), masked_softmax(scores, first & second))
 print("reused under a second mask = computed under both")
 
 # %% [markdown]
@@ -420,7 +420,7 @@ given = {
     "mask": np.tril(np.ones((3, 5), bool), 1)[None, None],
     "v": (2, 5, 4, 6),
 }
-_ = check(lambda a, mask, v: np.einsum("bhts,bshe->bthe", ref.renormalised(a, mask), v), reused_heads, given)
+_ = check(lambda a, mask, v: np.einsum("bhts,bshe->bthe", ref.renormalized(a, mask), v), reused_heads, given)
 
 # %% [markdown]
 # <details><summary>Hint</summary>The sum of a row does not depend on s, so it can wait; its axes then have to become (b, t, h, 1).</details>
@@ -435,7 +435,7 @@ def gradient(a, allowed, c):
 
 
 def slope(a, allowed, c, step=1e-6):
-    ends = [[c @ ref.renormalised_row(a + sign * step * e, allowed) for sign in (1, -1)] for e in np.eye(len(a))]
+    ends = [[c @ ref.renormalized_row(a + sign * step * e, allowed) for sign in (1, -1)] for e in np.eye(len(a))]
     return np.array([(up - down) / (2 * step) for up, down in ends]).round(6)
 
 
@@ -449,7 +449,7 @@ _ = check(slope, lambda a, allowed, c: None if (g := gradient(a, allowed, c)) is
 # ## Summary
 #
 # - A reused head takes its weights from the layer before and keeps values and output of its own: no query, no key, no scores.
-# - Heads of neighbouring layers do look alike in a real model, partly because they rest on the same tokens; but similar is not the same, so reuse has to be trained.
+# - Heads of neighboring layers do look alike in a real model, partly because they rest on the same tokens; but similar is not the same, so reuse has to be trained.
 # - Reused weights need this layer's mask, and the order of the returned heads decides which of them live on.
 #
 # **Further reading.** [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821): the paper. [Clark et al., 2019](https://arxiv.org/abs/1906.04341): heads that rest on `[SEP]`.

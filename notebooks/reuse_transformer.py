@@ -92,7 +92,7 @@ assert computed == {"none": 24, "3 heads in each": 9, "all heads in 3": 12}
 #
 # ## By hand
 #
-# Two tokens, $(4, 0)$ and $(0, 2)$, reuse weights that say "look at the other". Let values and outputs be identities, and the feed-forward network silent. Both tokens become $(4, 2)$, whose norm is $(1, -1)$; normalised again it stays so.
+# Two tokens, $(4, 0)$ and $(0, 2)$, reuse weights that say "look at the other". Let values and outputs be identities, and the feed-forward network silent. Both tokens become $(4, 2)$, whose norm is $(1, -1)$; normalized again it stays so.
 
 # %%
 into, out = Projection(np.eye(2).reshape(2, 1, 2)), Projection(np.eye(2).reshape(1, 2, 2))

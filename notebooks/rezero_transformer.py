@@ -47,10 +47,10 @@ rng = np.random.default_rng(0)
 # %%
 def norm(x):
     """Without γ and β, and its Jacobian."""
-    centred = x - x.mean()
-    size = np.sqrt((centred**2).mean())
-    slope = (np.eye(64) - 1 / 64 - np.outer(centred, centred) / (64 * size**2)) / size
-    return centred / size, slope
+    centered = x - x.mean()
+    size = np.sqrt((centered**2).mean())
+    slope = (np.eye(64) - 1 / 64 - np.outer(centered, centered) / (64 * size**2)) / size
+    return centered / size, slope
 
 
 def through(kind, layers):
@@ -147,7 +147,7 @@ print("position by position and all at once agree; with alpha = 0 the input come
 # ## What it does
 #
 # **Does a deep transformer start faster?** The paper's claim is that 12 layers converge 56 % faster on enwik8, with no norm and no warm-up. Our small version: read twelve symbols and write them in reverse, through 12 blocks of
-# width 32, all with the same optimiser. A guess costs $\ln 12 = 2.48$.
+# width 32, all with the same optimizer. A guess costs $\ln 12 = 2.48$.
 
 # %%
 n, m, h, steps = 12, 32, 4, 100
@@ -221,7 +221,7 @@ assert curves["post-norm"][-10:].mean() > 2.3
 # %%
 alphas = [float(block.rezero_alpha) for block in trained.blocks]
 fig, ax = plt.subplots(figsize=(6.5, 2.4))
-ax.bar(range(1, 13), alphas, color=figures.COLOURS[0])
+ax.bar(range(1, 13), alphas, color=figures.COLORS[0])
 ax.axhline(0, color="black", linewidth=0.8, linestyle="-", marker="none")
 ax.set(xlabel="block", ylabel=r"$\alpha$ after 100 steps")
 plt.show()
@@ -270,7 +270,7 @@ print("size of the stream after 12 blocks:", {alpha: f"{size:.0e}" for alpha, si
 assert growth[0.0] == 1 and growth[0.1] < 3 and growth[1.0] > 20
 
 # %% [markdown]
-# **Differs from the paper.** The two sublayers may have an α each, keys may come from another sequence, and there may be norms after all. α is no part of any regulariser: decay would pull it back to where nothing is learnt.
+# **Differs from the paper.** The two sublayers may have an α each, keys may come from another sequence, and there may be norms after all. α is no part of any regularizer: decay would pull it back to where nothing is learned.
 #
 # ## What it costs
 #

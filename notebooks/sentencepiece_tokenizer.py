@@ -128,7 +128,7 @@ print(f"{len(texts)} texts, {looked} cuts: the search finds the best one of each
 # %% [markdown]
 # ## What it does
 #
-# **Where do the pieces come from?** Nobody has cut the text for us, so each piece counts by the probability that it is part of a cut, summed over all cuts by a forward and a backward pass, and the counts are the next probabilities: expectation maximisation. Does the text become more probable at each step?
+# **Where do the pieces come from?** Nobody has cut the text for us, so each piece counts by the probability that it is part of a cut, summed over all cuts by a forward and a backward pass, and the counts are the next probabilities: expectation maximization. Does the text become more probable at each step?
 
 # %%
 counted = {"▁low": 5, "▁lower": 2, "▁newest": 6, "▁widest": 3, "▁new": 4, "▁wider": 3, "▁lowest": 2}
@@ -144,7 +144,7 @@ for name, text in (("7 words", counted), ("the licence's 100 commonest", dict(co
 fig, ax = plt.subplots()
 for name, climb in climbs.items():
     ax.plot(climb, label=name)
-ax.set(xlabel="step of expectation maximisation", ylabel="log-likelihood L per word")
+ax.set(xlabel="step of expectation maximization", ylabel="log-likelihood L per word")
 ax.legend()
 plt.show()
 
@@ -190,7 +190,7 @@ print(repr(once))
 assert once == "the first A" and ref.decode(ref.encode([once], model).ids[0], model) == once
 
 # %% [markdown]
-# Then (4) holds for the normalised text: *ﬁ* does not come back, and nothing changes a second time.
+# Then (4) holds for the normalized text: *ﬁ* does not come back, and nothing changes a second time.
 #
 # **Must it be the best cut?** Kudo (2018) trains a translator on cuts drawn with probabilities $\propto P(x)^\alpha$, so that it sees the same word in several spellings. How many cuts of one word turn up in 300 draws?
 
@@ -254,7 +254,7 @@ assert special["start_of_sequence_id"] == 4 not in layer(tf.constant(["[CLS]"]))
 # %% [markdown]
 # A model trained with the defaults has none of these, and the dictionary says so by leaving them out.
 #
-# **What is unknown is lost**, unless the model spells bytes. Neighbouring unknown characters are one id, and decode to one ⁇.
+# **What is unknown is lost**, unless the model spells bytes. Neighboring unknown characters are one id, and decode to one ⁇.
 
 # %%
 text = "a ⛄⛄⛄ man"

@@ -9,9 +9,9 @@
 # ---
 
 # %% [markdown]
-# # Spectral normalisation: a limit on how far a layer can stretch
+# # Spectral normalization: a limit on how far a layer can stretch
 #
-# A layer multiplies differences between its inputs. Spectral normalisation puts a bound on by how much.
+# A layer multiplies differences between its inputs. Spectral normalization puts a bound on by how much.
 #
 # Paper: [Miyato et al., 2018, section 2.1](https://arxiv.org/abs/1802.05957) · NumPy: [`reference/spectral_normalization/`](../reference/spectral_normalization/__init__.py) · Layer:
 # [`layers/spectral_normalization/`](../layers/spectral_normalization/__init__.py) · 25 minutes · You should know: what a singular value is
@@ -197,7 +197,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# The bounded network is several times less steep, although it knows the same. It also gets a few more of the new points right, but so few that one draw of the examples is **no** evidence that it generalises better.
+# The bounded network is several times less steep, although it knows the same. It also gets a few more of the new points right, but so few that one draw of the examples is **no** evidence that it generalizes better.
 
 # %% tags=["nbval-ignore-output"]
 for name in steep:
@@ -254,7 +254,7 @@ plt.show()
 
 # %% [markdown]
 # A large kernel ends at the bound, or at 1, in all of them. The small one shows the difference: a bound leaves it alone, division stretches it to 1. And two of the four have replaced the kernel that was being trained, so that the
-# optimiser, whose averages belong to the old one, no longer knows where it is.
+# optimizer, whose averages belong to the old one, no longer knows where it is.
 
 # %%
 after = {start: {name: round(float(kept), 2) for name, (_, kept) in by_name.items()} for start, by_name in results.items()}

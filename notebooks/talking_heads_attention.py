@@ -242,13 +242,13 @@ for ax, maps, title in zip(axes, (softmax, mixed), (f"softmax A of head {head}",
     ax.set(title=title, xlabel="key s", ylabel="query t", xticks=range(0, 16, 5), yticks=range(0, 16, 5))
     ax.grid(False)
     fig.colorbar(image)
-axes[2].bar(range(16), mixed[0].sum(axis=-1)[:, 0], color=figures.COLOURS[0])
+axes[2].bar(range(16), mixed[0].sum(axis=-1)[:, 0], color=figures.COLORS[0])
 axes[2].axhline(1, color="black", linestyle="--", marker="none")
 axes[2].set(title="sum of a row of U", xlabel="head h", ylabel="sum (dashed: 1)", xticks=range(0, 16, 5))
 plt.show()
 
 # %% [markdown]
-# A softmax can only add values; the mixture also **subtracts** some (darker than the grey of 0). Each row of $A_h$ sums to 1, so each row of $U_g$ sums to column $g$ of $P^w$, $\sum_h P^w_{hg}$, which is whatever training made it. They
+# A softmax can only add values; the mixture also **subtracts** some (darker than the gray of 0). Each row of $A_h$ sums to 1, so each row of $U_g$ sums to column $g$ of $P^w$, $\sum_h P^w_{hg}$, which is whatever training made it. They
 # are no distribution: do not draw them as one, nor take their entropy.
 
 # %%

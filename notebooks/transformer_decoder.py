@@ -78,7 +78,7 @@ assert np.array_equal(own, np.tri(8, dtype=bool)) and across.all()
 #
 # ## The equation
 #
-# Three sublayers, each added to what was there. The paper normalises after each sum; most models since then before each sublayer:
+# Three sublayers, each added to what was there. The paper normalizes after each sum; most models since then before each sublayer:
 #
 # $$y = \mathrm{LN}(x + \mathrm{CausalSelf}(x)), \quad z = \mathrm{LN}(y + \mathrm{MultiHead}(y, M, M)), \quad o = \mathrm{LN}(z + \mathrm{FFN}(z)) \tag{1}$$
 #
@@ -95,7 +95,7 @@ assert np.array_equal(own, np.tri(8, dtype=bool)) and across.all()
 # ## By hand
 #
 # Let $m = 2$, self-attention and FFN add nothing, and the memory be one token $(4, 0)$ that is its own value. The only token there is gets all the weight, so cross-attention adds $(4, 0)$. Pre-norm,
-# $(3, 1)$ becomes $(7, 1)$. Post-norm, $(3, 1)$ is first normalised to $(1, -1)$, plus $(4, 0)$ is $(5, -1)$, which is normalised to $(1, -1)$.
+# $(3, 1)$ becomes $(7, 1)$. Post-norm, $(3, 1)$ is first normalized to $(1, -1)$, plus $(4, 0)$ is $(5, -1)$, which is normalized to $(1, -1)$.
 
 # %%
 zero, keep = Projection(np.zeros((2, 1, 2))), Projection(np.eye(2).reshape(2, 1, 2))
@@ -264,8 +264,8 @@ alone = {name: np.mean(write(model, source)[:, 1:] == source[:, ::-1]) for name,
 # %%
 fig, ax = plt.subplots()
 places = np.arange(3)
-ax.bar(places - 0.2, [given[name].mean() for name in models], 0.4, label="right words so far given", color=figures.COLOURS[0])
-ax.bar(places + 0.2, list(alone.values()), 0.4, label="writing by itself", color=figures.COLOURS[1], hatch="//")
+ax.bar(places - 0.2, [given[name].mean() for name in models], 0.4, label="right words so far given", color=figures.COLORS[0])
+ax.bar(places + 0.2, list(alone.values()), 0.4, label="writing by itself", color=figures.COLORS[1], hatch="//")
 ax.axhline(best, color="black", linestyle=":", label="the best possible when they are given")
 ax.set(ylabel="accuracy", ylim=(0, 1.05))
 ax.set_xticks(places, models)
@@ -386,7 +386,7 @@ block, inputs = CHAPTER.cases[0].make()
 _ = check(pre_norm, my_block, inputs | {"weights": weights_of(block, ref.DecoderWeights)})
 
 # %% [markdown]
-# <details><summary>Hint</summary>The causal mask is <code>np.tri(t, dtype=bool)[None]</code>; the memory is not normalised.</details>
+# <details><summary>Hint</summary>The causal mask is <code>np.tri(t, dtype=bool)[None]</code>; the memory is not normalized.</details>
 # <details><summary>Solution</summary>
 #
 # ```python

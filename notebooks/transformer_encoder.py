@@ -146,7 +146,7 @@ silent = w.self_attention._replace(attention_output=Projection(np.zeros((3, 4, 1
 silenced = w._replace(self_attention=silent, output=Projection(np.zeros((7, 12))))
 assert np.array_equal(ref.transformer_encoder_block(x, silenced, norm_first=True)[0], x)
 assert np.allclose(ref.transformer_encoder_block(x, silenced)[0], layer_norm(layer_norm(x, plain(12)), plain(12)))
-print("pre-norm: the input itself; post-norm: the input normalised")
+print("pre-norm: the input itself; post-norm: the input normalized")
 
 # %% [markdown]
 # ## What it does

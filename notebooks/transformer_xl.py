@@ -281,7 +281,7 @@ for name, rank in {"each by itself": np.tile([0, 2, 2, 1], (len(ids), 1)), "in a
 
 # %%
 fig, ax = plt.subplots(figsize=(6.5, 2.2))
-ax.barh(list(joint), list(joint.values()), color=figures.COLOURS[0])
+ax.barh(list(joint), list(joint.values()), color=figures.COLORS[0])
 for bound, name in ((2 * np.log(K), "2 ln K"), (np.log(K), "ln K")):
     ax.axvline(bound, color="black", linestyle="--", marker="none")
     ax.text(bound + 0.05, 1.55, name)

@@ -63,7 +63,7 @@ def reuse_attention_one(
     """Equations (1) to (4) for the query x at position t, head by head: the definition everything else must match."""
     attention, output = [], np.zeros(output_projection(weights).kernel.shape[-1])
     for i in range(heads_in(weights.value_reuse)):
-        a = renormalised_row(reused[i], allowed)
+        a = renormalized_row(reused[i], allowed)
         output += a @ one_head(y, weights.value_reuse, i) @ weights.attention_output_reuse.kernel[i]
         attention.append(a)
     for i in range(heads_in(weights.value_new)):
@@ -77,7 +77,7 @@ def reuse_attention_one(
     return with_bias(output, output_projection(weights)), np.stack(attention)
 
 
-def renormalised_row(a: Float[Array, " s"], allowed: Bool[Array, " s"]) -> Float[Array, " s"]:
+def renormalized_row(a: Float[Array, " s"], allowed: Bool[Array, " s"]) -> Float[Array, " s"]:
     """Equation (3) for one row."""
     left = sum(a_s for a_s, ok in zip(a, allowed) if ok)
     return np.array([a_s / left if ok and left > 0 else 0.0 for a_s, ok in zip(a, allowed)])
@@ -108,7 +108,7 @@ def reuse_attention(
     mask = for_every_head(mask)
     attention, v = [], []
     if k := heads_in(weights.value_reuse):
-        attention.append(renormalised(reused[:, :k], None if mask is None else mask[:, :k]))
+        attention.append(renormalized(reused[:, :k], None if mask is None else mask[:, :k]))
         v.append(into_heads(value, weights.value_reuse))
     if new := heads_in(weights.value_new):
         attention.append(new_weights(query, value if key is None else key, weights, None if mask is None else mask[:, -new:]))
@@ -131,7 +131,7 @@ def new_weights(
     return masked_softmax(scores, mask)
 
 
-def renormalised(attention: Float[Array, "b h t s"], mask: Bool[Array, "#b #h #t #s"] | None = None) -> Float[Array, "b h t s"]:
+def renormalized(attention: Float[Array, "b h t s"], mask: Bool[Array, "#b #h #t #s"] | None = None) -> Float[Array, "b h t s"]:
     """Equation (3) for every row; without a mask, the weights as they are."""
     if mask is None:
         return attention

@@ -247,7 +247,7 @@ def test_every_block_drops_by_a_draw_of_its_own():
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_small_and_constant_tokens_are_normalised_in_every_dtype(policy):
+def test_small_and_constant_tokens_are_normalized_in_every_dtype(policy):
     """Their variances, 10⁻⁸ and 0, are both 0 in float16; so is the norm's epsilon."""
     layer = GatedFeedforward(F, dtype=policy, num_blocks=2)
     small, constant = np.tile([1e-4, -1e-4], 4), np.full(8, 0.125)

@@ -1,4 +1,4 @@
-"""The definition, a number worked by hand, no neighbour read, a shared table. Layer and reference: tests/conformance."""
+"""The definition, a number worked by hand, no neighbor read, a shared table. Layer and reference: tests/conformance."""
 
 import os
 import subprocess
@@ -66,7 +66,7 @@ def test_masked_lm_is_predict_one_for_every_position(rng, name, width):
 
 
 def test_worked_example():
-    """x = (1, 3) is normalised to (−1, 1); rows (1, 2), (5, 0), (0, 0) give 1, −5, 0; plus the bias: 1, −4, 2."""
+    """x = (1, 3) is normalized to (−1, 1); rows (1, 2), (5, 0), (0, 0) give 1, −5, 0; plus the bias: 1, −4, 2."""
     x = np.array([[[9.0, 9.5], [1.0, 3.0]]])
     norm, table = LayerNorm(np.ones(2), np.zeros(2)), np.array([[1.0, 2.0], [5.0, 0.0], [0.0, 0.0]])
     weights = ref.MaskedLMWeights(Projection(np.eye(2), np.zeros(2)), norm, np.array([0.0, 1.0, 2.0]), table)

@@ -79,7 +79,7 @@ def test_more_negatives_add_columns_and_change_nothing_else(rng):
     assert_allclose(more[1], fewer[1], rtol=1e-12)
 
 
-def test_inputs_are_not_normalised(rng):
+def test_inputs_are_not_normalized(rng):
     left, right = rng.normal(size=(T, M)), rng.normal(size=(S, M))
     assert_allclose(logits(3 * left, right, 2.0, 0.0)[0], 3 * logits(left, right, 2.0, 0.0)[0], rtol=1e-12)
 

@@ -109,7 +109,7 @@ def test_a_trigram_is_a_convolution_of_width_three(rng):
     assert_allclose(found, layer(ids), rtol=1e-10, atol=1e-12)
 
 
-def test_a_word_changes_its_neighbours_and_no_others(rng):
+def test_a_word_changes_its_neighbors_and_no_others(rng):
     layer, ids, _ = embedding_and_ids(rng)
     before = np.asarray(layer(ids))
     ids[:, 2] = ids[:, 2] % (N - 1) + 1
@@ -168,7 +168,7 @@ def test_no_norm_is_affine_and_layer_norm_is_not(rng):
     assert np.abs(layer_norm(a + b, weights) - layer_norm(b, weights) - weights.gamma * a).max() > 1e-3
 
 
-def test_on_what_is_normalised_already_both_norms_are_the_same(rng):
+def test_on_what_is_normalized_already_both_norms_are_the_same(rng):
     x = rng.normal(size=(B, M))
     weights = LayerNorm(rng.normal(size=M), rng.normal(size=M))
     x = layer_norm(x, LayerNorm(np.ones(M), np.zeros(M)))

@@ -75,14 +75,14 @@ def test_worked_example():
 )
 def test_what_a_mask_leaves_of_a_row_is_divided_by_its_sum(allowed, expected):
     row, allowed = np.array([1 / 2, 1 / 4, 1 / 4]), np.array(allowed, bool)
-    assert_allclose(ref.renormalised_row(row, allowed), expected)
-    assert_allclose(ref.renormalised(row[None, None, None], allowed[None, None, None]).ravel(), expected)
+    assert_allclose(ref.renormalized_row(row, allowed), expected)
+    assert_allclose(ref.renormalized(row[None, None, None], allowed[None, None, None]).ravel(), expected)
 
 
 def test_a_masked_reused_head_is_what_its_source_would_have_computed_under_both_masks(rng):
     scores, before = rng.normal(size=(B, H, T, S)), rng.random((B, 1, T, S)) < 0.8
     now = rng.random((B, 1, T, S)) < 0.6
-    assert_allclose(ref.renormalised(masked_softmax(scores, before), now), masked_softmax(scores, before & now), rtol=1e-12)
+    assert_allclose(ref.renormalized(masked_softmax(scores, before), now), masked_softmax(scores, before & now), rtol=1e-12)
 
 
 def test_distances_are_key_minus_query_and_far_ones_share_a_bias():
@@ -190,7 +190,7 @@ def test_reused_weights_are_divided_in_float32_and_rounded_once(rng, dtype):
     given = keras.ops.cast(given, dtype)
     mask = rng.random((B, 1, T, S)) < 0.6
     _, weights = layer(query, value, attention_mask=mask, reuse_attention_scores=given, return_attention_scores=True)
-    exact = ref.renormalised(np.asarray(keras.ops.cast(given, "float32")), mask)
+    exact = ref.renormalized(np.asarray(keras.ops.cast(given, "float32")), mask)
     assert_array_equal(*(keras.ops.cast(x, "float32") for x in (weights, keras.ops.cast(exact, dtype))))
 
 

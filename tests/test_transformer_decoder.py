@@ -68,8 +68,8 @@ def test_the_block_is_decode_one_at_every_position(rng):
 
 
 def test_worked_block():
-    """m = 2, one head, self-attention and feed-forward silent. Post-norm: (3, 1) is normalised to (1, −1); of a memory of one
-    token (4, 0), whose value is itself, cross-attention adds (4, 0), and (5, −1) is normalised to (1, −1), and so again.
+    """m = 2, one head, self-attention and feed-forward silent. Post-norm: (3, 1) is normalized to (1, −1); of a memory of one
+    token (4, 0), whose value is itself, cross-attention adds (4, 0), and (5, −1) is normalized to (1, −1), and so again.
     Pre-norm: (3, 1) + (4, 0) = (7, 1)."""
     eye, zero = Projection(np.eye(2).reshape(2, 1, 2), np.zeros((1, 2))), Projection(np.zeros((2, 1, 2)), np.zeros((1, 2)))
     back = Projection(np.eye(2).reshape(1, 2, 2), np.zeros(2))

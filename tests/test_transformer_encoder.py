@@ -58,7 +58,7 @@ def test_worked_feed_forward():
 
 
 def test_worked_post_norm_block():
-    """Alone and with all maps zero, a token (3, 1) is only normalised, twice: (1, −1)."""
+    """Alone and with all maps zero, a token (3, 1) is only normalized, twice: (1, −1)."""
     w = weights(np.random.default_rng(0), m=2)
     silent = AttentionWeights(*(zeros_like(projection) for projection in w.self_attention))
     plain = LayerNorm(np.ones(2), np.zeros(2))

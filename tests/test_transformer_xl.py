@@ -210,7 +210,7 @@ def test_every_rate_reaches_its_sublayer(rng):
         assert block.inner_dropout_layer.rate == 0.4
 
 
-def test_with_practically_everything_dropped_a_block_only_normalises(rng):
+def test_with_practically_everything_dropped_a_block_only_normalizes(rng):
     """Both sublayers lose what they add, though no attention weight is dropped."""
     block, x = make_block(rng, dropout_rate=1 - 1e-9), stream(rng)
     plain = block.output_norm(block.self_attention_norm(x))

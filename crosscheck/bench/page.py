@@ -22,7 +22,7 @@ def draw(report, file, form=None):
         places = range(len(ratios))
         for step, what in enumerate(PASSES):
             values = [pair[step] for pair in ratios.values()]
-            ax.plot(values, places, figures.MARKERS[step], color=figures.COLOURS[step], linestyle="none", label=what)
+            ax.plot(values, places, figures.MARKERS[step], color=figures.COLORS[step], linestyle="none", label=what)
         ax.axvline(1, color="black", linewidth=1, linestyle="-", marker="none")
         ax.set(xscale="log", xlabel="ratio to the floor")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))

@@ -107,7 +107,7 @@ CHAPTER = Chapter(
     paper="Bhojanapalli et al., 2021",
     link="https://arxiv.org/abs/2110.06821",
     classes=("ReuseMultiHeadAttention",),
-    functions=("reuse_attention_one", "reuse_attention", "renormalised", "relative_bias"),
+    functions=("reuse_attention_one", "reuse_attention", "renormalized", "relative_bias"),
     cases=(
         case("none", NONE, cross),
         case("none-masked", NONE, masked),

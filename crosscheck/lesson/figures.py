@@ -8,7 +8,7 @@ from crosscheck.agreement import agreements
 from crosscheck.case import TOLERANCE
 
 # Okabe and Ito's palette, ordered so that the grays differ. Every line also has its own marker and dash pattern.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
@@ -16,7 +16,7 @@ STYLE = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 80,
     "figure.figsize": (6.5, 3.2),
-    "axes.prop_cycle": cycler(color=COLOURS) + cycler(marker=MARKERS) + cycler(linestyle=DASHES),
+    "axes.prop_cycle": cycler(color=COLORS) + cycler(marker=MARKERS) + cycler(linestyle=DASHES),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -76,8 +76,8 @@ def agreement_plot(chapter):
     for step, (dtype, limit) in enumerate(TOLERANCE.items()):
         points = [(max(by[dtype], least), row + 0.15 * (step - 1.5)) for row, by in enumerate(errors.values()) if dtype in by]
         if points:
-            ax.plot(*zip(*points), MARKERS[step], color=COLOURS[step], linestyle="none", label=dtype, clip_on=False)
-            ax.axvline(limit, color=COLOURS[step], linestyle=DASHES[step], marker="none")
+            ax.plot(*zip(*points), MARKERS[step], color=COLORS[step], linestyle="none", label=dtype, clip_on=False)
+            ax.axvline(limit, color=COLORS[step], linestyle=DASHES[step], marker="none")
     ax.set(xscale="log", xlim=(least, 1), xlabel="largest relative error (line: limit of the dtype; left edge: exact)")
     ax.set_yticks(range(len(errors)), [name.split("/")[1] for name in errors])
     ax.set_ylim(len(errors) - 0.5, -0.5)

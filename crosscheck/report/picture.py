@@ -64,9 +64,9 @@ def draw_all_chapters(ax, results):
                 worst[name] = max(worst.get(name, LEAST), float(case["errors"][dtype]))
         places = [number for number, name in enumerate(names, 1) if name in worst]
         errors = [worst[names[place - 1]] for place in places]
-        ax.plot(places, errors, figures.MARKERS[step], color=figures.COLOURS[step], linestyle="none", clip_on=False)
-        ax.axhline(TOLERANCE[dtype], color=figures.COLOURS[step], linestyle=figures.DASHES[step], marker="none")
-        ax.text(len(names) + 1, TOLERANCE[dtype], f" {dtype}'s limit", va="center", color=figures.COLOURS[step])
+        ax.plot(places, errors, figures.MARKERS[step], color=figures.COLORS[step], linestyle="none", clip_on=False)
+        ax.axhline(TOLERANCE[dtype], color=figures.COLORS[step], linestyle=figures.DASHES[step], marker="none")
+        ax.text(len(names) + 1, TOLERANCE[dtype], f" {dtype}'s limit", va="center", color=figures.COLORS[step])
     ax.set(yscale="log", ylim=(LEAST, 1), xlim=(0, len(names) + 1), xticks=range(1, len(names) + 1))
     ax.set_yticks([1, 1e-4, 1e-8, 1e-12, 1e-16, LEAST], ["1", "$10^{-4}$", "$10^{-8}$", "$10^{-12}$", "$10^{-16}$", "exact"])
     ax.set_yticks([], minor=True)

@@ -164,8 +164,8 @@ def features_of(
     mask: Bool[Array, "b s"],
 ) -> tuple[Float[Array, "b t h _"], Float[Array, "b s h _"]]:
     """φ of scaled queries and keys. With as many queries as keys, the mask says which queries count in the mean of "expplus"."""
-    if transform in features.GENERALISED:
-        return features.generalised_features(q, transform, projection), features.generalised_features(k, transform, projection)
+    if transform in features.GENERALIZED:
+        return features.generalized_features(q, transform, projection), features.generalized_features(k, transform, projection)
     if transform == "expplus":
         queries = mask if q.shape[1] == k.shape[1] else np.ones(q.shape[:2], bool)
         a = features.favor_plus_plus_a(features.mean_square_of_sums(q, k, queries, mask), q.shape[-1])
@@ -231,7 +231,7 @@ def kernel_attention(
     else:
         root = np.sqrt(scale or (1.0 if transform == "elu" else q.shape[-1] ** -0.5))
         x, y = root * q, root * k
-    if exact and transform not in features.GENERALISED:
+    if exact and transform not in features.GENERALIZED:
         kernel = exact_kernel(transform, x, y)
     else:
         kernel = kernel_of(*features_of(transform, x, y, weights.projection, mask))

@@ -35,7 +35,7 @@ def attend_one(a: Float[Array, " r"], b: Float[Array, "s r"], v: Float[Array, "s
     return np.exp(log_kernel - np.logaddexp.reduce(log_kernel)) @ v
 
 
-def stabilised(
+def stabilized(
     a: Float[Array, "b t h r"], b: Float[Array, "b s h r"], mask: Bool[Array, "b s"]
 ) -> tuple[Float[Array, "b t h r"], Float[Array, "b s h r"]]:
     """Equation (3) where every query sees every key that the mask allows: features for `factored`."""

@@ -9,7 +9,7 @@ Paper
 
 Equations, where w_1, …, w_r are the rows of the projection W
     (1)  elu            φ(x) = elu(x) + 1                                        without W by default
-    (2)  generalised    φ(x) = f(W x) / √r,  f one of relu + 10⁻³, square, identity
+    (2)  generalized    φ(x) = f(W x) / √r,  f one of relu + 10⁻³, square, identity
     (3)  positive       φ(x) = e^{W x − ‖x‖²/2} / √r                             E φ(x)·φ(y) = e^{x·y}
     (4)  FAVOR++        φ(x) = D e^{A‖w‖² + B W x − ‖x‖²/2} / √r                 the same, for every A < 1/8
     (5)                 A = (1 − 1/ρ)/8,  B = √(1 − 4A),  D = (1 − 4A)^{d/4},
@@ -34,7 +34,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray as Array
 
-GENERALISED = {
+GENERALIZED = {
     "elu": lambda x: np.where(x > 0, x + 1, np.exp(np.minimum(x, 0))),
     "relu": lambda x: np.maximum(x, 0) + 1e-3,
     "square": np.square,
@@ -64,13 +64,13 @@ def half_square(x: Float[Array, "*rows d"]) -> Float[Array, "*rows 1"]:
     return np.sum(x**2, axis=-1, keepdims=True) / 2
 
 
-def generalised_features(
+def generalized_features(
     x: Float[Array, "*rows d"], name: str, projection: Float[Array, "r d"] | None
 ) -> Float[Array, "*rows _"]:
     """Equations (1) and (2), without a projection if it is None."""
     if projection is None:
-        return GENERALISED[name](x)
-    return GENERALISED[name](project(x, projection)) / np.sqrt(len(projection))
+        return GENERALIZED[name](x)
+    return GENERALIZED[name](project(x, projection)) / np.sqrt(len(projection))
 
 
 def positive_features(x: Float[Array, "*rows d"], projection: Float[Array, "r d"]) -> Float[Array, "*rows r"]:

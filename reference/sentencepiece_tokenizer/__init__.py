@@ -63,7 +63,7 @@ def viterbi(text: str, lattice: Lattice, dtype: type = float) -> list[str]:
     """Equation (2) by (3): the best way to cut `text`, in time proportional to its length.
 
     Args:
-        text: Normalised.
+        text: Normalized.
         lattice: Of the model.
         dtype: Of the numbers that are kept, best_j.
     """

@@ -103,8 +103,8 @@ def test_norm_and_scale_count_together(rng, normalize):
         layer.random_features.bias.assign(np.zeros(R))
         angles.append(features_of(layer, x))
     assert_allclose(angles[1], angles[0] / 2, rtol=1e-12)
-    normalised = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3) if normalize else x
-    assert_allclose(angles[0], np.sqrt(2 / R) * normalised @ np.asarray(layer.random_features.kernel), rtol=1e-10, atol=1e-14)
+    normalized = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3) if normalize else x
+    assert_allclose(angles[0], np.sqrt(2 / R) * normalized @ np.asarray(layer.random_features.kernel), rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("normalize", [False, True])

@@ -80,7 +80,7 @@ def test_attend_is_attend_one_for_every_query(rng):
 
 def test_worked_example():
     """elu + 1 of 0 is 1, of 2 is 3: two keys weigh 1/4 and 3/4, values 8 and 4 mix to 5."""
-    phi = [ref.features.generalised_features(np.array(x).reshape(1, -1, 1, 1), "elu", None) for x in ([0.0], [0.0, 2.0])]
+    phi = [ref.features.generalized_features(np.array(x).reshape(1, -1, 1, 1), "elu", None) for x in ([0.0], [0.0, 2.0])]
     output, p = ref.attend(ref.kernel_of(*phi), np.array([8.0, 4.0]).reshape(1, 2, 1, 1), ones(1, 2))
     assert_allclose(p.ravel(), [1 / 4, 3 / 4])
     assert_allclose(output.item(), 5)

@@ -59,19 +59,19 @@ def test_worked_example():
         assert_allclose(ref.attend_one(np.array([-7.0]), b, np.array([[8.0], [4.0]])), 5, rtol=1e-12)
 
 
-def test_stabilised_exponents_are_the_same_attention(rng):
+def test_stabilized_exponents_are_the_same_attention(rng):
     a, b, mask = rng.normal(size=(B, T, H, R)), rng.normal(size=(B, S, H, R)), rng.random((B, S)) < 0.6
     mask[:, 0] = True
-    phi_q, phi_k = ref.stabilised(a, b, mask)
+    phi_q, phi_k = ref.stabilized(a, b, mask)
     found = np.einsum("bthr,bshr->bhts", phi_q, phi_k)
     expected = np.einsum("bthr,bshr->bhts", np.exp(a), np.exp(b)) * mask[:, None, None]
     assert_allclose(found / found.sum(-1, keepdims=True), expected / expected.sum(-1, keepdims=True), rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1.0, 1e3, 1e8])
-def test_stabilised_sums_never_vanish(rng, size):
+def test_stabilized_sums_never_vanish(rng, size):
     a, b = size * rng.normal(size=(B, T, H, R)), size * rng.normal(size=(B, S, H, R))
-    phi_q, phi_k = ref.stabilised(a, b, np.ones((B, S), bool))
+    phi_q, phi_k = ref.stabilized(a, b, np.ones((B, S), bool))
     assert np.einsum("bthr,bshr->bth", phi_q, phi_k).min() >= 1
 
 

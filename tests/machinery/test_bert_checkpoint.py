@@ -76,8 +76,8 @@ def test_the_encoder_computes_what_the_file_says(folder, tensors, rng):
     tensors = {name: value.astype("float64") for name, value in tensors.items()}
 
     def norm(x, name):
-        centred = x - x.mean(-1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-3)
+        centered = x - x.mean(-1, keepdims=True)
+        scaled = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-3)
         return scaled * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
 
     x = tensors["embeddings.word_embeddings.weight"][ids[0]] + tensors["embeddings.position_embeddings.weight"][:4]

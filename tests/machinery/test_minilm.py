@@ -64,7 +64,7 @@ def test_weights_are_the_files_transposed_and_split_into_heads(folder):
     assert {array.dtype for projection in weights for array in projection} == {np.dtype("float64")}
 
 
-def test_embeddings_are_word_position_and_type_normalised(folder):
+def test_embeddings_are_word_position_and_type_normalized(folder):
     model = minilm.load(folder)
     pieces = ["[CLS]", "walk", "##ed", "[SEP]"]
     found = minilm.embed(model, pieces)
@@ -246,7 +246,7 @@ def test_the_real_vocabulary_splits_what_it_lacks(real):
     assert [real.vocabulary[piece] for piece in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "the")] == [0, 100, 101, 102, 1996]
 
 
-def test_real_embeddings_are_normalised_before_gamma_and_beta(real):
+def test_real_embeddings_are_normalized_before_gamma_and_beta(real):
     gamma, beta = (real.tensors[f"embeddings.LayerNorm.{part}"].astype("float64") for part in ("weight", "bias"))
     x = (minilm.embed(real, minilm.wordpieces(real, "a cat sat .")) - beta) / gamma
     assert_allclose(x.mean(axis=-1), 0, atol=1e-12)

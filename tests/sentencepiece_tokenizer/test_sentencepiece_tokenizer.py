@@ -90,7 +90,7 @@ def test_of_equal_cuts_the_one_with_the_longest_last_piece_is_taken():
     assert cut("aaa", toy({"a": -2.0, "aa": -3.0})) == ["a", "aa"]
 
 
-def test_an_unknown_character_costs_ten_more_than_the_rarest_piece_and_neighbours_become_one():
+def test_an_unknown_character_costs_ten_more_than_the_rarest_piece_and_neighbors_become_one():
     model = toy(HUG)
     assert lattice_of(model).unknown_score == -19.5
     assert cut("hxyzg", model) == ["h", "<unk>", "g"]
@@ -201,7 +201,7 @@ def test_every_character_is_prepared_alike_but_for_the_letters_that_tensorflow_d
     assert all(tf.strings.lower(letter, encoding="utf-8").numpy().decode() == letter for letter in differing)
 
 
-# Normalisation, spaces, and the way back
+# Normalization, spaces, and the way back
 
 
 def test_spaces_are_characters_of_their_own():
@@ -224,7 +224,7 @@ def test_what_is_encoded_comes_back_whole(text):
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet=st.sampled_from(sorted({*"".join(license_lines()), "½", "ﬁ", "\u3000"}))))
-def test_text_of_known_characters_comes_back_normalised(text):
+def test_text_of_known_characters_comes_back_normalized(text):
     """Equation (4): what comes back is what the package calls normal, its first space taken off."""
     for name in ("unigram", "byte-pairs"):
         model, normal = read(small(name)), package(name).normalize(text)

@@ -63,7 +63,7 @@ def draw(results, lengths, file, form=None):
         for mechanism, what, unit, values, _ in rows(results, lengths):
             ax = axes[list(UNITS).index(unit), PASSES.index(what)]
             k = list(dict.fromkeys(probe.mechanism for probe in results)).index(mechanism)
-            look = {"color": figures.COLOURS[k % 6], "marker": figures.MARKERS[(k + k // 6) % 6]}
+            look = {"color": figures.COLORS[k % 6], "marker": figures.MARKERS[(k + k // 6) % 6]}
             dash = figures.DASHES[(k + 2 * (k // 6)) % 6]  # a seventh line shares only its color with the first
             ax.plot(lengths, [value or float("nan") for value in values], linestyle=dash, label=mechanism, **look)
         for (row, unit), (column, what) in ((r, c) for r in enumerate(UNITS) for c in enumerate(PASSES)):

@@ -129,7 +129,7 @@ def of_kernel_attention(draw):
     gated = weights._replace(gate=draw.projection(m, h), inverse_bandwidth=np.exp(draw.array(h, d) / 4))
     call, causal = partial(kernel_attention.kernel_attention, x, x), self_attention_mask.causal_mask(t, t).astype(float)
     yield "elu-no-projection", partial(call, weights._replace(projection=None), "elu", mask=mask)
-    for transform in (*kernel_features.GENERALISED, "exp", "expmod", "expplus", "rfa"):
+    for transform in (*kernel_features.GENERALIZED, "exp", "expmod", "expplus", "rfa"):
         yield transform, partial(call, weights, transform, mask=mask, scale_by_length=True)
     for transform in ("exp", "expmod", "rfa"):
         yield f"{transform}-exact", partial(call, weights, transform, mask=mask, exact=True)
@@ -158,6 +158,6 @@ def of_kernel_attention__features(draw):
 def of_kernel_attention__exponents(draw):
     b, t, _, h, d, *_ = draw.sizes
     (a, k), v, mask = draw.array(2, b, t, h, draw.sizes.r), draw.array(b, t, h, d), draw.padding()
-    yield "over-all", lambda: kernel_attention.factored(*kernel_exponents.stabilised(a, k, mask), v)
+    yield "over-all", lambda: kernel_attention.factored(*kernel_exponents.stabilized(a, k, mask), v)
     yield "recurrent-gate", partial(kernel_exponents.recurrent, a, k, v, draw.rng.random((b, t, h)))
     yield "by-halves", partial(kernel_exponents.causal_by_halves, a[0, :, 0], k[0, :, 0], v[0, :, 0])
