@@ -8,12 +8,18 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from crosscheck.report.workers import LastingWorker
+from crosscheck.report.workers import LastingWorker, context_of_workers
+
+QUICK = "--xla_backend_optimization_level=0"
+"""XLA's own passes run, those of its code generator do not: each program runs once, and compiles in two thirds of the time."""
 
 
 @pytest.fixture(scope="session")
 def slopes_and_xla():
     """Measures gradients and XLA in a process of its own, which takes with it the programs that XLA keeps for ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", QUICK)
+        context_of_workers()  # starts their server with this environment
     worker = LastingWorker("crosscheck.report.comparison:slopes_and_xla")
     yield lru_cache(maxsize=1)(worker)
     worker.stop()
@@ -22,8 +28,8 @@ def slopes_and_xla():
 @pytest.fixture(scope="session")
 def outputs_on_jax(tmp_path_factory):
     """{case:leaf: array} of a chapter's cases on the JAX backend, which runs in a process of its own."""
-    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # the programs run once
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore"} | quick
+    on_jax = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore", "XLA_FLAGS": QUICK}
+    environment = os.environ | on_jax
     program = [sys.executable, "-m", "crosscheck.report.outputs"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(program, env=environment, text=True, **pipes)
