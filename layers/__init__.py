@@ -88,10 +88,14 @@ HOMES = {
 }
 """In which module of this package each public class is."""
 
+OTHER_NAMES = {"PositionEmbedding": "PositionalEmbedding"}
+"""The Model Garden's names of classes that have another name here."""
+
 __all__ = sorted(HOMES)
 
 
 def __getattr__(name):
+    name = OTHER_NAMES.get(name, name)
     if name not in HOMES:
         raise AttributeError(f"module 'layers' has no attribute {name!r}")
     globals()[name] = getattr(import_module(f"layers.{HOMES[name]}"), name)
@@ -99,7 +103,7 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *HOMES})
+    return sorted({*globals(), *HOMES, *OTHER_NAMES})
 
 
 registry.register({name: partial(__getattr__, name) for name in HOMES})

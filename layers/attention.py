@@ -4,12 +4,22 @@ import keras
 from keras import ops
 
 from layers.common import sequences
-from layers.common.checks import check_at_least, check_broadcastable, check_rate, check_same
+from layers.common.checks import (
+    check_at_least,
+    check_broadcastable,
+    check_flags,
+    check_rate,
+    check_same,
+    check_seed,
+    check_sizes,
+)
+from layers.common.compatibility import garden_arguments
 from layers.common.projection import ProjectingLayer
 from layers.masked_softmax import attended
 
 
 @keras.saving.register_keras_serializable(package="layers")
+@garden_arguments(unused={"softmax_robust_masking": (False, True)})
 class MultiHeadAttention(ProjectingLayer):
     """Multi-head scaled dot-product attention.
 
@@ -58,7 +68,7 @@ class MultiHeadAttention(ProjectingLayer):
     Differs from the Model Garden:
         A query with no allowed key gets zeros, not the mean of the values (or NaN in float16), with or without
         `return_attention_scores`. The mask is boolean: there, a mask value of 2 increases the score. Private hooks such as
-        `_build_from_signature` do not exist.
+        `_build_from_signature` do not exist. `seed` is new. `softmax_robust_masking` may be given, and is always the case.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.
@@ -73,13 +83,25 @@ class MultiHeadAttention(ProjectingLayer):
         use_bias=True,
         output_shape=None,
         attention_axes=None,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        *,
         seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        projection = (kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer)
+        super().__init__(*projection, activity_regularizer, kernel_constraint, bias_constraint, **kwargs)
         value_dim = key_dim if value_dim is None else value_dim
         check_at_least(1, num_heads=num_heads, key_dim=key_dim, value_dim=value_dim)
         check_rate(dropout=dropout)
+        check_flags(use_bias=use_bias)
+        check_sizes(output_shape=output_shape)
+        check_seed(seed)
         self.num_heads = num_heads
         self.key_dim = key_dim
         self.value_dim = value_dim

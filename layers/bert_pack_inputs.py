@@ -60,7 +60,7 @@ class BertPackInputs(keras.layers.Layer):
     Differs from the Model Garden:
         A missing id raises an error in the constructor; there, the error is returned, not raised, and the layer fails when it is
         called. Different numbers of axes raise a clear error; there, creating the error message fails. An id may be given both
-        ways.
+        ways. The static method `bert_pack_inputs` does not exist: a layer does the same.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.

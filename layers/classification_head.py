@@ -4,7 +4,7 @@ import keras
 
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
-from layers.common.checks import check_at_least, check_rate
+from layers.common.checks import check_at_least, check_rate, interpreted
 
 RENAMED = {"kernel_initializer": "initializer"}
 
@@ -52,7 +52,7 @@ class ClassificationHead(BlockLayer):
     Differs from the Model Garden:
         With `inner_dim=0`, features with three axes give the logits of the token `cls_token_idx`; there, they give the logits of
         every token. Features may have two axes with a pooler too. Without a pooler, `checkpoint_items` is empty; there, it raises
-        an error. "gelu" is exact.
+        an error. "gelu" is exact. The arguments of `ProjectingLayer` are new.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), sections 3 and 4.1.
@@ -70,6 +70,7 @@ class ClassificationHead(BlockLayer):
         initializer="glorot_uniform",
         **kwargs,
     ):
+        [initializer] = interpreted(keras.initializers.get, initializer=initializer)
         super().__init__(kernel_initializer=initializer, **kwargs)
         check_at_least(0, inner_dim=inner_dim)
         check_at_least(1, num_classes=num_classes)

@@ -4,12 +4,14 @@ import keras
 
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
-from layers.common.checks import check_at_least, check_rate
+from layers.common.checks import check_at_least, check_flags, check_rate
+from layers.common.compatibility import garden_arguments
 
 POSITIONS = ("before_residual", "after_residual")
 
 
 @keras.saving.register_keras_serializable(package="layers")
+@garden_arguments({"intermediate_size": "inner_dim", "intermediate_activation": "inner_activation"})
 class GatedFeedforward(BlockLayer):
     """A gated feed-forward network with a residual connection and a layer norm.
 
@@ -53,8 +55,8 @@ class GatedFeedforward(BlockLayer):
     Differs from the Model Garden:
         Without the output norm, the residual connection remains; there, it is removed too, and `apply_output_layer_norm` is
         missing from the configuration. The default activation, "gelu", is exact; there, it is the tanh approximation, which is
-        "gelu_tanh" here. Inputs may have 2 or more axes; there, they must have 3. The arguments named intermediate_… in its
-        docstring are named inner_…, as in its code.
+        "gelu_tanh" here. Inputs may have 2 or more axes; there, they must have 3. `intermediate_size` and
+        `intermediate_activation` are other names of `inner_dim` and `inner_activation`, as there.
 
     Reference:
         [Shazeer, 2020](https://arxiv.org/abs/2002.05202), section 2.
@@ -69,11 +71,20 @@ class GatedFeedforward(BlockLayer):
         apply_output_layer_norm=True,
         num_blocks=1,
         dropout_position="before_residual",
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        projection = (kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer)
+        super().__init__(*projection, activity_regularizer, kernel_constraint, bias_constraint, **kwargs)
         check_at_least(1, inner_dim=inner_dim, num_blocks=num_blocks)
         check_rate(dropout=dropout)
+        check_flags(use_gate=use_gate, apply_output_layer_norm=apply_output_layer_norm)
         if dropout_position not in POSITIONS:
             raise ValueError(f"dropout_position must be one of {POSITIONS}. Received: dropout_position={dropout_position!r}")
         self.inner_dim = inner_dim
@@ -85,9 +96,9 @@ class GatedFeedforward(BlockLayer):
         self.dropout_position = dropout_position
         self.supports_masking = True  # tokens do not interact, so padding remains padding
 
-    def build(self, inputs_shape):
-        self.check_shape(inputs_shape)
-        m, f = inputs_shape[-1], self.inner_dim
+    def build(self, input_shape):
+        self.check_shape(input_shape)
+        m, f = input_shape[-1], self.inner_dim
         blocks = range(self.num_blocks)
         self.intermediate_dense = [self.make_dense(f"intermediate_{i}", m, f) for i in blocks]
         self.gate_dense = [self.make_dense(f"gate_{i}", m, f) for i in blocks if self.use_gate]

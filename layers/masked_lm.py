@@ -5,7 +5,7 @@ from keras import ops
 
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
-from layers.common.checks import check_rank, check_same
+from layers.common.checks import check_rank, check_same, interpreted
 from layers.common.ids import check_integers, within
 from layers.common.normalization import in_float32_at_least
 from layers.common.projection import matrix_product
@@ -65,6 +65,7 @@ class MaskedLM(BlockLayer):
     Differs from the Model Garden:
         A position outside the sequence has logits of 0; there, it reads from another example. The layer can be saved and loaded;
         there, `get_config` raises. The table may be passed as a layer. "gelu" is exact. The norm is computed in at least float32.
+        `build` takes the shapes of both inputs. The arguments of `ProjectingLayer` are new.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.1.
@@ -73,6 +74,7 @@ class MaskedLM(BlockLayer):
     renamed_arguments = RENAMED
 
     def __init__(self, embedding_table, activation=None, initializer="glorot_uniform", output="logits", **kwargs):
+        [initializer] = interpreted(keras.initializers.get, initializer=initializer)
         super().__init__(kernel_initializer=initializer, **kwargs)
         if not isinstance(embedding_table, (keras.Layer, keras.Variable)):
             raise ValueError(

@@ -1,10 +1,9 @@
 """Scores of all pairs of left and right vectors in a batch, with an additive margin (Keras 3)."""
 
 import keras
-import numpy as np
 from keras import ops
 
-from layers.common.checks import check_rank, check_same
+from layers.common.checks import check_number, check_rank, check_same
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -55,10 +54,7 @@ class MatMulWithMargin(keras.layers.Layer):
 
     def __init__(self, logit_scale=1.0, logit_margin=0.0, **kwargs):
         super().__init__(**kwargs)
-        for name, value in {"logit_scale": logit_scale, "logit_margin": logit_margin}.items():
-            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            if not (number and np.isfinite(value)):
-                raise ValueError(f"{name} must be a finite number. Received: {name}={value!r}")
+        check_number("a finite number", logit_scale=logit_scale, logit_margin=logit_margin)
         self.logit_scale = float(logit_scale)
         self.logit_margin = float(logit_margin)
 

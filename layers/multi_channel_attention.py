@@ -52,7 +52,8 @@ class MultiChannelAttention(MultiHeadAttention):
     Differs from the Model Garden:
         The mask is `(b, a, t, s)`, as in the code there; the docstring there says `(b, t, s)`, which is rejected here. The mask
         is boolean, and a fully masked channel contributes zeros, not the mean of its values. Masks and context weights may
-        broadcast, and attention scores can be returned. If context weights are missing, the error says so.
+        broadcast. `seed` and `return_attention_scores` are new. If context weights are missing, the error says so. As in
+        `MultiHeadAttention`, `softmax_robust_masking` is always the case.
 
     Reference:
         [Gu et al., 2020](https://arxiv.org/abs/2001.09386).
@@ -163,8 +164,21 @@ class VotingAttention(ProjectingLayer):
         [Gu et al., 2020](https://arxiv.org/abs/2001.09386).
     """
 
-    def __init__(self, num_heads, head_size, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        num_heads,
+        head_size,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        **kwargs,
+    ):
+        projection = (kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer)
+        super().__init__(*projection, activity_regularizer, kernel_constraint, bias_constraint, **kwargs)
         check_at_least(1, num_heads=num_heads, head_size=head_size)
         self.num_heads = num_heads
         self.head_size = head_size

@@ -1,10 +1,9 @@
 """Token embeddings, looked up or multiplied (Keras 3)."""
 
 import keras
-import numpy as np
 from keras import ops
 
-from layers.common.checks import check_at_least
+from layers.common.checks import check_at_least, check_flags, check_number, interpreted
 from layers.common.ids import check_integers, wide_enough, within
 from layers.common.projection import matrix_product
 
@@ -51,7 +50,7 @@ class OnDeviceEmbedding(keras.layers.Layer):
     Differs from the Model Garden:
         An id outside the vocabulary gives zeros; there, only with one-hot vectors, while a look-up raises an error on a CPU and
         takes the last row under XLA. `scale_factor=0.0` gives zeros; there, it is ignored. Under mixed precision, only the rows
-        that are looked up are cast, not the whole table.
+        that are looked up are cast, not the whole table. `weight_fallback_dtype` does not exist: the dtype policy decides.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.4.
@@ -60,14 +59,16 @@ class OnDeviceEmbedding(keras.layers.Layer):
     def __init__(self, vocab_size, embedding_width, initializer="glorot_uniform", use_one_hot=False, scale_factor=None, **kwargs):
         super().__init__(**kwargs)
         check_at_least(1, vocab_size=vocab_size, embedding_width=embedding_width)
-        check_scale(scale_factor)
+        check_flags(use_one_hot=use_one_hot)
+        if scale_factor is not None:
+            check_number("a finite number or None", scale_factor=scale_factor)
         self.vocab_size = vocab_size
         self.embedding_width = embedding_width
-        self.initializer = keras.initializers.get(initializer)
+        [self.initializer] = interpreted(keras.initializers.get, initializer=initializer)
         self.use_one_hot = use_one_hot
         self.scale_factor = None if scale_factor is None else float(scale_factor)
 
-    def build(self, inputs_shape):
+    def build(self, input_shape):
         self.embeddings = self.add_weight(
             shape=(self.vocab_size, self.embedding_width),
             initializer=self.initializer,
@@ -106,9 +107,3 @@ class OnDeviceEmbedding(keras.layers.Layer):
             "use_one_hot": self.use_one_hot,
             "scale_factor": self.scale_factor,
         }
-
-
-def check_scale(scale_factor):
-    number = isinstance(scale_factor, (int, float, np.number)) and not isinstance(scale_factor, bool)
-    if scale_factor is not None and not (number and np.isfinite(scale_factor)):
-        raise ValueError(f"scale_factor must be a finite number or None. Received: scale_factor={scale_factor!r}")

@@ -5,7 +5,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common import sequences
-from layers.common.checks import check_at_least
+from layers.common.checks import check_at_least, check_flags
 from layers.common.normalization import in_float32_at_least
 from layers.common.slices import section
 from layers.masked_softmax import attended
@@ -23,7 +23,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
     Args:
         num_heads, key_dim, value_dim, use_bias, output_shape, attention_axes, seed: As in `MultiHeadAttention`.
         dropout: Fraction of attention weights dropped while training. Reused and new weights are dropped independently.
-        reuse_attention: Number of heads that reuse the weights of the previous layer: 0 for none, -1 for all.
+        reuse_attention: Number of heads that reuse the weights of the previous layer: 0 or False for none, -1 for all.
         use_relative_pe: Whether to add a learned bias for each distance of key and query to the scores of new heads. Requires a
             single attended axis.
         pe_max_seq_length: Number of distances, including 0, that have their own bias in each direction. Keys farther away use
@@ -62,6 +62,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         Returned weights start with the reused heads; there, the new heads come first, so that the next layer reuses those. The
         mask applies to reused weights too; there, it does not. With -1, the config holds -1, not the number of heads.
         `position_embeddings` is `(h, l)`, without a first axis of size 1, and follows the dtype policy of the layer.
+        `reuse_attention=True` is an error: there, it means one head. `seed` and `use_causal_mask` are new.
 
     Reference:
         [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821).
@@ -79,10 +80,20 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         use_bias=True,
         output_shape=None,
         attention_axes=None,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
         **kwargs,
     ):
-        super().__init__(num_heads, key_dim, value_dim, dropout, use_bias, output_shape, attention_axes, **kwargs)
-        check_reuse(reuse_attention, num_heads)
+        sizes = (num_heads, key_dim, value_dim, dropout, use_bias, output_shape, attention_axes)
+        projection = (kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer)
+        super().__init__(*sizes, *projection, activity_regularizer, kernel_constraint, bias_constraint, **kwargs)
+        reuse_attention = reused_count(reuse_attention, num_heads)
+        check_flags(use_relative_pe=use_relative_pe)
         check_at_least(1, pe_max_seq_length=pe_max_seq_length)
         self.reuse_attention = reuse_attention
         self.use_relative_pe = use_relative_pe
@@ -220,10 +231,17 @@ def renormalized(weights, mask):
     return ops.cast(left / ops.where(total > 0, total, 1), weights.dtype)
 
 
-def check_reuse(reuse_attention, num_heads):
-    """Raise a ValueError unless `reuse_attention` is a number of heads, or -1 for all."""
+def reused_count(reuse_attention, num_heads):
+    """`reuse_attention`, with False as 0.
+
+    Raises:
+        ValueError: unless it is a number of heads, or -1 for all.
+    """
+    if reuse_attention is False:
+        return 0
     if not isinstance(reuse_attention, int) or isinstance(reuse_attention, bool) or not -1 <= reuse_attention <= num_heads:
         raise ValueError(
             f"reuse_attention must be an integer from 0 to num_heads={num_heads}, or -1 for all. "
             f"Received: reuse_attention={reuse_attention!r}"
         )
+    return reuse_attention

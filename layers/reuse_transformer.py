@@ -3,8 +3,8 @@
 import keras
 
 from layers.common.blocks import first_positions, split_inputs
-from layers.common.checks import check_at_least
-from layers.reuse_attention import ReuseMultiHeadAttention, check_reuse
+from layers.common.checks import check_at_least, check_flags
+from layers.reuse_attention import ReuseMultiHeadAttention, reused_count
 from layers.transformer_encoder import TransformerEncoderBlock
 
 FORMS = {1: ("x",), 2: ("x", "attention_mask"), 3: ("x", "attention_mask", "reuse_attention_scores")}
@@ -21,13 +21,14 @@ class ReuseTransformer(TransformerEncoderBlock):
     Args:
         num_attention_heads, inner_dim, inner_activation: As in `TransformerEncoderBlock`.
         head_size: Another name for `key_dim`, the size of each query and key. Defaults to `m` / `h`.
-        reuse_attention: Number of heads that reuse the weights of the previous block: 0 for none, -1 for all.
+        reuse_attention: Number of heads that reuse the weights of the previous block: 0 or False for none, -1 for all.
         use_relative_pe, pe_max_seq_length: As in `ReuseMultiHeadAttention`.
         layer_idx: The block's index in its stack, from 0. If given, block 0 reuses nothing, so that all blocks of a stack can
             have the same other arguments. Defaults to None: `reuse_attention` always applies.
         max_reuse_layer_idx: The last index at which a block reuses weights; later blocks reuse nothing. Requires `layer_idx`.
         return_attention_scores: Whether to return the attention weights too, which the next block needs. Defaults to True.
-        **kwargs: All other arguments of `TransformerEncoderBlock` except `num_kv_heads`.
+        output_range, kernel_initializer, …, attention_axes, **kwargs: The other arguments of `TransformerEncoderBlock` except
+            `num_kv_heads`.
 
     Call arguments:
         inputs: `x`, `[x, attention_mask]` or `[x, attention_mask, reuse_attention_scores]`. `x` is `(b, t, m)`. The mask is
@@ -56,7 +57,9 @@ class ReuseTransformer(TransformerEncoderBlock):
     Differs from the Model Garden:
         As in `TransformerEncoderBlock` and `ReuseMultiHeadAttention`: regularizers and rates apply to the sublayers that they
         name, masks apply to reused weights, and reused heads come first. The attribute `reuse_attention` keeps its value where
-        `layer_idx` overrides it.
+        `layer_idx` overrides it. The arguments `use_rms_norm`, `use_query_residual`, `key_dim`, `value_dim`, `output_last_dim`,
+        `diff_q_kv_att_layer_norm` and `return_attention_scores` of the encoder block, and `output_range` in `call`, are new;
+        `num_kv_heads` must be None.
 
     Reference:
         [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821).
@@ -68,44 +71,61 @@ class ReuseTransformer(TransformerEncoderBlock):
         inner_dim,
         inner_activation,
         head_size=None,
+        output_range=None,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        use_bias=True,
+        norm_first=False,
+        norm_epsilon=1e-12,
+        output_dropout=0.0,
+        attention_dropout=0.0,
+        inner_dropout=0.0,
+        attention_initializer=None,
+        attention_axes=None,
         reuse_attention=0,
         use_relative_pe=False,
         pe_max_seq_length=512,
         layer_idx=None,
         max_reuse_layer_idx=None,
+        *,
         key_dim=None,
         return_attention_scores=True,
         num_kv_heads=None,
         **kwargs,
     ):
-        if head_size is not None:
-            check_at_least(1, head_size=head_size)
-            if key_dim not in (None, head_size):
-                raise ValueError(f"head_size and key_dim must be the same. Received: head_size={head_size}, key_dim={key_dim}")
-            key_dim = head_size
+        key_dim = one_size(head_size, key_dim)
         if num_kv_heads is not None:
             raise ValueError(
                 f"num_kv_heads must be None: here, each head has its own values. Received: num_kv_heads={num_kv_heads!r}"
             )
-        options = {"key_dim": key_dim, "return_attention_scores": return_attention_scores}
-        super().__init__(num_attention_heads, inner_dim, inner_activation, **options, **kwargs)
-        check_reuse(reuse_attention, num_attention_heads)
-        places = {"layer_idx": layer_idx, "max_reuse_layer_idx": max_reuse_layer_idx}
-        check_at_least(0, **{name: place for name, place in places.items() if place is not None})
-        if max_reuse_layer_idx is not None and layer_idx is None:
-            raise ValueError(
-                f"max_reuse_layer_idx needs layer_idx. Received: max_reuse_layer_idx={max_reuse_layer_idx}, layer_idx=None"
-            )
-        check_at_least(1, pe_max_seq_length=pe_max_seq_length)
+        super().__init__(
+            *(num_attention_heads, inner_dim, inner_activation, output_range),
+            *(kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer),
+            *(activity_regularizer, kernel_constraint, bias_constraint, use_bias, norm_first, norm_epsilon),
+            output_dropout=output_dropout,
+            attention_dropout=attention_dropout,
+            inner_dropout=inner_dropout,
+            attention_initializer=attention_initializer,
+            attention_axes=attention_axes,
+            key_dim=key_dim,
+            return_attention_scores=return_attention_scores,
+            **kwargs,
+        )
         self.head_size = head_size
-        self.reuse_attention = reuse_attention
+        self.reuse_attention = reused_count(reuse_attention, num_attention_heads)
         self.use_relative_pe = use_relative_pe
         self.pe_max_seq_length = pe_max_seq_length
         self.layer_idx = layer_idx
         self.max_reuse_layer_idx = max_reuse_layer_idx
+        check_reuse(self)
 
-    def build(self, inputs_shape):
-        super().build(split_inputs(inputs_shape, FORMS)[0])
+    def build(self, input_shape):
+        super().build(split_inputs(input_shape, FORMS)[0])
 
     def call(self, inputs, output_range=None, training=None):
         x, mask, before = split_inputs(inputs, FORMS)
@@ -145,3 +165,29 @@ class ReuseTransformer(TransformerEncoderBlock):
             "layer_idx": self.layer_idx,
             "max_reuse_layer_idx": self.max_reuse_layer_idx,
         }
+
+
+def one_size(head_size, key_dim):
+    """The size that the two arguments name; None if neither is given.
+
+    Raises:
+        ValueError: if they differ, or `head_size` is below 1.
+    """
+    if head_size is None:
+        return key_dim
+    check_at_least(1, head_size=head_size)
+    if key_dim not in (None, head_size):
+        raise ValueError(f"head_size and key_dim must be the same. Received: head_size={head_size}, key_dim={key_dim}")
+    return head_size
+
+
+def check_reuse(block):
+    """Raise a ValueError unless the arguments that say what `block` reuses are in range and compatible."""
+    check_flags(use_relative_pe=block.use_relative_pe)
+    check_at_least(1, pe_max_seq_length=block.pe_max_seq_length)
+    places = {"layer_idx": block.layer_idx, "max_reuse_layer_idx": block.max_reuse_layer_idx}
+    check_at_least(0, **{name: place for name, place in places.items() if place is not None})
+    if block.max_reuse_layer_idx is not None and block.layer_idx is None:
+        raise ValueError(
+            f"max_reuse_layer_idx needs layer_idx. Received: max_reuse_layer_idx={block.max_reuse_layer_idx}, layer_idx=None"
+        )

@@ -6,11 +6,20 @@ from keras import ops
 from layers.attention import MultiHeadAttention
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer, first_positions, head_size, split_inputs
-from layers.common.checks import check_at_least, check_rate
+from layers.common.checks import check_at_least, check_flags, check_rate
+from layers.common.compatibility import OTHER_ATTENTION, garden_arguments
 from layers.transformer_encoder import FORMS
+
+GARDEN_NAMES = {
+    "intermediate_size": "inner_dim",
+    "intermediate_activation": "inner_activation",
+    "output_dropout": "dropout_rate",
+    "attention_dropout": "attention_dropout_rate",
+}
 
 
 @keras.saving.register_keras_serializable(package="layers")
+@garden_arguments(GARDEN_NAMES, {"num_kv_heads": (None,)} | OTHER_ATTENTION)
 class ReZeroTransformer(BlockLayer):
     """Attention and a feed-forward network, each multiplied by a weight α that starts at 0, then added to its input.
 
@@ -56,7 +65,10 @@ class ReZeroTransformer(BlockLayer):
 
     Differs from the Model Garden:
         The output has the compute dtype; there, it is float32 unless `use_layer_norm`. An `output_range` of 0 is an error; there,
-        it means all positions. "gelu" is exact, not the tanh approximation. Regularizers apply to every linear map.
+        it means all positions. "gelu" is exact, not the tanh approximation. Regularizers apply to every linear map. Grouped,
+        block-sparse, sigmoid and low-rank attention are other mechanisms: `num_kv_heads`, `src_block_size`, `tgt_block_size`,
+        `use_sigmoid_attn`, `sigmoid_attn_bias`, `linformer_dim` and `linformer_shared_kv_projection` are accepted where they
+        switch these off. The argument names of the encoder block, such as `intermediate_size`, work too.
 
     Reference:
         [Bachlechner et al., 2020](https://arxiv.org/abs/2003.04887), section 5.
@@ -70,14 +82,23 @@ class ReZeroTransformer(BlockLayer):
         dropout_rate=0.0,
         attention_dropout_rate=0.0,
         output_range=None,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
         use_layer_norm=False,
         share_rezero=True,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        projection = (kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer)
+        super().__init__(*projection, activity_regularizer, kernel_constraint, bias_constraint, **kwargs)
         check_at_least(1, num_attention_heads=num_attention_heads, inner_dim=inner_dim)
         check_at_least(1, **({} if output_range is None else {"output_range": output_range}))
         check_rate(dropout_rate=dropout_rate, attention_dropout_rate=attention_dropout_rate)
+        check_flags(use_layer_norm=use_layer_norm, share_rezero=share_rezero)
         self.num_attention_heads = num_attention_heads
         self.inner_dim = inner_dim
         self.inner_activation = get_activation("inner_activation", inner_activation)
@@ -87,8 +108,8 @@ class ReZeroTransformer(BlockLayer):
         self.use_layer_norm = use_layer_norm
         self.share_rezero = share_rezero
 
-    def build(self, inputs_shape):
-        x_shape, key_value_shape, _ = split_inputs(inputs_shape, FORMS)
+    def build(self, input_shape):
+        x_shape, key_value_shape, _ = split_inputs(input_shape, FORMS)
         m = x_shape[-1]
         self.self_attention = self.make_attention(
             *("self_attention", MultiHeadAttention),

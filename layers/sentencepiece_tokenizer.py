@@ -2,7 +2,7 @@
 
 import keras
 
-from layers.common.checks import check_flags
+from layers.common.checks import check_flags, check_number
 from layers.common.text import TextLayer, check_strings, import_tensorflow_text
 
 try:
@@ -59,9 +59,9 @@ class SentencepieceTokenizer(TextLayer):
 
     Differs from the Model Garden:
         The layer has a configuration, so Keras can save and copy it. `lower_case` converts to lower case; there, it is NFKC case
-        folding, which turns ß into ss. Offsets then still refer to `inputs`; there, to the folded text. After
-        `strip_diacritics`, the text is recomposed; otherwise a model without normalization rules would read a Korean syllable as
-        three unknown letters.
+        folding, which turns ß into ss. Offsets then still refer to `inputs`; there, to the folded text. After `strip_diacritics`,
+        the text is recomposed; otherwise a model without normalization rules would read a Korean syllable as three unknown
+        letters.
 
     Reference:
         [Kudo & Richardson, 2018](https://arxiv.org/abs/1808.06226), section 3; [Kudo, 2018](https://arxiv.org/abs/1804.10959),
@@ -83,8 +83,7 @@ class SentencepieceTokenizer(TextLayer):
         check_flags(lower_case=lower_case, tokenize_with_offsets=tokenize_with_offsets, strip_diacritics=strip_diacritics)
         if not isinstance(nbest_size, int) or isinstance(nbest_size, bool) or nbest_size > 512:
             raise ValueError(f"nbest_size must be an integer of at most 512. Received: nbest_size={nbest_size!r}")
-        if not isinstance(alpha, (int, float)) or not 0 <= alpha < float("inf"):
-            raise ValueError(f"alpha must be a finite number of at least 0. Received: alpha={alpha!r}")
+        check_number("a finite number of at least 0", lambda number: number >= 0, alpha=alpha)
         if tokenize_with_offsets and strip_diacritics:
             raise ValueError(
                 "tokenize_with_offsets must be False with strip_diacritics, because offsets would refer to the stripped text. "

@@ -54,7 +54,8 @@ class TalkingHeadsAttention(MultiHeadAttention):
 
     Differs from the Model Garden:
         A query with no allowed key gets zeros; there, it gets the mean of the values, or NaN in float16. The mask is boolean: a 2
-        means "allowed" and does not raise the scores. The two mixing weights always start with different random numbers.
+        means "allowed" and does not raise the scores. The two mixing weights always start with different random numbers. `seed`
+        is new.
 
     Reference:
         [Shazeer et al., 2020](https://arxiv.org/abs/2003.02436), section 4.

@@ -20,7 +20,7 @@ Differs from the paper
     - The memory M may have channels, such as several documents, mixed by given weights (`reference/multi_channel_attention.py`).
     - In (2) the memory is not normalized, because a pre-norm encoder already ends with a norm.
 
-Layer: layers/transformer_decoder.py    Notebook: notebooks/transformer_decoder.ipynb
+Layer: layers/transformer_decoder/    Notebook: notebooks/transformer_decoder.ipynb
 """
 
 from collections.abc import Callable

@@ -20,7 +20,7 @@ Differs from the paper
     - A stack of pre-norm blocks needs one more norm at its end (Xiong et al.). That norm is part of the stack, not of a block.
     - Query heads may share key and value heads (`reference/grouped_query_attention.py`), and norms may be RMS norms.
 
-Layer: layers/transformer_encoder.py    Notebook: notebooks/transformer_encoder.ipynb
+Layer: layers/transformer_encoder/    Notebook: notebooks/transformer_encoder.ipynb
 """
 
 from collections.abc import Callable

@@ -27,7 +27,20 @@ ALLOWED = {
     "layers": {"layers", "keras", "numpy"},
 }
 TEXT_CHAPTERS = {"bert_tokenizer", "sentencepiece_tokenizer", "bert_pack_inputs"}
-STANDARD = {"collections", "dataclasses", "functools", "heapq", "itertools", "math", "typing", "unicodedata", "string", "re"}
+STANDARD = {
+    "collections",
+    "dataclasses",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "typing",
+    "unicodedata",
+    "string",
+    "re",
+    "inspect",
+    "warnings",
+}
 BRIDGE = {"__init__", "__main__", "agreement", "backends", "case", "catalogue", "tree", "weights"}
 PURPOSES = {"bench", "cases", "lesson", "models", "report"}
 SYMBOLS = set("qkv xyz gpuw ij _")

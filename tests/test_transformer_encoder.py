@@ -294,7 +294,7 @@ def test_transformers_errors_speak_of_its_own_arguments(name):
 @pytest.mark.parametrize(
     ("message", "options", "inputs", "call"),
     [
-        (r"divisible by num_attention_heads.* Received: a last axis of size 11, num_attention_heads=4", {}, (2, 3, 11), {}),
+        (r"divisible by num_attention_heads.* Received: a last axis of size 3, num_attention_heads=4", {}, (2, 3, 3), {}),
         (r"inputs must be a tensor or \[x, attention_mask\] or .* Received: a list of 4", {}, [(2, 3, 8)] * 4, {}),
         (r"query must have 3 axes .* \(3, 8\)", {}, (3, 8), {}),
         (r"attention_mask must have a shape .* \(2, 4, 3, 3\). Received: \(2, 1, 3, 5\)", {}, [(2, 3, 8), (2, 3, 5)], {}),

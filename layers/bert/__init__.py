@@ -4,7 +4,17 @@ import keras
 
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
-from layers.common.checks import check_at_least, check_divisible, check_length, check_rank, check_rate, check_same
+from layers.common.checks import (
+    check_at_least,
+    check_divisible,
+    check_epsilon,
+    check_flags,
+    check_length,
+    check_rank,
+    check_rate,
+    check_same,
+    interpreted,
+)
 from layers.common.ids import check_integers
 from layers.common.projection import fresh
 from layers.on_device_embedding import OnDeviceEmbedding
@@ -94,13 +104,16 @@ class BertEncoder(BlockLayer):
         return_attention_scores=False,
         **kwargs,
     ):
-        initializer = keras.initializers.get(initializer) or keras.initializers.TruncatedNormal(stddev=0.02)
+        [initializer] = interpreted(keras.initializers.get, initializer=initializer)
+        initializer = initializer or keras.initializers.TruncatedNormal(stddev=0.02)
         # The inputs are ids and a mask, which must not be cast: in float16, a small number in the mask would become zero.
         super().__init__(kernel_initializer=initializer, autocast=False, **kwargs)
         check_at_least(1, vocab_size=vocab_size, hidden_size=hidden_size, num_layers=num_layers, inner_dim=inner_dim)
         check_at_least(1, num_attention_heads=num_attention_heads, type_vocab_size=type_vocab_size)
         check_at_least(1, max_sequence_length=max_sequence_length)
         check_rate(output_dropout=output_dropout, attention_dropout=attention_dropout)
+        check_epsilon(norm_epsilon=norm_epsilon)
+        check_flags(use_pooler=use_pooler, return_attention_scores=return_attention_scores)
         check_divisible(hidden_size=hidden_size, num_attention_heads=num_attention_heads)
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size

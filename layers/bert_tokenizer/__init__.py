@@ -53,7 +53,8 @@ class BertTokenizer(TextLayer):
         There, the tokenizer of tensorflow-text folds case with NFKC, and drops and splits at different characters: except for
         plain English, its ids are not the ids that BERT was trained on. A vocabulary without [UNK] is an error; there, unknown
         words get the id −1. The vocabulary may be a list, and the configuration holds its pieces; there, it holds the file name.
-        Words may be longer than 100 bytes.
+        Words may be longer than 100 bytes; `max_input_chars_per_word` is new. `lower_case` has no default: there, it is guessed
+        from the file's name. `tokenizer_kwargs` does not exist: it changes the tokenizer of tensorflow-text.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3; [Song et al., 2021](https://arxiv.org/abs/2012.15524),

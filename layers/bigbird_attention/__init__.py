@@ -60,7 +60,7 @@ class BigBirdAttention(MultiHeadAttention):
         there, blocks near the end may. The random blocks are saved with the weights; there, they change each time a layer is
         created, and the seed of NumPy's global generator is set. Any length works; there, it must be a multiple of the block
         size, and below 1,024 tokens, indices are out of range unless `max_rand_mask_length` is that length. Dropout of the
-        attention weights works, and the mask may be `(b, t)`.
+        attention weights works, and the mask may be `(b, t)`. `seed` is that of the dropout too, as in `MultiHeadAttention`.
 
     Reference:
         [Zaheer et al., 2020](https://arxiv.org/abs/2007.14062), section 2 and appendix D.

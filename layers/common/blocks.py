@@ -1,5 +1,7 @@
 """Parts of transformer blocks other than attention: the feed-forward sublayer, norms, and the sizes of the heads."""
 
+import warnings
+
 import keras
 
 from layers.common.checks import check_at_least, check_epsilon, shapes
@@ -76,15 +78,21 @@ class BlockLayer(ProjectingLayer):
         return self.output_norm(y + self.feed_forward(y, training))
 
 
-def head_size(size, num_attention_heads, key_dim=None):
-    """`key_dim`, or `size` / `num_attention_heads` if `key_dim` is None.
+def head_size(size, num_attention_heads, key_dim=None, rounds=False):
+    """`key_dim`, or `size` / `num_attention_heads` if `key_dim` is None, rounded down with a warning if `rounds`.
 
     Raises:
         ValueError: if `size` is unknown, or `key_dim` is None and `num_attention_heads` does not divide `size`.
     """
     if size is None:
         raise ValueError("the last axis of the inputs must have a known size. Received: a last axis of size None")
-    if key_dim is None and size % num_attention_heads:
+    if key_dim is None and size % num_attention_heads and 0 < num_attention_heads < size and rounds:
+        warnings.warn(
+            f"num_attention_heads={num_attention_heads} does not divide the last axis of the inputs, {size}: key_dim is rounded "
+            f"down to {size // num_attention_heads}. Pass key_dim={size // num_attention_heads} if that is meant.",
+            stacklevel=2,
+        )
+    elif key_dim is None and size % num_attention_heads:
         raise ValueError(
             "the last axis of the inputs must be divisible by num_attention_heads, unless the size of a head is given. "
             f"Received: a last axis of size {size}, num_attention_heads={num_attention_heads}"

@@ -10,6 +10,19 @@ def check_at_least(least, **sizes):
             raise ValueError(f"{name} must be an integer of at least {least}. Received: {name}={size!r}")
 
 
+def check_seed(seed):
+    """Raise a ValueError unless `seed` is None or an integer of at least 0."""
+    if seed is not None:
+        check_at_least(0, seed=seed)
+
+
+def check_sizes(**sizes):
+    """Raise a ValueError unless each of `sizes`, passed as name=value, is None, a positive integer, or several of them."""
+    for name, size in sizes.items():
+        for part in size if isinstance(size, (tuple, list)) and size else [1 if size is None else size]:
+            check_at_least(1, **{name: part})
+
+
 def check_divisible(**sizes):
     """Raise a ValueError unless the first of two `sizes`, passed as name=value, is a multiple of the second."""
     (name, size), (divisor_name, divisor) = sizes.items()
@@ -19,24 +32,56 @@ def check_divisible(**sizes):
 
 
 def check_flags(**flags):
-    """Raise a ValueError unless each of `flags`, passed as name=value, is a bool."""
+    """Raise a ValueError unless each of `flags`, passed as name=value, is True or False.
+
+    0, 1 and NumPy's booleans are refused too: a number where a flag is expected is most often an argument in the wrong place.
+    """
     for name, flag in flags.items():
         if not isinstance(flag, bool):
             raise ValueError(f"{name} must be True or False. Received: {name}={flag!r}")
 
 
+def check_number(expected, fits=lambda number: True, **numbers):
+    """Raise a ValueError unless each of `numbers`, passed as name=value, is a finite number for which `fits`.
+
+    Args:
+        expected: What is expected, for the error: the words after "must be".
+        fits: Function of the number.
+    """
+    for name, number in numbers.items():
+        is_number = isinstance(number, (int, float, np.floating, np.integer)) and not isinstance(number, bool)
+        if not is_number or not np.isfinite(number) or not fits(number):
+            raise ValueError(f"{name} must be {expected}. Received: {name}={number!r}")
+
+
 def check_rate(**rates):
     """Raise a ValueError unless each of `rates`, passed as name=value, is a number in [0, 1)."""
-    for name, rate in rates.items():
-        if not isinstance(rate, (int, float, np.floating, np.integer)) or not 0 <= rate < 1:
-            raise ValueError(f"{name} must be at least 0 and below 1. Received: {name}={rate!r}")
+    check_number("at least 0 and below 1", lambda rate: 0 <= rate < 1, **rates)
 
 
 def check_epsilon(**epsilons):
     """Raise a ValueError unless each of `epsilons`, passed as name=value, is a finite number of at least 0."""
-    for name, epsilon in epsilons.items():
-        if not isinstance(epsilon, (int, float, np.floating)) or isinstance(epsilon, bool) or not 0 <= epsilon < np.inf:
-            raise ValueError(f"{name} must be a finite number of at least 0. Received: {name}={epsilon!r}")
+    check_number("a finite number of at least 0", lambda epsilon: epsilon >= 0, **epsilons)
+
+
+def interpreted(get, **identifiers):
+    """[what `get` makes of each of `identifiers`]: a Keras initializer, regularizer or constraint, of a name or an object.
+
+    Args:
+        get: `keras.initializers.get`, or that of regularizers or constraints.
+        identifiers: Passed as name=value; None stays None.
+
+    Raises:
+        ValueError: if `get` knows no such name; the error names the argument.
+    """
+    found = []
+    for name, identifier in identifiers.items():
+        try:
+            found.append(get(identifier))
+        except (ValueError, TypeError) as error:
+            kind = get.__module__.split(".")[-1].removesuffix("s")
+            raise ValueError(f"{name} must be a Keras {kind} or the name of one. Received: {name}={identifier!r}") from error
+    return found
 
 
 def check_length(name, length, **most):

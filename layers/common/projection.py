@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from layers.common.checks import interpreted
+
 
 class ProjectingLayer(keras.layers.Layer):
     """A layer whose linear maps share initializers, regularizers and constraints.
@@ -29,14 +31,14 @@ class ProjectingLayer(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
+        self.kernel_initializer, self.bias_initializer = interpreted(keras.initializers.get, **initializers)
+        regularizers = {"kernel_regularizer": kernel_regularizer, "bias_regularizer": bias_regularizer}
+        self.kernel_regularizer, self.bias_regularizer = interpreted(keras.regularizers.get, **regularizers)
         # Keras would also apply an attribute named activity_regularizer to the output of this layer.
-        self._activity_regularizer = keras.regularizers.get(activity_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
+        [self._activity_regularizer] = interpreted(keras.regularizers.get, activity_regularizer=activity_regularizer)
+        constraints = {"kernel_constraint": kernel_constraint, "bias_constraint": bias_constraint}
+        self.kernel_constraint, self.bias_constraint = interpreted(keras.constraints.get, **constraints)
 
     def projection_options(self):
         """The seven arguments, for a linear map or a sublayer. Initializers are copied, so that each draws its own numbers."""

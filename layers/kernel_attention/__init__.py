@@ -20,7 +20,7 @@ from layers.kernel_attention.features import (
     redraw_projection,
     widened,
 )
-from layers.kernel_attention.pairs import causal_structure, pairs_of, window_structure
+from layers.kernel_attention.pairs import causal_structure, divided, pairs_of, window_structure
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -39,7 +39,7 @@ class KernelAttention(MultiHeadAttention):
         seed: Seed of the projection and of the dropout. Give each layer its own.
         redraw: Whether each training call draws a new projection. All other calls use the weight `projection`.
         is_short_seq: Whether to compute a weight for each pair, with the exact kernel instead of its estimate by random features.
-        begin_kernel: Number of queries at the start that use exact softmax attention.
+        begin_kernel: Number of queries at the start that use exact softmax attention; False is 0.
         scale: Factor of q·k. Defaults to 1 for "elu", and to 1/√d otherwise. For "rfa", it is 1/σ², and defaults to 1.
         scale_by_length: Whether to multiply the scale by log₅₁₂ n for n unmasked keys; not for "rfa" or causal attention.
         use_causal_windowed: Whether each chunk of queries attends to its own chunk, in both directions, and to earlier chunks.
@@ -74,10 +74,13 @@ class KernelAttention(MultiHeadAttention):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        "elu" has no projection and no 1/√d by default. "exp" has ‖x‖²/2 in the exponent, and stabilizers that cancel: one for
-        each query, and one for each feature of the keys that it sees. "expplus" is scaled once. "rfa", the gate and
+        "elu" has no projection and no 1/√d by default, so `num_random_features` defaults to None. No projection is an error for
+        "exp", "expmod" and "expplus", whose features estimate a kernel only by their random directions; there, they are e^x of
+        each number, or x itself. "exp" has ‖x‖²/2 in the exponent, and stabilizers that cancel: one for each query, and one for
+        each feature of the keys that it sees. "expplus" is scaled once. "rfa", `use_gate`, `trainable_bandwidth` and
         `use_causal_mask` are new. Weights sum to 1: nothing is added to denominators. `begin_kernel` and `is_short_seq` are
         exact, and ignore masked keys. A new cache is returned. It holds the window: streaming gives the same result as one call.
+        As in `MultiHeadAttention`, `seed` is that of the dropout too.
 
     Reference:
         [Katharopoulos et al., 2020](https://arxiv.org/abs/2006.16236), [Choromanski et al., 2021](https://arxiv.org/abs/2009.14794),
@@ -99,6 +102,7 @@ class KernelAttention(MultiHeadAttention):
         causal_window_length=3,
         causal_window_decay=None,
         causal_padding=None,
+        *,
         use_gate=False,
         trainable_bandwidth=False,
         **kwargs,
@@ -110,7 +114,7 @@ class KernelAttention(MultiHeadAttention):
         self.num_random_features = num_random_features
         self.redraw = redraw
         self.is_short_seq = is_short_seq
-        self.begin_kernel = begin_kernel
+        self.begin_kernel = 0 if begin_kernel is False else begin_kernel
         self.scale = scale
         self.scale_by_length = scale_by_length
         self.use_causal_windowed = use_causal_windowed
@@ -241,10 +245,3 @@ class KernelAttention(MultiHeadAttention):
 
     def get_config(self):
         return super().get_config() | {name: getattr(self, name) for name in ARGUMENTS}
-
-
-def divided(sums, least=None):
-    """Sums divided by the sum of weights, their last column, but at least by `least`. Zeros for a query without keys."""
-    sums, weights = ops.split(sums, [sums.shape[-1] - 1], axis=3)
-    weights = weights if least is None else ops.maximum(weights, least)
-    return sums / ops.where(weights == 0, 1.0, weights)

@@ -2,7 +2,15 @@
 
 from keras import ops
 
-from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_same, check_shape
+from layers.common.checks import (
+    check_at_least,
+    check_broadcastable,
+    check_flags,
+    check_number,
+    check_rank,
+    check_same,
+    check_shape,
+)
 from layers.kernel_attention.features import ELEMENTWISE, TRANSFORMS
 
 ARGUMENTS = (
@@ -21,6 +29,7 @@ ARGUMENTS = (
     "use_gate",
     "trainable_bandwidth",
 )
+FLAGS = ("redraw", "is_short_seq", "scale_by_length", "use_causal_windowed", "use_gate", "trainable_bandwidth")
 
 
 def check_arguments(layer):
@@ -34,11 +43,12 @@ def check_arguments(layer):
     )
     check_at_least(0, begin_kernel=layer.begin_kernel)
     check_at_least(1, causal_chunk_length=layer.causal_chunk_length, causal_window_length=layer.causal_window_length)
-    if layer.scale is not None and not layer.scale > 0:
-        raise ValueError(f"scale must be above 0. Received: scale={layer.scale!r}")
-    if layer.causal_window_decay is not None and not 0 < layer.causal_window_decay <= 1:
-        received = f"causal_window_decay={layer.causal_window_decay!r}"
-        raise ValueError(f"causal_window_decay must be above 0 and at most 1. Received: {received}")
+    check_flags(**{name: getattr(layer, name) for name in FLAGS})
+    if layer.scale is not None:
+        check_number("above 0", lambda scale: scale > 0, scale=layer.scale)
+    if layer.causal_window_decay is not None:
+        decay = layer.causal_window_decay
+        check_number("above 0 and at most 1", lambda decay: 0 < decay <= 1, causal_window_decay=decay)
     if layer.causal_padding not in (None, "left", "right"):
         raise ValueError(f"causal_padding must be 'left', 'right' or None. Received: causal_padding={layer.causal_padding!r}")
     for argument, excluded in (

@@ -38,3 +38,10 @@ def pairs_of(exponents, structure=None, mask=None):
         exponents = ops.where(mask[:, :, None], exponents, LOWEST)
     pairs = ops.exp(exponents - ops.stop_gradient(ops.max(exponents, axis=-1, keepdims=True, initial=LOWEST)))
     return pairs if structure is None else ops.where(structure > LOWEST / 2, pairs, 0.0)
+
+
+def divided(sums, least=None):
+    """Sums divided by the sum of weights, their last column, but at least by `least`. Zeros for a query without keys."""
+    sums, weights = ops.split(sums, [sums.shape[-1] - 1], axis=3)
+    weights = weights if least is None else ops.maximum(weights, least)
+    return sums / ops.where(weights == 0, 1.0, weights)

@@ -5,9 +5,9 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common.activations import get_activation
-from layers.common.checks import check_at_least, check_divisible, check_length, check_rate
+from layers.common.checks import check_at_least, check_divisible, check_flags, check_length, check_rate
 from layers.common.ids import check_integers
-from layers.mobile_bert.parts import MobileBertLayer, check_alike, trigram
+from layers.mobile_bert.parts import MobileBertLayer, check_alike, check_input, trigram
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -51,7 +51,7 @@ class MobileBertEmbedding(MobileBertLayer):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        There is an `input_mask`. `max_sequence_length` and the ids are checked.
+        `input_mask` and the arguments of `ProjectingLayer` are new. `max_sequence_length` and the ids are checked.
 
     Reference:
         [Sun et al., 2020](https://arxiv.org/abs/2004.02984), section 3.4.
@@ -153,7 +153,8 @@ class MobileBertTransformer(MobileBertLayer):
 
     Differs from the Model Garden:
         With `use_bottleneck_attention` there is no shared bottleneck; there, it is built but unused. "gelu" is exact. A query
-        with no allowed key gets zeros from attention; there, it gets the mean of the values.
+        with no allowed key gets zeros from attention; there, it gets the mean of the values. The arguments of `ProjectingLayer`
+        are new.
 
     Reference:
         [Sun et al., 2020](https://arxiv.org/abs/2004.02984), sections 3.1 to 3.3.
@@ -179,6 +180,7 @@ class MobileBertTransformer(MobileBertLayer):
         check_at_least(1, hidden_size=hidden_size, num_attention_heads=num_attention_heads, intermediate_size=intermediate_size)
         check_at_least(1, intra_bottleneck_size=intra_bottleneck_size, num_feedforward_networks=num_feedforward_networks)
         check_rate(hidden_dropout_prob=hidden_dropout_prob, attention_probs_dropout_prob=attention_probs_dropout_prob)
+        check_flags(use_bottleneck_attention=use_bottleneck_attention, key_query_shared_bottleneck=key_query_shared_bottleneck)
         check_divisible(intra_bottleneck_size=intra_bottleneck_size, num_attention_heads=num_attention_heads)
         self.hidden_size = hidden_size
         self.num_attention_heads = num_attention_heads
@@ -192,7 +194,7 @@ class MobileBertTransformer(MobileBertLayer):
         self.num_feedforward_networks = num_feedforward_networks
 
     def build(self, input_tensor_shape):
-        self.check_shape(input_tensor_shape)
+        check_input(input_tensor_shape, self.hidden_size)
         m, inside, f = self.hidden_size, self.intra_bottleneck_size, self.intermediate_size
         self.bottleneck_input, self.bottleneck_input_norm = self.with_norm("bottleneck_input", m, inside)
         if self.has_shared_bottleneck:
@@ -215,7 +217,7 @@ class MobileBertTransformer(MobileBertLayer):
         self.dropout_layer = self.make_dropout(self.hidden_dropout_prob)
 
     def call(self, input_tensor, attention_mask=None, return_attention_scores=False, training=None):
-        self.check_shape(input_tensor.shape)
+        check_input(input_tensor.shape, self.hidden_size)
         x = input_tensor
         u = self.bottleneck_input_norm(self.bottleneck_input(x))
         query, value = self.query_and_value(x, u)
@@ -237,10 +239,6 @@ class MobileBertTransformer(MobileBertLayer):
     @property
     def has_shared_bottleneck(self):
         return self.key_query_shared_bottleneck and not self.use_bottleneck_attention
-
-    def check_shape(self, shape):
-        if len(shape) != 3 or shape[-1] != self.hidden_size:
-            raise ValueError(f"input_tensor must have the shape (b, t, {self.hidden_size}). Received: {tuple(shape)}")
 
     def get_config(self):
         names = ("hidden_size", "num_attention_heads", "intermediate_size", "intra_bottleneck_size", "num_feedforward_networks")

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from layers.common.blocks import BlockLayer
-from layers.common.checks import check_rank, check_same
+from layers.common.checks import check_rank, check_same, interpreted
 from layers.common.normalization import LayerNorm, NoNorm
 from layers.common.projection import fresh
 from layers.common.slices import section
@@ -28,6 +28,7 @@ class MobileBertLayer(BlockLayer):
     def __init__(self, normalization_type="no_norm", initializer=None, **kwargs):
         # Created for each layer: a shared initializer would give maps of the same shape the same numbers.
         start = keras.initializers.TruncatedNormal(stddev=0.02) if initializer is None else initializer
+        [start] = interpreted(keras.initializers.get, initializer=start)
         super().__init__(kernel_initializer=start, **kwargs)
         if normalization_type not in NORMS:
             raise ValueError(f"normalization_type must be one of {NORMS}. Received: normalization_type={normalization_type!r}")
@@ -75,3 +76,9 @@ def check_alike(rank, **tensors):
     check_rank(rank, **shapes)
     for axis in range(rank):
         check_same(f"size of axis {axis}", **{name: shape[axis] for name, shape in shapes.items()})
+
+
+def check_input(shape, hidden_size):
+    """Raise a ValueError unless `shape` is `(b, t, hidden_size)`."""
+    if len(shape) != 3 or shape[-1] != hidden_size:
+        raise ValueError(f"input_tensor must have the shape (b, t, {hidden_size}). Received: {tuple(shape)}")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers.common.checks import check_at_least, check_rank_at_least
+from layers.common.checks import check_at_least, check_flags, check_rank_at_least, interpreted
 from layers.common.slices import section
 from layers.positional_embedding.buckets import check_buckets, relative_buckets
 from layers.positional_embedding.learned import ForAnyBatch, check_learned, length_of
@@ -57,13 +57,13 @@ class PositionalEmbedding(keras.layers.Layer):
         if not isinstance(seq_axis, int) or isinstance(seq_axis, bool):
             raise ValueError(f"seq_axis must be an integer. Received: seq_axis={seq_axis!r}")
         self.max_length = max_length
-        self.initializer = keras.initializers.get(initializer)
+        [self.initializer] = interpreted(keras.initializers.get, initializer=initializer)
         self.seq_axis = seq_axis
         self.supports_masking = True  # the mask of the inputs holds for the output too
 
-    def build(self, inputs_shape):
-        check_learned(inputs_shape, self.max_length, self.seq_axis)
-        shape = (self.max_length, inputs_shape[-1])
+    def build(self, input_shape):
+        check_learned(input_shape, self.max_length, self.seq_axis)
+        shape = (self.max_length, input_shape[-1])
         self.embeddings = self.add_weight(shape=shape, initializer=self.initializer, name="embeddings")
 
     def call(self, inputs):
@@ -126,15 +126,15 @@ class RelativePositionEmbedding(ForAnyBatch):
     TensorShape([3, 8])
 
     Differs from the Model Garden:
-        There, the convention is always "concatenated"; with it, numbers are equal for an even `hidden_size` above 2 and a
-        `min_timescale` of 1. `min_timescale` is a timescale; there, it multiplies frequencies. A `hidden_size` of 2 gives no NaN,
-        and an odd `hidden_size` gives all columns.
+        There, `convention` does not exist and is always "concatenated"; with it, numbers are equal for an even `hidden_size`
+        above 2 and a `min_timescale` of 1. `min_timescale` is a timescale; there, it multiplies frequencies. A `hidden_size` of 2
+        gives no NaN, and an odd `hidden_size` gives all columns.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.5.
     """
 
-    def __init__(self, hidden_size, min_timescale=1.0, max_timescale=1.0e4, convention="interleaved", **kwargs):
+    def __init__(self, hidden_size, min_timescale=1.0, max_timescale=1.0e4, *, convention="interleaved", **kwargs):
         super().__init__(**kwargs)
         check_at_least(2, hidden_size=hidden_size)
         check_sinusoid(min_timescale, max_timescale, convention)
@@ -193,8 +193,9 @@ class RelativePositionBias(ForAnyBatch):
     TensorShape([1, 4, 3, 5])
 
     Differs from the Model Garden:
-        The first axis is 1, to broadcast over the batch; there, the bias is repeated for each example. Buckets are computed in
-        integers; there, a logarithm of zero is cast to an integer and then discarded. Invalid numbers of buckets raise an error.
+        The first axis is 1, to broadcast over the batch; there, the bias is repeated for each example, which changes no sum with
+        scores, and takes b times the memory. Buckets are computed in integers; there, a logarithm of zero is cast to an integer
+        and then discarded. Invalid numbers of buckets raise an error.
 
     Reference:
         [Raffel et al., 2019](https://arxiv.org/abs/1910.10683), section 2.1.
@@ -211,13 +212,14 @@ class RelativePositionBias(ForAnyBatch):
     ):
         super().__init__(**kwargs)
         check_at_least(1, num_heads=num_heads)
+        check_flags(bidirectional=bidirectional)
         check_buckets(relative_attention_num_buckets, relative_attention_max_distance, bidirectional)
         self.num_heads = num_heads
         self.relative_attention_num_buckets = relative_attention_num_buckets
         self.relative_attention_max_distance = relative_attention_max_distance
         self.bidirectional = bidirectional
         start = keras.initializers.TruncatedNormal(stddev=1.0) if embeddings_initializer is None else embeddings_initializer
-        self.embeddings_initializer = keras.initializers.get(start)
+        [self.embeddings_initializer] = interpreted(keras.initializers.get, embeddings_initializer=start)
 
     def build(self, query_shape, key_shape):
         shape = (self.relative_attention_num_buckets, self.num_heads)

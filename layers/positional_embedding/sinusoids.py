@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from layers.common.checks import check_number
+
 CONVENTIONS = ("interleaved", "concatenated")
 BASE = 256
 LARGEST = 2**31  # positions are int32
@@ -50,10 +52,8 @@ def sines_and_cosines(length, omega, dtype):
 
 def check_sinusoid(least, most, convention):
     """Raise a ValueError unless 0 < `least` ≤ `most` < ∞ and the convention is known."""
-    if not 0 < least <= most < float("inf"):
-        raise ValueError(
-            "min_timescale must be above 0 and at most max_timescale, which must be finite. "
-            f"Received: min_timescale={least}, max_timescale={most}"
-        )
+    check_number("a number above 0", lambda scale: scale > 0, min_timescale=least, max_timescale=most)
+    if least > most:
+        raise ValueError(f"min_timescale must be at most max_timescale. Received: min_timescale={least}, max_timescale={most}")
     if convention not in CONVENTIONS:
         raise ValueError(f"convention must be one of {CONVENTIONS}. Received: convention={convention!r}")

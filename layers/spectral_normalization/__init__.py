@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from layers.common.checks import check_at_least
+from layers.common.checks import check_at_least, check_flags, check_number
 from layers.common.normalization import in_float32_at_least
 from layers.spectral_normalization.power_iteration import ConvolutionMap, KernelMap, converge, estimated_norm, iterate, unit
 
@@ -67,8 +67,9 @@ class SpectralNormalization(keras.layers.Wrapper):
         There, each call overwrites the kernel with the normalized one, even outside training unless `training=False`: a
         projection, without a gradient through σ̂. There, one iteration from random vectors initializes it, which leaves σ above
         the bound, and the kernel of an EinsumDense is reshaped by its last axis, whichever axes belong to the input. The argument
-        `aggregation` is omitted, because `u` and `v` are the same on every replica. SpectralNormalizationConv2D corresponds to
-        this class with an `image_size`, for any padding, strides and dilation.
+        `aggregation` is omitted, because `u` and `v` are the same on every replica. As the kernel is never overwritten,
+        `update_weights` and `restore_weights` do not exist. SpectralNormalizationConv2D corresponds to this class with an
+        `image_size`, for any padding, strides and dilation.
 
     Reference:
         [Miyato et al., 2018](https://arxiv.org/abs/1802.05957), section 2.1; [Liu et al., 2020](https://arxiv.org/abs/2006.10108),
@@ -81,15 +82,16 @@ class SpectralNormalization(keras.layers.Wrapper):
         iteration=1,
         norm_multiplier=0.95,
         training=True,
+        *,
         inhere_layer_name=False,
         image_size=None,
         **kwargs,
     ):
+        check_flags(training=training, inhere_layer_name=inhere_layer_name)
         name = kwargs.pop("name", None) or layer.name + "_spectral_norm" * (not inhere_layer_name)
         super().__init__(layer, name=name, **({"dtype": layer.dtype_policy} | kwargs))
         check_at_least(1, iteration=iteration)
-        if isinstance(norm_multiplier, bool) or not norm_multiplier > 0:
-            raise ValueError(f"norm_multiplier must be above 0. Received: norm_multiplier={norm_multiplier!r}")
+        check_number("above 0", lambda bound: bound > 0, norm_multiplier=norm_multiplier)
         self.iteration = iteration
         self.norm_multiplier = norm_multiplier
         self.training = training

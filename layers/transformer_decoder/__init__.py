@@ -6,13 +6,19 @@ from keras import ops
 from layers.attention import MultiHeadAttention
 from layers.cached_attention import CachedAttention, check_parts
 from layers.common.activations import get_activation
-from layers.common.blocks import BlockLayer, head_size, split_inputs
-from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_rate, check_same
-from layers.common.registry import registered
+from layers.common.blocks import BlockLayer, head_size
+from layers.common.checks import (
+    check_at_least,
+    check_broadcastable,
+    check_epsilon,
+    check_flags,
+    check_rank,
+    check_rate,
+    check_same,
+    interpreted,
+)
 from layers.multi_channel_attention import MultiChannelAttention
-
-NAMES = ("x", "memory", "cross_mask", "self_mask", "input_doc_probs")
-FORMS = {count: NAMES[:count] for count in (2, 3, 4, 5)}
+from layers.transformer_decoder.parts import attend, attention_class, built, parts_of
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -39,7 +45,8 @@ class TransformerDecoderBlock(BlockLayer):
         intermediate_dropout: Fraction of the activation's output dropped while training.
         attention_initializer: Initializer of the kernels of both attentions. Defaults to `kernel_initializer`.
         self_attention_cls: Class of the self-attention, with the arguments of `CachedAttention`, the default; or the name under
-            which the class is registered with Keras. A saved model holds that name.
+            which the class is registered with Keras. A saved model holds that name. Only a Keras layer is built with the block,
+            gets `training`, and has its weights among those of the block.
         cross_attention_cls: The same for the attention to the memory, with the arguments of `MultiHeadAttention`, the default,
             or with channels of `MultiChannelAttention`.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
@@ -77,7 +84,7 @@ class TransformerDecoderBlock(BlockLayer):
         The block is causal whatever `self_mask` allows; there, without that mask, the model trains on the tokens that it should
         predict. The cache is that of `CachedAttention`: a new one is returned, and empty slots are never attended to.
         Regularizers and dropout apply to every sublayer. Unused sublayers are not built. "gelu" is exact, not the tanh
-        approximation.
+        approximation. As in `CachedAttention`, a cache is returned even if none is given.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.1;
@@ -92,6 +99,13 @@ class TransformerDecoderBlock(BlockLayer):
         dropout_rate=0.0,
         attention_dropout_rate=0.0,
         multi_channel_cross_attention=False,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
         use_bias=True,
         norm_first=False,
         norm_epsilon=1e-12,
@@ -101,10 +115,13 @@ class TransformerDecoderBlock(BlockLayer):
         cross_attention_cls=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        projection = (kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer)
+        super().__init__(*projection, activity_regularizer, kernel_constraint, bias_constraint, **kwargs)
         check_at_least(1, num_attention_heads=num_attention_heads, intermediate_size=intermediate_size)
         rates = {"dropout_rate": dropout_rate, "attention_dropout_rate": attention_dropout_rate}
         check_rate(**rates, intermediate_dropout=intermediate_dropout)
+        check_flags(multi_channel_cross_attention=multi_channel_cross_attention, use_bias=use_bias, norm_first=norm_first)
+        check_epsilon(norm_epsilon=norm_epsilon)
         self.num_attention_heads = num_attention_heads
         self.intermediate_size = intermediate_size
         self.intermediate_activation = get_activation("intermediate_activation", intermediate_activation)
@@ -115,19 +132,19 @@ class TransformerDecoderBlock(BlockLayer):
         self.norm_first = norm_first
         self.norm_epsilon = norm_epsilon
         self.intermediate_dropout = intermediate_dropout
-        self.attention_initializer = keras.initializers.get(attention_initializer)
-        self.self_attention_cls = layer_class("self_attention_cls", self_attention_cls)
-        self.cross_attention_cls = layer_class("cross_attention_cls", cross_attention_cls)
+        [self.attention_initializer] = interpreted(keras.initializers.get, attention_initializer=attention_initializer)
+        self.self_attention_cls = attention_class("self_attention_cls", self_attention_cls)
+        self.cross_attention_cls = attention_class("cross_attention_cls", cross_attention_cls)
 
-    def build(self, inputs_shape):
-        x_shape, memory_shape, *_ = parts_of(inputs_shape)
+    def build(self, input_shape):
+        x_shape, memory_shape, *_ = parts_of(input_shape)
         m = x_shape[-1]
         cross = MultiChannelAttention if self.multi_channel_cross_attention else MultiHeadAttention
         options = {"key_dim": head_size(m, self.num_attention_heads), "dropout": self.attention_dropout_rate}
-        self.self_attention = self.make_attention("self_attention", self.self_attention_cls or CachedAttention, **options)
-        self.self_attention.build(x_shape, x_shape)
-        self.encdec_attention = self.make_attention("encdec_attention", self.cross_attention_cls or cross, **options)
-        self.encdec_attention.build(x_shape, memory_shape)
+        own = self.make_attention("self_attention", self.self_attention_cls or CachedAttention, **options)
+        self.self_attention = built(own, x_shape, x_shape)
+        other = self.make_attention("encdec_attention", self.cross_attention_cls or cross, **options)
+        self.encdec_attention = built(other, x_shape, memory_shape)
         self.self_attention_norm = self.make_norm("self_attention_layer_norm", m)
         self.encdec_attention_norm = self.make_norm("encdec_attention_layer_norm", m)
         self.output_norm = self.make_norm("output_layer_norm", m)
@@ -144,14 +161,13 @@ class TransformerDecoderBlock(BlockLayer):
             self_mask = self.causal(x, self_mask)  # with a cache, the self-attention masks later keys itself
 
         own = self.before(self.self_attention_norm, x)
-        added, cache = self.self_attention(
-            *(own, own), attention_mask=self_mask, cache=cache, decode_loop_step=decode_loop_step, training=training
-        )
+        options = {"attention_mask": self_mask, "cache": cache, "decode_loop_step": decode_loop_step}
+        added, cache = attend(self.self_attention, own, own, training, **options)
         y = self.after(self.self_attention_norm, x + self.self_attention_dropout(added, training=training))
 
         channels = {"context_attention_weights": w} if self.multi_channel_cross_attention else {}
         query = self.before(self.encdec_attention_norm, y)
-        added = self.encdec_attention(query, memory, attention_mask=cross_mask, training=training, **channels)
+        added = attend(self.encdec_attention, query, memory, training, attention_mask=cross_mask, **channels)
         z = self.after(self.encdec_attention_norm, y + self.encdec_attention_dropout(added, training=training))
 
         added = self.feed_forward(self.before(self.output_norm, z), training)
@@ -181,6 +197,11 @@ class TransformerDecoderBlock(BlockLayer):
         if not self.built:
             raise ValueError("the block must be built before init_cache: call or build it first. Received: built=False")
         return self.self_attention.init_cache(batch, length)
+
+    def common_layers_with_encoder(self):
+        """The sublayers of which an encoder block consists too: self-attention, its norm, the two maps, and the last norm."""
+        maps = [self.intermediate_dense, self.output_dense]
+        return [self.self_attention, self.self_attention_norm, *maps, self.output_norm]
 
     def check_inputs(self, x, memory, cross_mask, w):
         check_rank(3, x=x.shape)
@@ -225,24 +246,3 @@ class TransformerDecoderBlock(BlockLayer):
                 "attention_initializer": keras.initializers.serialize(self.attention_initializer),
             }
         )
-
-
-def parts_of(inputs):
-    """The five parts of `inputs`, or of their shapes, None for each that is omitted. x and memory are required."""
-    parts = split_inputs(inputs, FORMS)
-    for name, part in zip(NAMES[:2], parts):
-        if part is None:
-            raise ValueError(f"{name} must be a tensor. Received: None")
-    return parts
-
-
-def layer_class(name, kind):
-    """The layer class `kind`, which may be a class or its registered name; None for None.
-
-    Raises:
-        ValueError: if `kind` is anything else; the error names the argument `name`.
-    """
-    found = registered(kind) if isinstance(kind, str) else kind
-    if kind is not None and not (isinstance(found, type) and issubclass(found, keras.layers.Layer)):
-        raise ValueError(f"{name} must be a layer class or the registered name of one. Received: {name}={kind!r}")
-    return found

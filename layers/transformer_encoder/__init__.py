@@ -5,26 +5,14 @@ import keras
 from layers.attention import MultiHeadAttention
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer, first_positions, head_size, split_inputs
-from layers.common.checks import check_at_least, check_rate, check_same
+from layers.common.checks import check_same, interpreted
+from layers.common.compatibility import OTHER_ATTENTION, garden_arguments
 from layers.grouped_query_attention import GroupedQueryAttention
-
-ARGUMENTS = (
-    *("num_attention_heads", "inner_dim", "inner_activation", "output_range", "use_bias", "norm_first", "norm_epsilon"),
-    *("use_rms_norm", "output_dropout", "attention_dropout", "inner_dropout", "attention_initializer", "attention_axes"),
-    *("use_query_residual", "key_dim", "value_dim", "output_last_dim", "diff_q_kv_att_layer_norm", "return_attention_scores"),
-    "num_kv_heads",
-)
-RENAMED = {
-    "inner_dim": "intermediate_size",
-    "inner_activation": "intermediate_activation",
-    "output_dropout": "dropout_rate",
-    "attention_dropout": "attention_dropout_rate",
-    "inner_dropout": "intermediate_dropout",
-}
-FORMS = {1: ("x",), 2: ("x", "attention_mask"), 3: ("x", "key_value", "attention_mask")}
+from layers.transformer_encoder.arguments import ARGUMENTS, FORMS, RENAMED, check_arguments, own_name
 
 
 @keras.saving.register_keras_serializable(package="layers")
+@garden_arguments(unused=OTHER_ATTENTION)
 class TransformerEncoderBlock(BlockLayer):
     """Attention and a feed-forward network, each with a residual connection and a norm.
 
@@ -34,7 +22,8 @@ class TransformerEncoderBlock(BlockLayer):
     `f` feed-forward size.
 
     Args:
-        num_attention_heads: Number of heads, `h`.
+        num_attention_heads: Number of heads, `h`. If it does not divide `m`, pass `key_dim`, or get a warning and `m` / `h`
+            rounded down.
         inner_dim: Inner size of the feed-forward network, `f`.
         inner_activation: Its activation, by name or as a callable. "gelu" is the exact function, "gelu_tanh" its approximation.
         output_range: Number of positions, from the first, to compute. All positions still serve as keys. Defaults to all.
@@ -65,8 +54,8 @@ class TransformerEncoderBlock(BlockLayer):
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
 
     Raises:
-        ValueError: if a size is below 1, a rate is outside [0, 1), `norm_epsilon` is negative or not finite, `h` does not divide
-            `m` and `key_dim` is None, the activation is unknown, `output_range` exceeds the length, `output_last_dim` differs
+        ValueError: if a size is below 1, a rate is outside [0, 1), `norm_epsilon` is negative or not finite, `h` exceeds `m` and
+            `key_dim` is None, the activation is unknown, `output_range` exceeds the length, `output_last_dim` differs
             from `m` although `use_query_residual` is True, or the shapes of inputs and mask do not fit together.
 
     Example:
@@ -78,7 +67,9 @@ class TransformerEncoderBlock(BlockLayer):
     Differs from the Model Garden:
         `output_dropout` applies to the output of attention too; there, `attention_dropout` does. Regularizers apply to every
         linear map, `use_rms_norm` to both norms. With `diff_q_kv_att_layer_norm`, keys have their own norm even if they come from
-        `x`. "gelu" is exact. An `output_range` of 0 is an error. Residual sums are not cast to float32.
+        `x`. "gelu" is exact. An `output_range` of 0 is an error. Residual sums are not cast to float32. Block-sparse, sigmoid and
+        low-rank attention are other mechanisms: `src_block_size`, `tgt_block_size`, `use_sigmoid_attn`, `sigmoid_attn_bias`,
+        `linformer_dim` and `linformer_shared_kv_projection` are accepted where they switch these off.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.1;
@@ -91,6 +82,13 @@ class TransformerEncoderBlock(BlockLayer):
         inner_dim,
         inner_activation,
         output_range=None,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
         use_bias=True,
         norm_first=False,
         norm_epsilon=1e-12,
@@ -109,17 +107,11 @@ class TransformerEncoderBlock(BlockLayer):
         num_kv_heads=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        check_at_least(1, num_attention_heads=num_attention_heads, inner_dim=inner_dim)
-        sizes = {"output_range": output_range, "key_dim": key_dim, "value_dim": value_dim}
-        sizes |= {"output_last_dim": output_last_dim, "num_kv_heads": num_kv_heads}
-        check_at_least(1, **{name: size for name, size in sizes.items() if size is not None})
-        check_rate(output_dropout=output_dropout, attention_dropout=attention_dropout, inner_dropout=inner_dropout)
-        if diff_q_kv_att_layer_norm and not norm_first:
-            raise ValueError("diff_q_kv_att_layer_norm needs norm_first=True. Received: norm_first=False")
+        projection = (kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer)
+        super().__init__(*projection, activity_regularizer, kernel_constraint, bias_constraint, **kwargs)
         self.num_attention_heads = num_attention_heads
         self.inner_dim = inner_dim
-        self.inner_activation = get_activation("inner_activation", inner_activation)
+        self.inner_activation = get_activation(own_name(self, "inner_activation"), inner_activation)
         self.output_range = output_range
         self.use_bias = use_bias
         self.norm_first = norm_first
@@ -128,7 +120,7 @@ class TransformerEncoderBlock(BlockLayer):
         self.output_dropout = output_dropout
         self.attention_dropout = attention_dropout
         self.inner_dropout = inner_dropout
-        self.attention_initializer = keras.initializers.get(attention_initializer)
+        [self.attention_initializer] = interpreted(keras.initializers.get, attention_initializer=attention_initializer)
         self.attention_axes = attention_axes
         self.use_query_residual = use_query_residual
         self.key_dim = key_dim
@@ -137,9 +129,10 @@ class TransformerEncoderBlock(BlockLayer):
         self.diff_q_kv_att_layer_norm = diff_q_kv_att_layer_norm
         self.return_attention_scores = return_attention_scores
         self.num_kv_heads = num_kv_heads
+        check_arguments(self)
 
-    def build(self, inputs_shape):
-        x_shape, key_value_shape, _ = split_inputs(inputs_shape, FORMS)
+    def build(self, input_shape):
+        x_shape, key_value_shape, _ = split_inputs(input_shape, FORMS)
         m, size = x_shape[-1], self.output_last_dim or x_shape[-1]
         if self.use_query_residual and size != m:
             raise ValueError(f"output_last_dim must be {m}, unless use_query_residual=False. Received: output_last_dim={size}")
@@ -148,7 +141,7 @@ class TransformerEncoderBlock(BlockLayer):
             self.key_value_norm = self.make_norm("self_attention_layer_norm_kv", (key_value_shape or x_shape)[-1])
         self.self_attention = self.make_attention(
             *("self_attention", GroupedQueryAttention if self.num_kv_heads else MultiHeadAttention),
-            key_dim=head_size(m, self.num_attention_heads, self.key_dim),
+            key_dim=head_size(m, self.num_attention_heads, self.key_dim, rounds=True),
             value_dim=self.value_dim,
             dropout=self.attention_dropout,
             output_shape=size,
@@ -212,7 +205,8 @@ class Transformer(TransformerEncoderBlock):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        As in `TransformerEncoderBlock`.
+        As in `TransformerEncoderBlock`, whose `inner_dim`, `inner_activation`, `output_dropout`, `attention_dropout` and
+        `inner_dropout` are only known by the names above.
     """
 
     renamed_arguments = RENAMED
@@ -224,19 +218,29 @@ class Transformer(TransformerEncoderBlock):
         intermediate_activation,
         dropout_rate=0.0,
         attention_dropout_rate=0.0,
+        output_range=None,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        use_bias=True,
+        norm_first=False,
+        norm_epsilon=1e-12,
         intermediate_dropout=0.0,
+        attention_initializer=None,
         **kwargs,
     ):
-        check_at_least(1, intermediate_size=intermediate_size)
-        rates = {"dropout_rate": dropout_rate, "attention_dropout_rate": attention_dropout_rate}
-        check_rate(**rates, intermediate_dropout=intermediate_dropout)
         super().__init__(
-            num_attention_heads,
-            intermediate_size,
-            get_activation("intermediate_activation", intermediate_activation),
+            *(num_attention_heads, intermediate_size, intermediate_activation, output_range),
+            *(kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer),
+            *(activity_regularizer, kernel_constraint, bias_constraint, use_bias, norm_first, norm_epsilon),
             output_dropout=dropout_rate,
             attention_dropout=attention_dropout_rate,
             inner_dropout=intermediate_dropout,
+            attention_initializer=attention_initializer,
             **kwargs,
         )
         for there, here in RENAMED.items():
