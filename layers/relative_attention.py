@@ -34,7 +34,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
             key after it. Without encodings, scores do not depend on positions.
         segment_matrix: `(b, t, s)`, nonzero where query and key are in different segments. Requires `segment_encoding`.
         segment_encoding: Tensor of shape `(2, h, d)`: first for the same segment, then for different segments.
-        segment_attention_bias: Tensor of shape `(h, d)`, or None for zeros.
+        segment_attention_bias: Tensor of shape `(h, d)`, or None for zeros. It is b of (q + b)·s, a term that only segments add.
         state: Memory of shape `(b, s − length of value, m)`, concatenated before keys and values.
         attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`.
         return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
@@ -57,7 +57,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
     Differs from the Model Garden:
         One encoding can serve all examples. With s + 1 rows, keys after the query are masked; there, they get another query's
         scores unless the caller masks them. Encodings, biases and segments are optional. A query with no allowed key gets zeros,
-        not the mean of the values. The mask is boolean. The weights can be returned.
+        not the mean of the values. The mask is boolean. `return_attention_scores` and `seed` are new.
 
     Reference:
         [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.3; [Yang et al., 2019](https://arxiv.org/abs/1906.08237),

@@ -429,7 +429,6 @@ def ones(*shape):
         (r"positional_attention_bias must have the shape .*: \(2, 4, 7\)", {"positional_attention_bias": ones(2, 4, 7)}),
         (r"segment_attention_bias must have the shape \(4, 7\). .*\(4,\)", {"segment_attention_bias": ones(4)}),
         (r"segment_matrix needs segment_encoding", {"segment_matrix": ones(2, 3, 5)}),
-        (r"segment_attention_bias needs segment_encoding", {"segment_attention_bias": ones(4, 7)}),
         (r"segment_encoding needs segment_matrix", {"segment_encoding": ones(2, 4, 7)}),
         (
             r"segment_encoding must have the shape \(2, 4, 7\). .*\(3, 4, 7\)",

@@ -55,7 +55,7 @@ def check_terms(terms, positions, batch, t, s, h, d):
     for name, bias in {"content": u, "positional": v, "segment": b}.items():
         check_shape(f"{name}_attention_bias", bias, (h, d))
     check_needs("relative_position_encoding", positions, positional_attention_bias=v)
-    check_needs("segment_encoding", encoding is not None, segment_matrix=matrix, segment_attention_bias=b)
+    check_needs("segment_encoding", encoding is not None, segment_matrix=matrix)
     check_needs("segment_matrix", matrix is not None, segment_encoding=encoding)
     check_shape("segment_encoding", encoding, (2, h, d))
     if matrix is not None:

@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from layers.common.checks import check_at_least, check_needs
+from layers.common.checks import check_at_least, check_flags, check_needs
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
-from layers.transformer_xl.parts import ARGUMENTS, XLLayer, check_stack
+from layers.transformer_xl.parts import ARGUMENTS, XLLayer, check_segments, memories_of, remember
 
 RENAMED = {"kernel_initializer": "initializer"}
 
@@ -21,7 +21,7 @@ class TransformerXLBlock(XLLayer):
 
     Args:
         vocab_size: Stored in the configuration; the layer does not use it.
-        hidden_size, num_attention_heads, head_size, inner_size: `m`, `h`, `d` and `f`, where `m` must be `h` · `d`.
+        hidden_size, num_attention_heads, head_size, inner_size: `m`, `h`, `d` and `f`; `m` need not be `h` · `d`.
         dropout_rate, attention_dropout_rate, inner_dropout: Fractions dropped while training, of the outputs of both sublayers,
             of the attention weights, and of the activation's output.
         two_stream: Whether there is a query stream in addition to the content stream.
@@ -40,8 +40,8 @@ class TransformerXLBlock(XLLayer):
         A dict with "content_attention" and, with `two_stream`, "query_attention", each of the shape of its stream.
 
     Raises:
-        ValueError: if a size or rate is out of range, the activation is unknown, `hidden_size` is not `num_attention_heads` ·
-            `head_size`, or a query stream is given without `two_stream` or missing with it; and as in the attention.
+        ValueError: if a size or rate is out of range, the activation is unknown, or a query stream is given without `two_stream`
+            or missing with it; and as in the attention.
 
     Example:
 
@@ -52,7 +52,8 @@ class TransformerXLBlock(XLLayer):
 
     Differs from the Model Garden:
         `dropout_rate` applies to the output of attention too; there, `attention_dropout_rate` does. Arguments that require
-        `two_stream` raise an error without it. Attention differs as in `MultiHeadRelativeAttention`.
+        `two_stream` raise an error without it. Attention differs as in `MultiHeadRelativeAttention`. The arguments of
+        `ProjectingLayer` are new.
 
     Reference:
         [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.
@@ -113,8 +114,7 @@ class TransformerXLBlock(XLLayer):
 class TransformerXL(XLLayer):
     """A stack of blocks, each with a memory of its earlier inputs.
 
-    Computes `transformer_xl` of `reference/transformer_xl.py`, equations (1) to (4), plus dropout.
-    Axes: as in `TransformerXLBlock`.
+    Computes `transformer_xl` of `reference/transformer_xl.py`, equations (1) to (4), plus dropout; axes as in the block.
 
     Args:
         num_layers: Number of blocks.
@@ -123,19 +123,22 @@ class TransformerXL(XLLayer):
         initializer: Initializer of all linear maps and of attention's biases.
         tie_attention_biases: Whether all blocks share the biases u, v and b of attention, `(h, d)`. If False, each has its own.
         memory_length: Maximum number of positions in each block's memory. None or 0 for no memory.
-        reuse_length: Number of positions of a segment, from its first, added to the memory. None or 0 for all.
+        reuse_length: Number of positions of a segment, from its first, added to the memory. None or 0 for all. A `memory_length`
+            of 0, though not of None, leaves nothing to add to.
         **kwargs: As in `ProjectingLayer`, and `norm_epsilon` and `inner_dropout`.
 
     Call arguments:
         content_stream: Tensor of shape `(b, t, m)`.
         relative_position_encoding: `(1, l, m)` or `(b, l, m)`, as in `MultiHeadRelativeAttention`; s includes the memory.
         segment_matrix, segment_embedding: `(b, t, s)`, nonzero where segments differ, and `(num_layers, 2, h, d)`.
-        state: List of each block's memory `(b, s − t, m)`, as returned by the previous call. None or empty for no memory.
+        state: List of each block's memory `(b, s − t, m)`, as returned by the previous call, or all of them as one tensor,
+            `(num_layers, b, s − t, m)`. None, or None for a block, for no memory.
         content_attention_mask, query_stream, query_attention_mask, target_mapping, training: As in `TransformerXLBlock`.
 
     Returns:
-        A tuple: the last block's content stream, or with `two_stream` its query stream, `(b, t, m)`; and a list of each block's
-        memory, through which no gradient flows. The list is empty without memory.
+        A tuple: the last block's content stream, or with `two_stream` its query stream, `(b, t, m)`; and a list with each block's
+        memory, through which no gradient flows. Without memory, the list has None for each block; in a functional model, where
+        nothing but tensors can be returned, it is empty.
 
     Raises:
         ValueError: as in `TransformerXLBlock`, or if a length is below 0, `reuse_length` is given without a memory, `state` does
@@ -151,7 +154,8 @@ class TransformerXL(XLLayer):
 
     Differs from the Model Garden:
         A `reuse_length` of None keeps all positions; there, it is a TypeError. `initializer` applies to the linear maps, not only
-        the biases. A `hidden_size` that does not match the heads is an error. Without segments, their bias is not created.
+        the biases. Without segments, their bias is not created. `norm_epsilon`, `inner_dropout` and the arguments of
+        `ProjectingLayer` are new.
 
     Reference: [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.2.
     """
@@ -181,8 +185,10 @@ class TransformerXL(XLLayer):
         options = {"inner_activation": inner_activation, "kernel_initializer": initializer}
         super().__init__(*sizes, dropout_rate, attention_dropout_rate, two_stream, **options, **kwargs)
         check_at_least(1, num_layers=num_layers)
-        check_at_least(0, memory_length=memory_length or 0, reuse_length=reuse_length or 0)
-        check_needs("memory_length", memory_length, reuse_length=reuse_length or None)
+        check_flags(tie_attention_biases=tie_attention_biases)
+        lengths = {"memory_length": memory_length, "reuse_length": reuse_length}
+        check_at_least(0, **{name: length for name, length in lengths.items() if length is not None})
+        check_needs("memory_length", memory_length is not None, reuse_length=reuse_length or None)
         self.num_layers = num_layers
         self.initializer = self.kernel_initializer
         self.tie_attention_biases = tie_attention_biases
@@ -214,24 +220,16 @@ class TransformerXL(XLLayer):
         target_mapping=None,
         training=None,
     ):
-        check_stack(self, segment_matrix, segment_embedding, state)
+        check_segments(self, segment_matrix, segment_embedding)
         h, g, memories = content_stream, query_stream, []
-        for i, block in enumerate(self.blocks):
-            memory = state[i] if state else None
-            if self.memory_length:
-                memories.append(self.remember(memory, h))
+        for i, (block, memory) in enumerate(zip(self.blocks, memories_of(state, self.num_layers))):
+            memories.append(remember(memory, h, self.memory_length, self.reuse_length) if self.memory_length else None)
             u, v, b = self.biases(i)
             segments = (None, None, None) if segment_matrix is None else (segment_matrix, segment_embedding[i], b)
             streams = content_attention_mask, g, query_attention_mask, target_mapping
             outputs = block(h, u, v, relative_position_encoding, *segments, memory, *streams, training=training)
             h, g = outputs["content_attention"], outputs.get("query_attention")
         return (g if self.two_stream else h), memories
-
-    def remember(self, memory, h):
-        """Equation (3)."""
-        h = h[:, : self.reuse_length] if self.reuse_length else h
-        both = h if memory is None else ops.concatenate([memory, h], axis=1)
-        return ops.stop_gradient(both[:, -self.memory_length :])
 
     def biases(self, i):
         """u, v and b of block i."""

@@ -1,10 +1,20 @@
 """The common base of Transformer-XL's block and its stack of blocks (Keras 3)."""
 
 import keras
+from keras import ops
 
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
-from layers.common.checks import check_at_least, check_needs, check_rank, check_rate, check_same, check_shape
+from layers.common.checks import (
+    check_at_least,
+    check_epsilon,
+    check_flags,
+    check_needs,
+    check_rank,
+    check_rate,
+    check_same,
+    check_shape,
+)
 from layers.common.projection import fresh
 from layers.common.relative_positions import has_open_sizes
 
@@ -41,11 +51,8 @@ class XLLayer(BlockLayer):
         check_at_least(1, vocab_size=vocab_size, num_attention_heads=num_attention_heads, head_size=head_size)
         check_at_least(1, hidden_size=hidden_size, inner_size=inner_size)
         check_rate(dropout_rate=dropout_rate, attention_dropout_rate=attention_dropout_rate, inner_dropout=inner_dropout)
-        if hidden_size != num_attention_heads * head_size:
-            raise ValueError(
-                f"hidden_size must be num_attention_heads · head_size = {num_attention_heads * head_size}. "
-                f"Received: hidden_size={hidden_size}"
-            )
+        check_flags(two_stream=two_stream)
+        check_epsilon(norm_epsilon=norm_epsilon)
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_attention_heads = num_attention_heads
@@ -87,8 +94,8 @@ class XLLayer(BlockLayer):
         return {self.renamed_arguments.get(name, name): value for name, value in (super().get_config() | config).items()}
 
 
-def check_stack(layer, segment_matrix, segment_embedding, state):
-    """Raise a ValueError unless segments and memories fit the stack `layer`."""
+def check_segments(layer, segment_matrix, segment_embedding):
+    """Raise a ValueError unless segments fit the stack `layer`."""
     check_needs("segment_embedding", segment_embedding is not None, segment_matrix=segment_matrix)
     check_needs("segment_matrix", segment_matrix is not None, segment_embedding=segment_embedding)
     shape = (layer.num_layers, 2, layer.num_attention_heads, layer.head_size)
@@ -98,5 +105,25 @@ def check_stack(layer, segment_matrix, segment_embedding, state):
             "segment_matrix must be given in the first call too, which builds its weight. "
             f"Received: segment_matrix of shape {tuple(segment_matrix.shape)}, in a layer built without it"
         )
-    if state and len(state) != layer.num_layers:
-        raise ValueError(f"state must be a list of num_layers={layer.num_layers} memories. Received: a list of {len(state)}")
+
+
+def memories_of(state, num_layers):
+    """Each block's memory, None where there is none. `state` may be None, empty, a list, or a tensor of all memories.
+
+    Raises:
+        ValueError: if there are other than `num_layers` memories.
+    """
+    is_list = isinstance(state, (list, tuple))
+    if state is None or (is_list and not state):
+        return [None] * num_layers
+    count, kind = (len(state), "list") if is_list else (state.shape[0], "tensor")
+    if count != num_layers:
+        raise ValueError(f"state must be a list of num_layers={num_layers} memories. Received: a {kind} of {count}")
+    return [state[i] for i in range(num_layers)]
+
+
+def remember(memory, h, memory_length, reuse_length):
+    """Equation (3) of `reference/transformer_xl.py`: the memory of a block after the segment `h`."""
+    h = h[:, :reuse_length] if reuse_length else h
+    both = h if memory is None else ops.concatenate([memory, h], axis=1)
+    return ops.stop_gradient(both[:, -memory_length:])
