@@ -4,7 +4,10 @@ import keras
 from keras import ops
 
 from layers.classification_head import ClassificationHead
+from layers.common.checks import check_flags, check_number
+from layers.common.compatibility import garden_arguments
 from layers.common.normalization import in_float32_at_least
+from layers.common.projection import fresh
 from layers.gaussian_process import RandomFeatureGaussianProcess
 from layers.spectral_normalization import SpectralNormalization
 
@@ -32,6 +35,7 @@ DEFAULTS = SPECTRAL_DEFAULTS | PROCESS_DEFAULTS
 
 
 @keras.saving.register_keras_serializable(package="layers")
+@garden_arguments(unused={"return_gp_cov": (True,), "return_random_features": (False,)})
 class GaussianProcessClassificationHead(ClassificationHead):
     """Logits of a sequence's classes, from the vector of one of its tokens, and their covariance.
 
@@ -43,10 +47,10 @@ class GaussianProcessClassificationHead(ClassificationHead):
 
     Args:
         inner_dim, num_classes, cls_token_idx, activation, dropout_rate: As in `ClassificationHead`.
-        initializer: Initializer of the kernel of the pooler and, without a Gaussian process, of the linear map to logits.
+        initializer: Initializer of the kernels of the pooler and of the logits, with or without a Gaussian process.
         use_spec_norm: Whether to bound the pooler's kernel with `SpectralNormalization`. No effect without a pooler.
         use_gp_layer: Whether the logits come from a `RandomFeatureGaussianProcess`. If False, they come from a linear map, as in
-            `ClassificationHead`.
+            `ClassificationHead`. A part that is switched off leaves its arguments, below, without effect.
         temperature: The factor λ of the mean-field approximation, not a temperature: outside of training, logits g with variance
             v become g / √(1 + λ v). With λ = π/8, the logistic function of a single logit approximates its expected probability;
             for two logits under softmax, whose difference has twice the variance, use π/4. None, like 0, leaves logits unchanged.
@@ -63,16 +67,15 @@ class GaussianProcessClassificationHead(ClassificationHead):
         features: Tensor of shape `(b, t, m)`; or `(b, m)`, one vector for each sequence.
         training: Whether to apply dropout, update the power iteration, and add the batch to the precision. While training,
             `temperature` has no effect. `fit`, `predict` and `evaluate` set this argument.
-        return_covmat: Whether to return the covariance too.
+        return_covmat: Whether to return the covariance too. Without a Gaussian process there is none, and only logits return.
 
     Returns:
-        Logits of shape `(b, c)`; with `return_covmat`, a list of the logits and their covariance, `(b, b)`, which is the same for
-        all classes, and None while training. Both are in the compute dtype.
+        Logits of shape `(b, c)`; with `return_covmat`, a tuple of the logits and their covariance, `(b, b)`, which is the same
+        for all classes, and None while training. Both are in the compute dtype.
 
     Raises:
-        ValueError: as in `ClassificationHead`, `SpectralNormalization` and `RandomFeatureGaussianProcess`; if `temperature` is
-            below 0; or if `temperature`, `return_covmat`, or an argument of `SpectralNormalization` or
-            `RandomFeatureGaussianProcess` is given although that part is not used.
+        ValueError: as in `ClassificationHead`, `SpectralNormalization` and `RandomFeatureGaussianProcess`; or if `temperature` is
+            below 0, or given without a Gaussian process.
 
     Example:
 
@@ -82,12 +85,15 @@ class GaussianProcessClassificationHead(ClassificationHead):
     [TensorShape([2, 3]), TensorShape([2, 2])]
 
     Differs from the Model Garden:
-        Arguments of the Gaussian process have the defaults of its own layer. There, the head has norm_multiplier=0.99,
-        normalize_input=True, scale_random_features=False, and a random kernel of standard deviation 0.05 instead of 1, which
-        makes the length scale 20 times as large. Every argument is in the configuration. While training, the covariance is None,
-        not the identity. A temperature without a Gaussian process is an error; there, it divides logits by √(1 + λ). Logits are
-        the same with and without `return_covmat`. The pooler's kernel is never overwritten. Features may have three axes even
-        without a pooler.
+        Arguments of the Gaussian process have the defaults of its own layer. There, the head has `norm_multiplier=0.99`,
+        `normalize_input=True`, `scale_random_features=False`, and in place of `custom_random_features_initializer=None` a random
+        kernel of standard deviation 0.05 instead of 1, which makes the length scale 20 times as large. `gp_kernel_type`,
+        `gp_kernel_scale`, `gp_output_bias`, `gp_kernel_scale_trainable`, `gp_output_bias_trainable`, `seed` and the arguments of
+        `ProjectingLayer` can be given here too; there, they cannot. `return_gp_cov` must be True and `return_random_features`
+        False. Every argument is in the configuration. While training, the covariance is None, not the identity. A temperature
+        without a Gaussian process is an error; there, it divides logits by √(1 + λ). `initializer` is for the pooler too. Logits
+        are the same with and without `return_covmat`. The pooler's kernel is never overwritten; `checkpoint_items` does not
+        exist. Features may have three axes even without a pooler.
 
     Reference:
         [Liu et al., 2020](https://arxiv.org/abs/2006.10108), section 3 and appendix A.
@@ -114,11 +120,12 @@ class GaussianProcessClassificationHead(ClassificationHead):
         for name, value in parts.items():
             setattr(self, name, value)
         self.check_parts()
-        # Both are created here, so that their checks run in the constructor.
+        # Both are created here, so that their checks run in the constructor, even for a part that is switched off.
+        pooler, process = self.make_bounded_pooler(), self.make_process()
         if use_spec_norm and inner_dim:
-            self.pooler_dense = self.make_bounded_pooler()
+            self.pooler_dense = pooler
         if use_gp_layer:
-            self.logits = self.make_process()
+            self.logits = process
             self.custom_random_features_initializer = self.logits.custom_random_features_initializer
             self.custom_random_features_activation = self.logits.custom_random_features_activation
 
@@ -137,7 +144,6 @@ class GaussianProcessClassificationHead(ClassificationHead):
 
     def call(self, features, training=False, return_covmat=False):
         self.check_shape(features.shape, self.features_size)
-        self.check_covariance(return_covmat)
         h = self.dropout_layer(self.pool(features, training), training=training)
         if not self.use_gp_layer:
             return self.logits(h)
@@ -147,7 +153,7 @@ class GaussianProcessClassificationHead(ClassificationHead):
         if not return_covmat:
             return logits
         # Computed separately from the variances, so that the logits do not depend on `return_covmat`.
-        return [logits, None if variance is None else self.logits(h, training=False)[1]]
+        return logits, None if variance is None else self.logits(h, training=False)[1]
 
     def pool(self, features, training):
         """Equation (1)."""
@@ -173,40 +179,31 @@ class GaussianProcessClassificationHead(ClassificationHead):
         self.logits.reset_covariance_matrix()
 
     def make_bounded_pooler(self):
-        dense = keras.layers.Dense(self.inner_dim, name="layer", dtype=self.dtype_policy, **self.projection_options())
+        dense = keras.layers.Dense(max(self.inner_dim, 1), name="layer", dtype=self.dtype_policy, **self.projection_options())
         bounds = {name: getattr(self, name) for name in SPECTRAL_DEFAULTS}
         return SpectralNormalization(dense, name="pooler_dense", **bounds)
 
     def make_process(self):
         arguments = {name: getattr(self, name) for name in PROCESS_DEFAULTS}
-        return RandomFeatureGaussianProcess(self.num_classes, name="logits", dtype=self.dtype_policy, **arguments)
+        arguments |= {"kernel_initializer": fresh(self.initializer), "dtype": self.dtype_policy}
+        return RandomFeatureGaussianProcess(self.num_classes, name="logits", **arguments)
 
     def check_parts(self):
-        temperature = self.temperature
-        is_number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-        if temperature is not None and not (is_number and 0 <= temperature < float("inf")):
-            raise ValueError(f"temperature must be None or a number of at least 0. Received: temperature={temperature!r}")
-        bounded = self.use_spec_norm and self.inner_dim > 0
-        needs = dict.fromkeys(SPECTRAL_DEFAULTS, ("use_spec_norm=True and inner_dim above 0", bounded))
-        for name, default in (DEFAULTS | {"temperature": None}).items():
-            what, there = needs.get(name, ("use_gp_layer=True", self.use_gp_layer))
-            if not there and getattr(self, name) != default:
-                used = f"use_spec_norm={self.use_spec_norm}, use_gp_layer={self.use_gp_layer}, inner_dim={self.inner_dim}"
-                raise ValueError(f"{name} needs {what}. Received: {name}={getattr(self, name)!r}, {used}")
-
-    def check_covariance(self, return_covmat):
-        if return_covmat and not self.use_gp_layer:
-            raise ValueError("return_covmat needs use_gp_layer=True. Received: return_covmat=True, use_gp_layer=False")
+        check_flags(use_spec_norm=self.use_spec_norm, use_gp_layer=self.use_gp_layer)
+        if self.temperature is None:
+            return
+        check_number("None or a number of at least 0", lambda number: number >= 0, temperature=self.temperature)
+        if not self.use_gp_layer:
+            raise ValueError(f"temperature needs use_gp_layer=True. Received: temperature={self.temperature}, use_gp_layer=False")
 
     def compute_output_spec(self, features, training=False, return_covmat=False):
         # Not traced, because tracing would invert the precision.
         self.check_shape(features.shape)
-        self.check_covariance(return_covmat)
         b = features.shape[0]
         logits = keras.KerasTensor((b, self.num_classes), self.compute_dtype)
-        if not return_covmat:
+        if not return_covmat or not self.use_gp_layer:
             return logits
-        return [logits, None if training else keras.KerasTensor((b, b), self.compute_dtype)]
+        return logits, None if training else keras.KerasTensor((b, b), self.compute_dtype)
 
     def get_config(self):
         config = super().get_config() | {name: getattr(self, name) for name in DEFAULTS}

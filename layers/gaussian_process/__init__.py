@@ -7,8 +7,9 @@ import numpy as np
 from keras import ops
 
 from layers.common.activations import cosine, get_activation
-from layers.common.checks import check_rank
+from layers.common.checks import check_rank, interpreted
 from layers.common.normalization import LayerNorm
+from layers.common.projection import fresh
 from layers.gaussian_process import state as covariance_state
 from layers.gaussian_process.arguments import ARGUMENTS, check_arguments
 from layers.gaussian_process.posterior import covariance
@@ -49,6 +50,7 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
         gp_cov_likelihood: "gaussian"; with 1 unit, also "binary_logistic", or "poisson", whose logit is the log of the rate.
         return_gp_cov: Whether to compute and return the covariance.
         return_random_features: Whether to return the features.
+        kernel_initializer: Initializer of the output weights, by name or as an object.
         seed: Seed of the random features.
 
     Call arguments:
@@ -74,8 +76,9 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
     Differs from the Model Garden:
         The documented kernel is the one computed. Norm and scale both apply, and the scale can be trained. The ridge does not
         decay. While training, the covariance is None, not the identity. The precision, in at least float32, is inverted only when
-        it has changed, and includes the data of all replicas. `diagonal` and `seed` are new. The kernel type applies with custom
-        features too. The constructor checks that "poisson" and "binary_logistic" have 1 unit.
+        it has changed, and includes the data of all replicas. `diagonal` and `seed` are new. `kernel_initializer` is the only
+        argument of the output map; there, it takes all of a Dense. `global_step`, unused there, is not in `call`. The kernel type
+        applies with custom features too. The constructor checks that "poisson" and "binary_logistic" have 1 unit.
 
     Reference:
         [Rahimi and Recht, 2007](https://papers.nips.cc/paper/3182-random-features-for-large-scale-kernel-machines), section 3;
@@ -102,6 +105,8 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
         gp_cov_likelihood="gaussian",
         return_gp_cov=True,
         return_random_features=False,
+        *,
+        kernel_initializer="glorot_uniform",
         seed=0,
         **kwargs,
     ):
@@ -126,8 +131,10 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
         self.return_random_features = return_random_features
         self.seed = seed
         check_arguments(self)
-        if custom_random_features_initializer is not None:
-            self.custom_random_features_initializer = keras.initializers.get(custom_random_features_initializer)
+        initializers = {"custom_random_features_initializer": custom_random_features_initializer}
+        initializers |= {"kernel_initializer": kernel_initializer}
+        read = interpreted(keras.initializers.get, **initializers)
+        self.custom_random_features_initializer, self.kernel_initializer = read
         if custom_random_features_activation is not None:
             name = "custom_random_features_activation"
             self.custom_random_features_activation = get_activation(name, custom_random_features_activation)
@@ -138,9 +145,9 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
     def feature_dtype(self):
         return "float64" if self.compute_dtype == "float64" else "float32"
 
-    def build(self, inputs_shape):
-        self.check_shape(inputs_shape)
-        self.input_size = m = inputs_shape[-1]
+    def build(self, input_shape):
+        self.check_shape(input_shape)
+        self.input_size = m = input_shape[-1]
         dtype = self.feature_dtype
         r = m if self.gp_kernel_type == "linear" else self.num_inducing
         if self.normalize_input:
@@ -152,7 +159,8 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
             self.random_features = RandomFeatures(r, activation, seed=self.seed, name="random_features", dtype=dtype, **options)
             self.random_features.build((None, m))
         penalty = keras.regularizers.L2(self.l2_regularization)
-        self.gp_output_weights = FeatureWeights(self.units, penalty, name="gp_output_weights", dtype=self.dtype_policy)
+        start = fresh(self.kernel_initializer)
+        self.gp_output_weights = FeatureWeights(self.units, start, penalty, name="gp_output_weights", dtype=self.dtype_policy)
         self.gp_output_weights.build((None, r))
         start = given(np.full(self.units, self.gp_output_bias))  # Keras's Constant rounds to float32, even for float64
         self.output_bias = self.add_weight(
@@ -170,7 +178,7 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
         if self.return_gp_cov:
             covariance_state.add_state(self, r, dtype)
 
-    def call(self, inputs, training=None, diagonal=False):
+    def call(self, inputs, *, training=None, diagonal=False):
         self.check_shape(inputs.shape)
         phi = self.features(ops.cast(inputs, self.feature_dtype))
         logits = self.gp_output_weights(phi) + ops.cast(self.output_bias, phi.dtype)
@@ -229,6 +237,7 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config() | {name: getattr(self, name) for name in ARGUMENTS}
+        config["kernel_initializer"] = keras.initializers.serialize(self.kernel_initializer)
         serialize = {"initializer": keras.initializers.serialize, "activation": keras.activations.serialize}
         for kind, serialized in serialize.items():
             name = f"custom_random_features_{kind}"

@@ -1,8 +1,6 @@
 """The arguments of a Gaussian process and their checks."""
 
-import math
-
-from layers.common.checks import check_at_least
+from layers.common.checks import check_at_least, check_flags, check_number
 from layers.gaussian_process.posterior import LIKELIHOODS
 from layers.gaussian_process.random_features import KERNEL_TYPES
 
@@ -25,7 +23,12 @@ ARGUMENTS = (
     "gp_cov_likelihood",
     "return_gp_cov",
     "return_random_features",
+    "kernel_initializer",
     "seed",
+)
+FLAGS = (
+    *("normalize_input", "gp_kernel_scale_trainable", "gp_output_bias_trainable", "scale_random_features"),
+    *("use_custom_random_features", "return_gp_cov", "return_random_features"),
 )
 
 
@@ -36,11 +39,12 @@ def check_arguments(layer):
     for name, choices in (("gp_kernel_type", KERNEL_TYPES), ("gp_cov_likelihood", LIKELIHOODS)):
         if getattr(layer, name) not in choices:
             raise ValueError(f"{name} must be one of {choices}. Received: {name}={getattr(layer, name)!r}")
-    check_number(layer, "gp_kernel_scale", " above 0", lambda x: x > 0)
-    check_number(layer, "gp_cov_ridge_penalty", " above 0", lambda x: x > 0)
-    check_number(layer, "l2_regularization", " of at least 0", lambda x: x >= 0)
-    check_number(layer, "gp_cov_momentum", " below 1", lambda x: x < 1)
-    check_number(layer, "gp_output_bias", "", lambda x: True)
+    check_number("a finite number above 0", lambda number: number > 0, gp_kernel_scale=layer.gp_kernel_scale)
+    check_number("a finite number above 0", lambda number: number > 0, gp_cov_ridge_penalty=layer.gp_cov_ridge_penalty)
+    check_number("a finite number of at least 0", lambda number: number >= 0, l2_regularization=layer.l2_regularization)
+    check_number("a finite number below 1", lambda number: number < 1, gp_cov_momentum=layer.gp_cov_momentum)
+    check_number("a finite number", gp_output_bias=layer.gp_output_bias)
+    check_flags(**{name: getattr(layer, name) for name in FLAGS})
     if layer.gp_cov_likelihood != "gaussian" and layer.units != 1:
         received = f"gp_cov_likelihood={layer.gp_cov_likelihood!r}, units={layer.units}"
         raise ValueError(f"gp_cov_likelihood must be 'gaussian' unless units=1. Received: {received}")
@@ -52,9 +56,3 @@ def check_arguments(layer):
             "custom_random_features_initializer and custom_random_features_activation need use_custom_random_features=True and "
             f"a gp_kernel_type other than 'linear', which has no random features. Received: {received}"
         )
-
-
-def check_number(layer, name, expected, fits):
-    value = getattr(layer, name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not fits(value):
-        raise ValueError(f"{name} must be a finite number{expected}. Received: {name}={value!r}")

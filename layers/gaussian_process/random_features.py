@@ -53,17 +53,20 @@ class FeatureWeights(keras.layers.Layer):
 
     Args:
         units: Number of classes, `c`.
+        kernel_initializer: Initializer of β.
         kernel_regularizer: Regularizer of β.
     """
 
-    def __init__(self, units, kernel_regularizer, **kwargs):
+    def __init__(self, units, kernel_initializer, kernel_regularizer, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.units = units
+        self.kernel_initializer = kernel_initializer
         self.kernel_regularizer = kernel_regularizer
 
     def build(self, inputs_shape):
         shape = (inputs_shape[-1], self.units)
-        self.kernel = self.add_weight(name="kernel", shape=shape, regularizer=self.kernel_regularizer, autocast=False)
+        options = {"initializer": self.kernel_initializer, "regularizer": self.kernel_regularizer}
+        self.kernel = self.add_weight(name="kernel", shape=shape, autocast=False, **options)
 
     def call(self, inputs):
         return ops.matmul(inputs, ops.cast(self.kernel, inputs.dtype))

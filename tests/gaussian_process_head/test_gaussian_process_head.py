@@ -253,7 +253,7 @@ def test_these_are_all_the_arguments_of_both_parts_and_their_defaults():
     assert set(VALUES) | custom == set(DEFAULTS)
     process = inspect.signature(RandomFeatureGaussianProcess.__init__).parameters
     bounds = inspect.signature(SpectralNormalization.__init__).parameters
-    left_out = {"self", "units", "return_gp_cov", "return_random_features", "kwargs"}
+    left_out = {"self", "units", "return_gp_cov", "return_random_features", "kernel_initializer", "kwargs"}
     expected = {name: process[name].default for name in process if name not in left_out}
     assert DEFAULTS == expected | {name: bounds[name].default for name in ("iteration", "norm_multiplier")}
 
@@ -339,12 +339,9 @@ def test_symbolic_outputs_are_described_without_a_trace():
         ("temperature must be None or a number of at least 0. Received: temperature='probit'", {"temperature": "probit"}),
         ("temperature must be None or a number of at least 0. Received: temperature=True", {"temperature": True}),
         ("temperature needs use_gp_layer=True. Received: temperature=0.4", {"temperature": 0.4, "use_gp_layer": False}),
-        ("num_inducing needs use_gp_layer=True. Received: num_inducing=7", {"num_inducing": 7, "use_gp_layer": False}),
-        (
-            "norm_multiplier needs use_spec_norm=True .* Received: norm_multiplier=0.9, use_spec_norm=False",
-            {"norm_multiplier": 0.9, "use_spec_norm": False},
-        ),
-        ("iteration needs use_spec_norm=True and inner_dim above 0. Received: iteration=2", {"iteration": 2, "inner_dim": 0}),
+        ("num_inducing must be an integer of at least 1", {"num_inducing": 0, "use_gp_layer": False}),
+        ("norm_multiplier must be above 0", {"norm_multiplier": "0.9", "use_spec_norm": False}),
+        ("iteration must be an integer of at least 1", {"iteration": 0, "inner_dim": 0}),
         ("norm_multiplier must be above 0. Received: norm_multiplier=-1", {"norm_multiplier": -1}),
         ("gp_cov_momentum must be a finite number below 1. Received: gp_cov_momentum=1", {"gp_cov_momentum": 1}),
         ("gp_cov_likelihood must be 'gaussian' unless units=1", {"gp_cov_likelihood": "poisson"}),
@@ -357,10 +354,28 @@ def test_arguments_that_make_no_sense_are_rejected_by_name(message, options):
         GaussianProcessClassificationHead(**({"inner_dim": F, "num_classes": C} | options))
 
 
-def test_a_covariance_or_a_reset_without_a_process_is_rejected(rng):
+def test_arguments_of_a_part_that_is_switched_off_change_nothing_and_stay_in_the_configuration(rng):
+    off = {"use_gp_layer": False, "use_spec_norm": False}
+    plain, _, x = made(rng, trained=False, **off)
+    head, _, _ = made(rng, trained=False, num_inducing=7, norm_multiplier=0.5, **off)
+    head.set_weights(plain.get_weights())
+    assert_array_equal(head(x), plain(x))
+    copy = GaussianProcessClassificationHead.from_config(head.get_config())
+    assert (copy.num_inducing, copy.norm_multiplier) == (7, 0.5)
+
+
+def test_the_initializer_reaches_the_pooler_and_the_logits_of_either_kind():
+    for options in ({}, {"use_gp_layer": False}, {"use_spec_norm": False}):
+        head = GaussianProcessClassificationHead(F, C, initializer=keras.initializers.Constant(0.125), **options)
+        head.build((None, T, M))
+        trained = [numpy(variable) for variable in head.trainable_variables if variable.name == "kernel"]
+        assert len(trained) == 2 and all((kernel == 0.125).all() for kernel in trained)
+
+
+def test_without_a_process_there_is_no_covariance_to_return_or_to_reset(rng):
     head, _, x = made(rng, use_gp_layer=False, trained=False)
-    with pytest.raises(ValueError, match="return_covmat needs use_gp_layer=True"):
-        head(x, return_covmat=True)
+    assert_array_equal(head(x, return_covmat=True), head(x))
+    assert head(keras.Input((T, M)), return_covmat=True).shape == (None, C)
     with pytest.raises(ValueError, match="reset_covariance_matrix needs use_gp_layer=True. Received: use_gp_layer=False"):
         head.reset_covariance_matrix()
 
