@@ -25,6 +25,13 @@ Arguments have the names, the order and, unless a line below says otherwise, the
 are new here stand behind them or are keywords alone, and every `call` takes `training`. The layers run on Keras 3, so models,
 optimizers and other layers beside them must be those of `keras`, not of `tf_keras`.
 
+Two classes have another name: `MultiQueryAttention` is `GroupedQueryAttention`, and `SpectralNormalizationConv2D` is
+`SpectralNormalization` with an `image_size`. `PositionEmbedding` and `PositionalEmbedding` are the same. These are not here:
+`BlockDiagFeedforward`, `BlockSparseAttention`, `CompiledTransformer`, `FactorizedEmbedding`, `FastWordpieceBertTokenizer`,
+`KernelMask`, `LaplaceRandomFeatureCovariance`, `MobileBertMaskedLM`, `MultiClsHeads`, `PackBertEmbeddings`,
+`PerDimScaleAttention`, `PerQueryDenseHead`, `TNTransformerExpandCondense`, `TransformerScaffold`, and the layers of mixing,
+experts, routing and strides.
+
 Below stands all that differs, and why, as the docstrings have it; where nothing stands, nothing differs. A test holds both
 together: `python -m crosscheck.report.differences` writes this page.
 """
