@@ -55,9 +55,10 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        One encoding can serve all examples. With s + 1 rows, keys after the query are masked; there, they get another query's
-        scores unless the caller masks them. Encodings, biases and segments are optional. A query with no allowed key gets zeros,
-        not the mean of the values. The mask is boolean. `return_attention_scores` and `seed` are new.
+        One encoding can serve all examples. A number of rows other than t + s or s + 1 is an error; there, missing distances get
+        another query's scores. With s + 1 rows, keys after the query are masked; there, they get another query's scores unless
+        the caller masks them. Encodings, biases and segments are optional. A query with no allowed key gets zeros, not the mean
+        of the values. The mask is boolean. `return_attention_scores` and `seed` are new.
 
     Reference:
         [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.3; [Yang et al., 2019](https://arxiv.org/abs/1906.08237),
