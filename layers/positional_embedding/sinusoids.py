@@ -52,8 +52,10 @@ def sines_and_cosines(length, omega, dtype):
 
 def check_sinusoid(least, most, convention):
     """Raise a ValueError unless 0 < `least` ≤ `most` < ∞ and the convention is known."""
-    check_number("a number above 0", lambda scale: scale > 0, min_timescale=least, max_timescale=most)
+    expected = "above 0 and at most max_timescale, which must be finite"
+    check_number(expected, lambda scale: 0 < scale, min_timescale=least)
+    check_number("a finite number of at least min_timescale", max_timescale=most)
     if least > most:
-        raise ValueError(f"min_timescale must be at most max_timescale. Received: min_timescale={least}, max_timescale={most}")
+        raise ValueError(f"min_timescale must be {expected}. Received: min_timescale={least}, max_timescale={most}")
     if convention not in CONVENTIONS:
         raise ValueError(f"convention must be one of {CONVENTIONS}. Received: convention={convention!r}")
