@@ -25,7 +25,8 @@ class MultiHeadAttention(ProjectingLayer):
         dropout: Fraction of the attention weights dropped while training.
         use_bias: Whether the projections have biases.
         output_shape: Size of the last axis of the output, or a tuple of sizes of its last axes. Defaults to the `m` of the query.
-        attention_axes: Axes of the inputs to attend over, as one sequence. Defaults to all axes between batch and model axis.
+        attention_axes: Axes of the inputs to attend over, as one sequence. By default, each call attends over all
+            axes between batch and model axis.
         seed: Seed of the dropout. Defaults to a random seed.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
             bias_constraint: For the kernels, biases and outputs of the four projections, with the same meaning and defaults as
@@ -36,8 +37,9 @@ class MultiHeadAttention(ProjectingLayer):
         value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
         key: Tensor of shape `(b, s, m)`; `m` may differ from both. Defaults to `value`.
         attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`. A query with no
-            allowed key gets the zero vector before the output projection. For inputs with more than 3 axes, the mask has the
-            batch axes, optionally a head axis, the attended axes of the query, and the attended axes of the keys.
+            allowed key gets the zero vector before the output projection. For inputs with more than 3 axes, the mask ends with
+            the attended axes of the query and those of the keys, and starts with the batch axis, with all batch axes (those that
+            are not attended), or with these and a head axis.
         return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
         training: Whether to apply dropout.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
@@ -109,24 +111,22 @@ class MultiHeadAttention(ProjectingLayer):
         training=None,
         use_causal_mask=False,
     ):
-        self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
-        x, y = query, value
-        if self.several_axes:
-            x, y = (sequences.to_sequence(side, self.axes) for side in (query, value))
-            key = key if key is None else sequences.to_sequence(key, self.axes)
-            attention_mask = (
-                attention_mask if attention_mask is None else sequences.mask_to_sequence(attention_mask, query, value, self.axes)
-            )
+        axes = self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
+        x, y, mask, several_axes = query, value, attention_mask, len(query.shape) > 3
+        if several_axes:
+            x, y = (sequences.to_sequence(side, axes) for side in (query, value))
+            key = key if key is None else sequences.to_sequence(key, axes)
+            mask = self.to_sequence("attention_mask", mask, query, value, axes)
 
         q = self.query_dense(x)
         k = self.key_dense(y if key is None else key)
         v = self.value_dense(y)
-        heads, weights = self.attend(q, k, v, self.allowed(q, k, attention_mask, use_causal_mask), training)
+        heads, weights = self.attend(q, k, v, self.allowed(q, k, mask, use_causal_mask), training)
         output = self.output_dense(heads)
 
-        if self.several_axes:
-            output = sequences.from_sequence(output, query, self.axes)
-            weights = sequences.scores_from_sequence(weights, query, value, self.axes)
+        if several_axes:
+            output = sequences.from_sequence(output, query, axes)
+            weights = sequences.scores_from_sequence(weights, query, value, axes)
         return (output, weights) if return_attention_scores else output
 
     def attend(self, q, k, v, mask, training):
@@ -155,10 +155,9 @@ class MultiHeadAttention(ProjectingLayer):
             mask = causal[None, None] if mask is None else ops.logical_and(mask, causal)
         return mask
 
-    @property
-    def axes(self):
-        """The attended axes. Before the layer is built, axis 1 by default."""
-        return self.attention_axes or (1,)
+    def to_sequence(self, name, mask, query, value, axes):
+        """The argument `name`, a mask over several axes, as `(b, h or 1, t, s)` of the flattened sequences; None without it."""
+        return mask if mask is None else sequences.mask_to_sequence(name, mask, query, value, axes, self.num_heads)
 
     def into_heads(self, name, size, input_shape):
         """The linear map `(b, t, m)` → `(b, t, h, size)`."""
@@ -175,18 +174,23 @@ class MultiHeadAttention(ProjectingLayer):
         return self.make_projection(name, f"bthe,he{m}->bt{m}", (None, *sizes), m if self.use_bias else None, input_shape)
 
     def check_shapes(self, query, value, key):
+        """The attended axes of inputs of these shapes, by default all between batch and model axis.
+
+        Raises:
+            ValueError: if the shapes do not fit together, or do not have the attended axes.
+        """
         rank = len(query)
         for name, shape in (("query", query), ("value", value), ("key", key)):
             if len(shape) != rank or rank < 3:
                 raise ValueError(
                     f"{name} must have 3 axes (or more, the same number in all inputs). Received: {name} of shape {tuple(shape)}"
                 )
-        self.attention_axes = normalized(self.attention_axes, rank)
-        self.several_axes = rank > 3
+        axes = normalized(self.attention_axes, rank)
         check_same("shape but for the last axis", key=tuple(key[:-1]), value=tuple(value[:-1]))
         for axis in range(rank - 1):
-            if axis not in self.axes:
+            if axis not in axes:
                 check_same(f"size of axis {axis}", query=query[axis], value=value[axis])
+        return axes
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None):
         return (*query_shape[:-1], *(self.output_shape or query_shape[-1:]))

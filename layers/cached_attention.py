@@ -140,8 +140,8 @@ class CachedAttention(MultiHeadAttention):
         return {name: ops.zeros((batch, length, h, size), self.compute_dtype) for name, size in sizes.items()}
 
     def check_shapes(self, query, value, key):
-        super().check_shapes(query, value, key)
         check_rank(3, query=query)
+        return super().check_shapes(query, value, key)
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None, cache_shape=None, decode_loop_step=None):
         slots = value_shape[1]

@@ -115,7 +115,7 @@ class MultiChannelAttention(MultiHeadAttention):
         check_rank(4, value=value, key=key)
         check_same("shape but for the last axis", key=tuple(key[:-1]), value=tuple(value[:-1]))
         check_same("batch size", query=query[0], value=value[0])
-        self.attention_axes = normalized(self.attention_axes, 3)
+        return normalized(self.attention_axes, 3)
 
 
 def one_sequence(x):

@@ -91,8 +91,6 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
     def build(self, query_shape, value_shape, key_shape=None):
         key_shape = key_shape or value_shape
         self.check_shapes(query_shape, value_shape, key_shape)
-        if self.use_relative_pe and len(self.axes) > 1:
-            raise ValueError(f"use_relative_pe needs a single attended axis. Received: attention_axes={self.axes}")
         reused, new = self.reused_heads, self.new_heads
         if new:
             self.query_dense = self.into_heads("query", self.key_dim, query_shape)
@@ -123,15 +121,14 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         use_causal_mask=False,
     ):
         x, y, z, mask, reused = query, value, value if key is None else key, attention_mask, reuse_attention_scores
-        self.check_shapes(x.shape, y.shape, z.shape)
+        axes, several_axes = self.check_shapes(x.shape, y.shape, z.shape), len(x.shape) > 3
         if self.reused_heads:
-            self.check_scores(reused, query, value)
-        if self.several_axes:
-            x, y, z = (sequences.to_sequence(side, self.axes) for side in (x, y, z))
-            if mask is not None:
-                mask = sequences.mask_to_sequence(mask, query, value, self.axes)
+            self.check_scores(reused, query, value, axes)
+        if several_axes:
+            x, y, z = (sequences.to_sequence(side, axes) for side in (x, y, z))
+            mask = self.to_sequence("attention_mask", mask, query, value, axes)
             if self.reused_heads:
-                reused = sequences.mask_to_sequence(reused, query, value, self.axes)
+                reused = sequences.scores_to_sequence(reused, query, value, axes)
 
         mask = self.allowed(x, y, mask, use_causal_mask)
         weights, outputs = [], []
@@ -147,12 +144,12 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
             weights.append(new_weights)
         output = outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
 
-        if self.several_axes:
-            output = sequences.from_sequence(output, query, self.axes)
+        if several_axes:
+            output = sequences.from_sequence(output, query, axes)
         if not return_attention_scores:
             return output
         weights = weights[0] if len(weights) == 1 else ops.concatenate(weights, axis=1)
-        return output, sequences.scores_from_sequence(weights, query, value, self.axes) if self.several_axes else weights
+        return output, sequences.scores_from_sequence(weights, query, value, axes) if several_axes else weights
 
     def scores(self, query, key):
         """The scores in the second line of equation (1), before the softmax, `(b, h, t, s)`."""
@@ -187,12 +184,18 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         shape, bias_axes = (None, *sizes), m if use_bias else None
         return self.make_projection(name, f"bthe,he{m}->bt{m}", shape, bias_axes, (None, None, heads, self.value_dim))
 
-    def check_scores(self, scores, query, value):
+    def check_shapes(self, query, value, key):
+        axes = super().check_shapes(query, value, key)
+        if self.use_relative_pe and len(axes) > 1:
+            raise ValueError(f"use_relative_pe needs a single attended axis. Received: attention_axes={axes}")
+        return axes
+
+    def check_scores(self, scores, query, value, axes):
         k = self.reused_heads
         if scores is None:
             raise ValueError(f"reuse_attention_scores must be given to reuse {k} heads. Received: reuse_attention_scores=None")
-        batch = [size for axis, size in enumerate(query.shape[:-1]) if axis not in self.axes]
-        lengths = [side.shape[axis] for side in (query, value) for axis in self.axes]
+        batch = [query.shape[axis] for axis in sequences.free_axes(query, axes)]
+        lengths = [side.shape[axis] for side in (query, value) for axis in axes]
         expected = (*batch, k, *lengths)
         fits = len(scores.shape) == len(expected) and all(
             size is None or wanted is None or size == wanted or (axis == len(batch) and size > k)

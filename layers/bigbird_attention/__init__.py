@@ -158,8 +158,8 @@ class BigBirdAttention(MultiHeadAttention):
 
     def check_shapes(self, query, value, key):
         check_rank(3, query=query, value=value, key=key)
-        super().check_shapes(query, value, key)
         check_same("length", query=query[1], value=value[1])
+        return super().check_shapes(query, value, key)
 
     def get_config(self):
         return super().get_config() | {
