@@ -56,16 +56,19 @@ class GroupedQueryAttention(MultiHeadAttention):
         return self.num_heads if name == "query" else self.num_kv_heads
 
     def attend(self, q, k, v, mask, training):
-        # Consecutive query heads form a group: (b, t, groups, heads of a group, d).
+        # Consecutive query heads form a group, whose queries are one matrix: (b, groups, heads of a group · t, d). Products of
+        # matrices, because einsum fails on TensorFlow if there are no queries.
         b, t, h, d = ops.shape(q)
-        q = ops.reshape(q, (b, t, self.num_kv_heads, h // self.num_kv_heads, d))
-        scores = ops.einsum("btgid,bsgd->bgits", q * self.key_dim**-0.5, k)
+        s, groups = ops.shape(k)[1], self.num_kv_heads
+        q = ops.reshape(ops.transpose(q * self.key_dim**-0.5, (0, 2, 1, 3)), (b, groups, h // groups * t, d))
+        scores = ops.reshape(ops.matmul(q, ops.transpose(k, (0, 2, 3, 1))), (b, h, t, s))
 
         def mix(weights):
-            dropped = ops.reshape(self.dropout_layer(weights, training=training), ops.shape(scores))
-            return ops.reshape(ops.einsum("bgits,bsge->btgie", dropped, v), (b, t, h, self.value_dim))
+            dropped = ops.reshape(self.dropout_layer(weights, training=training), (b, groups, h // groups * t, s))
+            heads = ops.matmul(dropped, ops.transpose(v, (0, 2, 1, 3)))
+            return ops.transpose(ops.reshape(heads, (b, h, t, self.value_dim)), (0, 2, 1, 3))
 
-        return attended(ops.reshape(scores, (b, h, t, -1)), mask, mix)
+        return attended(scores, mask, mix)
 
     def get_config(self):
         return super().get_config() | {"num_kv_heads": self.num_kv_heads}

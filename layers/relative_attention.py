@@ -5,7 +5,15 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common.checks import check_rank, check_same, check_shape
-from layers.common.relative_positions import Terms, check_rows, check_terms, has_encoding, has_open_sizes, relative_shift
+from layers.common.relative_positions import (
+    Terms,
+    check_rows,
+    check_terms,
+    has_encoding,
+    has_open_sizes,
+    open_output_spec,
+    relative_shift,
+)
 from layers.masked_softmax import attended
 
 
@@ -152,11 +160,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
     def compute_output_spec(self, *args, **kwargs):
         if not has_open_sizes((args, kwargs)):
             return super().compute_output_spec(*args, **kwargs)
-        # Not traced: tracing may give all unknown sizes the same number, but there are more distances than keys.
-        output = keras.layers.Layer.compute_output_spec(self, *args, **kwargs)
-        if not kwargs.get("return_attention_scores"):
-            return output
-        return output, keras.KerasTensor((output.shape[0], self.num_heads, output.shape[1], None), dtype=self.compute_dtype)
+        return open_output_spec(self, args, kwargs)
 
 
 @keras.saving.register_keras_serializable(package="layers")

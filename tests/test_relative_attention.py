@@ -400,12 +400,12 @@ def test_open_lengths_are_found_out_when_the_model_runs(rng, rows):
         compiled(given[0], given[1][:, :2], *given[2:])
 
 
-@pytest.mark.parametrize(("t", "s", "state"), [(None, S, MEMORY), (T, S, None), (T, None, None)])
-def test_where_a_length_is_open_so_is_the_number_of_scores(t, s, state):
+@pytest.mark.parametrize(("t", "s", "state", "keys"), [(None, S, MEMORY, S + MEMORY), (T, S, None, None), (T, None, None, None)])
+def test_where_a_number_of_keys_is_open_so_is_the_number_of_scores(t, s, state, keys):
     query, value, state = (keras.Input((length, M)) for length in (t, s, state))
     layer = MultiHeadRelativeAttention(num_heads=H, key_dim=D)
     output, scores = layer(query, value, None, None, state=state, return_attention_scores=True)
-    assert output.shape == (None, t, M) and scores.shape == (None, H, t, None)
+    assert output.shape == (None, t, M) and scores.shape == (None, H, t, keys)
 
 
 def ones(*shape):

@@ -1,5 +1,6 @@
 """The terms of relative attention's scores other than queries and keys: checks, and the shift from distances to keys."""
 
+import inspect
 from typing import NamedTuple
 
 import keras
@@ -41,6 +42,20 @@ def has_encoding(t, s, rows):
 def has_open_sizes(arguments):
     """Whether a symbolic tensor in `arguments` has an axis of unknown size, other than the batch axis."""
     return any(None in x.shape[1:] for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor))
+
+
+def open_output_spec(layer, args, kwargs):
+    """The symbolic outputs of relative attention for inputs with open sizes, and of its weights if they are returned.
+
+    Not traced: tracing may give all unknown sizes the same number, but there are more distances than keys.
+    """
+    output = keras.layers.Layer.compute_output_spec(layer, *args, **kwargs)
+    if not kwargs.get("return_attention_scores"):
+        return output
+    given = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+    lengths = [given[name].shape[1] for name in ("value", "state") if given.get(name) is not None]
+    (b, t), s = output.shape[:2], None if None in lengths else sum(lengths)
+    return output, keras.KerasTensor((b, layer.num_heads, t, s), dtype=layer.compute_dtype)
 
 
 def check_terms(terms, positions, batch, t, s, h, d):
