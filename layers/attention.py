@@ -5,6 +5,7 @@ from keras import ops
 
 from layers.common import sequences
 from layers.common.checks import check_at_least, check_broadcastable, check_rate, check_same
+from layers.common.masks import tokens_only
 from layers.common.projection import ProjectingLayer
 from layers.masked_softmax import attended
 
@@ -43,6 +44,8 @@ class MultiHeadAttention(ProjectingLayer):
         return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
         training: Whether to apply dropout.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
+        query_mask, value_mask, key_mask: Nonzero at tokens and zero at padding, of the shapes of their tensors without the last
+            axis. Keras fills them in from the masks of the inputs; see `layers/common/masks.py`.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
@@ -110,18 +113,23 @@ class MultiHeadAttention(ProjectingLayer):
         return_attention_scores=False,
         training=None,
         use_causal_mask=False,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
     ):
         axes = self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         x, y, mask, several_axes = query, value, attention_mask, len(query.shape) > 3
+        padding = query_mask, value_mask, key_mask
         if several_axes:
             x, y = (sequences.to_sequence(side, axes) for side in (query, value))
             key = key if key is None else sequences.to_sequence(key, axes)
             mask = self.to_sequence("attention_mask", mask, query, value, axes)
+            padding = sequences.padding_to_sequence(padding, axes)
 
         q = self.query_dense(x)
         k = self.key_dense(y if key is None else key)
         v = self.value_dense(y)
-        heads, weights = self.attend(q, k, v, self.allowed(q, k, mask, use_causal_mask), training)
+        heads, weights = self.attend(q, k, v, self.allowed(q, k, mask, use_causal_mask, *padding), training)
         output = self.output_dense(heads)
 
         if several_axes:
@@ -139,8 +147,11 @@ class MultiHeadAttention(ProjectingLayer):
         """Sums of the values, weighted by the attention weights after dropout: the heads `(b, t, h, e)`."""
         return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v)
 
-    def allowed(self, q, k, attention_mask, use_causal_mask=False):
-        """The attention mask and the causal mask as one boolean mask that broadcasts to `(b, h, t, s)`; None without a mask."""
+    def allowed(self, q, k, attention_mask, use_causal_mask=False, *padding):
+        """The attention mask, the causal mask and the padding as one boolean mask that broadcasts to `(b, h, t, s)`, or None.
+
+        `padding` is `(query_mask, value_mask, key_mask)`, as in `call`.
+        """
         mask = None
         if attention_mask is not None:
             mask = ops.cast(attention_mask, "bool")
@@ -153,7 +164,7 @@ class MultiHeadAttention(ProjectingLayer):
         if use_causal_mask:
             causal = ops.arange(ops.shape(k)[1])[None, :] <= ops.arange(ops.shape(q)[1])[:, None]
             mask = causal[None, None] if mask is None else ops.logical_and(mask, causal)
-        return mask
+        return tokens_only(mask, q.shape[1], k.shape[1], *padding)
 
     def to_sequence(self, name, mask, query, value, axes):
         """The argument `name`, a mask over several axes, as `(b, h or 1, t, s)` of the flattened sequences; None without it."""
@@ -185,7 +196,7 @@ class MultiHeadAttention(ProjectingLayer):
                 raise ValueError(
                     f"{name} must have 3 axes (or more, the same number in all inputs). Received: {name} of shape {tuple(shape)}"
                 )
-        axes = normalized(self.attention_axes, rank)
+        axes = sequences.normalized(self.attention_axes, rank)
         check_same("shape but for the last axis", key=tuple(key[:-1]), value=tuple(value[:-1]))
         for axis in range(rank - 1):
             if axis not in axes:
@@ -206,17 +217,3 @@ class MultiHeadAttention(ProjectingLayer):
             "attention_axes": self.attention_axes,
             "seed": self.seed,
         }
-
-
-def normalized(axes, rank):
-    """`axes` as positive numbers; for None, all axes between batch and model axis.
-
-    Raises:
-        ValueError: if an axis is the batch axis or the model axis, is given twice, or does not exist.
-    """
-    if axes is None:
-        return tuple(range(1, rank - 1))
-    positions = tuple(axis % rank if -rank <= axis < rank else None for axis in axes)
-    if len(set(positions)) < len(positions) or not set(positions) <= set(range(1, rank - 1)):
-        raise ValueError(f"attention_axes must be different axes from 1 to {rank - 2}. Received: attention_axes={tuple(axes)}")
-    return positions

@@ -5,6 +5,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common.checks import check_at_least, check_rank, check_same
+from layers.common.masks import after
 from layers.masked_softmax import masked_softmax
 
 
@@ -33,6 +34,8 @@ class CachedAttention(MultiHeadAttention):
             the new tokens are appended to the cache.
         return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
         training: Whether to apply dropout.
+        query_mask, value_mask, key_mask: As in `MultiHeadAttention`, of the tokens of this call. The cache does not remember
+            padding: while there is some in it, `attention_mask` must say so.
 
     With a cache, the `i`-th new token, counted from 0, has position `p + i`, where `p` is `decode_loop_step` or, if tokens are
     appended, the length of the cache. It attends to the cached keys at positions 0 to `p - 1` and to the new tokens up to itself.
@@ -78,26 +81,31 @@ class CachedAttention(MultiHeadAttention):
         decode_loop_step=None,
         return_attention_scores=False,
         training=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
     ):
         self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         q = self.query_dense(query)
         k = new_k = self.key_dense(value if key is None else key)
         v = new_v = self.value_dense(value)
-        causal = None
+        causal, key_masks = None, [value_mask, None if key_mask is value_mask else key_mask]
         if cache is not None:
             check_cache(cache, q, k, v)
             if decode_loop_step is None:
                 position, fits = ops.shape(cache["key"])[1], True
                 k, v = (ops.concatenate([cache[name], new], axis=1) for name, new in (("key", k), ("value", v)))
+                key_masks = [after(cache["key"], mask) for mask in key_masks]
             else:
                 position, fits = place(decode_loop_step, cache["key"], k)
                 k, v = (write(cache[name], new, position, fits) for name, new in (("key", k), ("value", v)))
+                key_masks = [in_slots(cache["key"], mask, position, fits) for mask in key_masks]
             if decode_loop_step is not None or q.shape[1] != 1:  # a single appended token may attend to all keys
                 causal = up_to_itself(q, k, position, fits)
         elif decode_loop_step is not None:
             raise ValueError(f"decode_loop_step needs a cache. Received: decode_loop_step={decode_loop_step}, cache=None")
 
-        mask = self.allowed(q, k, attention_mask)
+        mask = self.allowed(q, k, attention_mask, False, query_mask, *key_masks)
         if causal is not None:
             mask = causal if mask is None else ops.logical_and(mask, causal)
         if decode_loop_step is not None and q.shape[1] == 1 and self.compute_dtype in ("float32", "float64"):
@@ -204,6 +212,14 @@ def write(cache, new, start, fits):
         return ops.slice_update(cache, where, new), gradient
 
     return update(cache, new)
+
+
+def in_slots(cache, mask, start, fits):
+    """The padding `mask` of new tokens, `(b, t)` or None, in the slots of `cache`: True in all other slots."""
+    if mask is None:
+        return None
+    new = ops.cast(mask, cache.dtype)[..., None, None]
+    return write(ops.ones_like(cache[..., :1, :1]), new, start, fits)[..., 0, 0]
 
 
 def up_to_itself(q, k, position, fits):

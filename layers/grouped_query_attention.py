@@ -27,7 +27,8 @@ class GroupedQueryAttention(MultiHeadAttention):
     Call arguments:
         query: Tensor of shape `(b, t, m)`.
         value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
-        key, attention_mask, return_attention_scores, training, use_causal_mask: As in `MultiHeadAttention`.
+        key, attention_mask, return_attention_scores, training, use_causal_mask, query_mask, value_mask, key_mask: As in
+            `MultiHeadAttention`.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.

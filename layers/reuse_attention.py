@@ -42,6 +42,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         reuse_attention_scores: The weights that the previous layer returned, `(b, h, t, s)`. It may have more heads than are
             reused; the first are taken. Required if heads are reused, ignored otherwise.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
+        query_mask, value_mask, key_mask: As in `MultiHeadAttention`; the masks apply to reused weights too.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the weights `(b, h, t, s)`: first the reused heads,
@@ -119,18 +120,23 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         training=None,
         reuse_attention_scores=None,
         use_causal_mask=False,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
     ):
         x, y, z, mask, reused = query, value, value if key is None else key, attention_mask, reuse_attention_scores
         axes, several_axes = self.check_shapes(x.shape, y.shape, z.shape), len(x.shape) > 3
+        padding = query_mask, value_mask, key_mask
         if self.reused_heads:
             self.check_scores(reused, query, value, axes)
         if several_axes:
             x, y, z = (sequences.to_sequence(side, axes) for side in (x, y, z))
             mask = self.to_sequence("attention_mask", mask, query, value, axes)
+            padding = sequences.padding_to_sequence(padding, axes)
             if self.reused_heads:
                 reused = sequences.scores_to_sequence(reused, query, value, axes)
 
-        mask = self.allowed(x, y, mask, use_causal_mask)
+        mask = self.allowed(x, y, mask, use_causal_mask, *padding)
         weights, outputs = [], []
         if k := self.reused_heads:
             weights.append(renormalized(section(reused, 0, k, axis=1), None if mask is None else mask[:, :k]))

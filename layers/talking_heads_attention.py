@@ -39,6 +39,7 @@ class TalkingHeadsAttention(MultiHeadAttention):
             They may be negative and need not sum to 1. Does not change the output.
         training: Whether to apply dropout.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
+        query_mask, value_mask, key_mask: As in `MultiHeadAttention`.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the weights `(b, h, t, s)`.

@@ -8,7 +8,8 @@ from layers.cached_attention import CachedAttention, check_parts
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer, head_size, split_inputs
 from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_rate, check_same
-from layers.common.registry import registered
+from layers.common.masks import accepted, of_inputs
+from layers.common.registry import layer_class
 from layers.multi_channel_attention import MultiChannelAttention
 
 NAMES = ("x", "memory", "cross_mask", "self_mask", "input_doc_probs")
@@ -58,6 +59,8 @@ class TransformerDecoderBlock(BlockLayer):
             `x` holds all tokens.
         decode_loop_step: Slot of the cache for the first new token, as in `CachedAttention`.
         training: Whether to apply dropout.
+        mask, inputs_mask: Padding masks of the inputs, a list as long as `inputs`; only those of `x` and `memory` count. Keras
+            fills one of the two in from the masks of the inputs; see `layers/common/masks.py`.
 
     Returns:
         `(output, cache)`: a tensor of shape `(b, t, m)`, and the self-attention's keys and values for the next call.
@@ -136,22 +139,25 @@ class TransformerDecoderBlock(BlockLayer):
         rates = self.intermediate_dropout, self.dropout_rate
         self.make_feed_forward(m, self.intermediate_size, self.intermediate_activation, *rates)
 
-    def call(self, inputs, cache=None, decode_loop_step=None, training=None):
+    def call(self, inputs, cache=None, decode_loop_step=None, training=None, mask=None, inputs_mask=None):
         x, memory, cross_mask, self_mask, w = parts_of(inputs)
+        tokens, memory_tokens, *_ = of_inputs(FORMS, mask, inputs_mask)
         self.check_inputs(x, memory, cross_mask, w)
         self.check_self_mask(x, self_mask, cache, decode_loop_step)
         if cache is None:
             self_mask = self.causal(x, self_mask)  # with a cache, the self-attention masks later keys itself
 
         own = self.before(self.self_attention_norm, x)
+        masks = {"attention_mask": self_mask} | accepted(self.self_attention, query_mask=tokens, value_mask=tokens)
         added, cache = self.self_attention(
-            *(own, own), attention_mask=self_mask, cache=cache, decode_loop_step=decode_loop_step, training=training
+            *(own, own), cache=cache, decode_loop_step=decode_loop_step, training=training, **masks
         )
         y = self.after(self.self_attention_norm, x + self.self_attention_dropout(added, training=training))
 
         channels = {"context_attention_weights": w} if self.multi_channel_cross_attention else {}
         query = self.before(self.encdec_attention_norm, y)
-        added = self.encdec_attention(query, memory, attention_mask=cross_mask, training=training, **channels)
+        masks = {"attention_mask": cross_mask} | accepted(self.encdec_attention, query_mask=tokens, value_mask=memory_tokens)
+        added = self.encdec_attention(query, memory, training=training, **masks, **channels)
         z = self.after(self.encdec_attention_norm, y + self.encdec_attention_dropout(added, training=training))
 
         added = self.feed_forward(self.before(self.output_norm, z), training)
@@ -234,15 +240,3 @@ def parts_of(inputs):
         if part is None:
             raise ValueError(f"{name} must be a tensor. Received: None")
     return parts
-
-
-def layer_class(name, kind):
-    """The layer class `kind`, which may be a class or its registered name; None for None.
-
-    Raises:
-        ValueError: if `kind` is anything else; the error names the argument `name`.
-    """
-    found = registered(kind) if isinstance(kind, str) else kind
-    if kind is not None and not (isinstance(found, type) and issubclass(found, keras.layers.Layer)):
-        raise ValueError(f"{name} must be a layer class or the registered name of one. Received: {name}={kind!r}")
-    return found

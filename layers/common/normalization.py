@@ -83,6 +83,7 @@ class NoNorm(keras.layers.Layer):
         self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer="ones")
         self.beta = self.add_weight(name="beta", shape=input_shape[-1:], initializer="zeros")
         self.input_spec = same_size(input_shape)
+        self.supports_masking = True  # padding remains padding
 
     def call(self, inputs):
         return self.gamma * inputs + self.beta

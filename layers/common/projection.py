@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from layers.common.masks import first_mask
+
 
 class ProjectingLayer(keras.layers.Layer):
     """A layer whose linear maps share initializers, regularizers and constraints.
@@ -29,6 +31,7 @@ class ProjectingLayer(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.supports_masking = True  # see `layers/common/masks.py`
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
@@ -57,7 +60,11 @@ class ProjectingLayer(keras.layers.Layer):
         layer.build(input_shape)
         # Keras checks only the rank: with another width, a later call would raise an unclear error from the backend.
         layer.input_spec = keras.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
+        layer.supports_masking = True  # padding remains padding
         return layer
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return first_mask(previous_mask)
 
     def compute_output_spec(self, *args, **kwargs):
         # Traced, because flags such as return_attention_scores change the number of outputs.

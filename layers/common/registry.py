@@ -28,3 +28,15 @@ def registered(name):
     """What is registered with Keras as `name`, imported if necessary; None if there is nothing."""
     found = keras.saving.get_registered_object(name)
     return found.load() if isinstance(found, NotYetImported) else found
+
+
+def layer_class(name, kind):
+    """The layer class `kind`, which may be a class or its registered name; None for None.
+
+    Raises:
+        ValueError: if `kind` is anything else; the error names the argument `name`.
+    """
+    found = registered(kind) if isinstance(kind, str) else kind
+    if kind is not None and not (isinstance(found, type) and issubclass(found, keras.layers.Layer)):
+        raise ValueError(f"{name} must be a layer class or the registered name of one. Received: {name}={kind!r}")
+    return found

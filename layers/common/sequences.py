@@ -7,12 +7,31 @@ from keras import ops
 from layers.common.checks import check_broadcastable
 
 
+def normalized(axes, rank):
+    """`axes` as positive numbers; for None, all axes between batch and model axis.
+
+    Raises:
+        ValueError: if an axis is the batch axis or the model axis, is given twice, or does not exist.
+    """
+    if axes is None:
+        return tuple(range(1, rank - 1))
+    positions = tuple(axis % rank if -rank <= axis < rank else None for axis in axes)
+    if len(set(positions)) < len(positions) or not set(positions) <= set(range(1, rank - 1)):
+        raise ValueError(f"attention_axes must be different axes from 1 to {rank - 2}. Received: attention_axes={tuple(axes)}")
+    return positions
+
+
 def to_sequence(x, axes):
     """Flatten `axes` of `x`, in their order, into one, and all other axes into the batch: `(batch, sequence, m)`."""
     order = free_axes(x, axes)
     x = ops.transpose(x, (*order, *axes, len(x.shape) - 1))
     shape = ops.shape(x)
     return ops.reshape(x, (-1, product(shape[len(order) : -1]), shape[-1]))
+
+
+def padding_to_sequence(masks, axes):
+    """Masks of the shape of an input without its last axis, each as `(batch, sequence)`; None for None."""
+    return [mask if mask is None else to_sequence(mask[..., None], axes)[..., 0] for mask in masks]
 
 
 def from_sequence(x, like, axes):

@@ -8,7 +8,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.kernel_attention import exponential_sums, linear_sums, stream
-from layers.kernel_attention.arguments import ARGUMENTS, check_arguments, check_call
+from layers.kernel_attention.arguments import ARGUMENTS, check_arguments, check_call, window_of
 from layers.kernel_attention.features import (
     ELEMENTWISE,
     EXPONENTIAL,
@@ -53,13 +53,13 @@ class KernelAttention(MultiHeadAttention):
 
     Call arguments:
         query: Tensor of shape `(b, t, m)`.
-        value: Tensor of shape `(b, s, m)`.
-        key: Tensor of shape `(b, s, m)`. Defaults to `value`.
+        value, key: Tensors of shape `(b, s, m)`. `key` defaults to `value`.
         attention_mask: Nonzero where the key is a token, `(b, s)`. A query without keys gets zeros before the output projection.
             For "expplus", it also marks queries in the statistics, if there are as many queries as keys.
         cache: Dict from `init_cache` or an earlier call, which summarizes the earlier tokens of a stream.
         training: Whether to apply dropout and to redraw.
         use_causal_mask: Whether query t sees only keys s ≤ t. True if a cache is given, except with windows.
+        value_mask, key_mask: As in `MultiHeadAttention`, `(b, s)`; as if they were part of `attention_mask`, also in the cache.
 
     Returns:
         Tensor of shape `(b, t, m)`; with a cache, also the new cache.
@@ -141,10 +141,22 @@ class KernelAttention(MultiHeadAttention):
             shape = (None, None, (key_shape or value_shape)[-1])
             self.gate_dense = self.make_projection("gate", "bsm,mh->bsh", (None, h), "h" if self.use_bias else None, shape)
 
-    def call(self, query, value, key=None, attention_mask=None, cache=None, training=None, use_causal_mask=False):
+    def call(
+        self,
+        query,
+        value,
+        key=None,
+        attention_mask=None,
+        cache=None,
+        training=None,
+        use_causal_mask=False,
+        value_mask=None,
+        key_mask=None,
+    ):
         key = value if key is None else key
         causal = use_causal_mask or (cache is not None and not self.use_causal_windowed)
-        mask = check_call(self, query, value, attention_mask, cache, causal)  # (b, 1, s)
+        masks = {"attention_mask": attention_mask, "value_mask": value_mask, "key_mask": key_mask}
+        mask = check_call(self, query, value, masks, cache, causal)  # (b, 1, s)
         q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
         q, k, v = (ops.transpose(widened(x), (0, 2, 1, 3)) for x in (q, k, v))
         u = ops.concatenate([v, ops.ones_like(v[..., :1])], axis=-1)  # the sums over the ones are the denominators
@@ -182,14 +194,14 @@ class KernelAttention(MultiHeadAttention):
             ones = (ops.ones_like(x[..., :1]) for x in (phi_q, phi_k))
             weight, total = summed(*ones, u[..., -1:], state=total)
             least = least_kernel(self.inverse_scale) * weight
-        heads = divided(sums, least)
+        heads = linear_sums.divided(sums, least)
         return heads, None if cache is None else stream.packed(state, total)
 
     def by_pairs(self, transform, q, k, u, mask, causal, log_gate):
         """Equation (1): the heads `(b, h, t, e)`, from a weight for every pair."""
         structure, rows, columns = None, ops.shape(q)[2], ops.shape(k)[2]
         if self.use_causal_windowed:
-            structure = window_structure(rows, columns, q.dtype, **self.window)
+            structure = window_structure(rows, columns, q.dtype, **window_of(self))
         elif causal:
             structure = causal_structure(rows, columns, q.dtype, log_gate)
         if transform in ELEMENTWISE:
@@ -197,7 +209,7 @@ class KernelAttention(MultiHeadAttention):
             pairs = ops.matmul(phi_q, ops.swapaxes(phi_k, 2, 3)) * (1.0 if structure is None else ops.exp(structure))
         else:
             pairs = pairs_of(exact_exponents(transform, q, k), structure, mask)
-        return divided(ops.matmul(pairs, u))
+        return linear_sums.divided(ops.matmul(pairs, u))
 
     def rows(self, training=False):
         """The projection to use in this call, or None."""
@@ -209,13 +221,8 @@ class KernelAttention(MultiHeadAttention):
         """The function that computes the sums over the keys that each query sees."""
         sums = exponential_sums if self.feature_transform in EXPONENTIAL else linear_sums
         if self.use_causal_windowed:
-            return partial(sums.windowed, **self.window)
+            return partial(sums.windowed, **window_of(self))
         return partial(sums.causal, log_gate=log_gate) if causal else sums.over_all
-
-    @property
-    def window(self):
-        size, window, decay = self.causal_chunk_length, self.causal_window_length, self.causal_window_decay
-        return {"size": size, "window": window, "decay": decay, "left": self.causal_padding == "left"}
 
     def scaled(self, q, k):
         """Queries and keys, each multiplied by √scale; for "rfa", normalized to length 1 and multiplied by 1/σ."""
@@ -241,10 +248,3 @@ class KernelAttention(MultiHeadAttention):
 
     def get_config(self):
         return super().get_config() | {name: getattr(self, name) for name in ARGUMENTS}
-
-
-def divided(sums, least=None):
-    """Sums divided by the sum of weights, their last column, but at least by `least`. Zeros for a query without keys."""
-    sums, weights = ops.split(sums, [sums.shape[-1] - 1], axis=3)
-    weights = weights if least is None else ops.maximum(weights, least)
-    return sums / ops.where(weights == 0, 1.0, weights)

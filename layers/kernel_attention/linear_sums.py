@@ -200,3 +200,10 @@ def joined(x):
     """Undo `in_chunks`, except for the padding."""
     b, h, count, size, *rest = ops.shape(x)
     return ops.reshape(x, (b, h, count * size, *rest))
+
+
+def divided(sums, least=None):
+    """Sums divided by the sum of weights, their last column, but at least by `least`. Zeros for a query without keys."""
+    sums, weights = ops.split(sums, [sums.shape[-1] - 1], axis=3)
+    weights = weights if least is None else ops.maximum(weights, least)
+    return sums / ops.where(weights == 0, 1.0, weights)

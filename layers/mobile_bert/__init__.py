@@ -7,7 +7,7 @@ from layers.attention import MultiHeadAttention
 from layers.common.activations import get_activation
 from layers.common.checks import check_at_least, check_divisible, check_length, check_rate
 from layers.common.ids import check_integers
-from layers.mobile_bert.parts import MobileBertLayer, check_alike, trigram
+from layers.mobile_bert.parts import MobileBertLayer, check_alike, check_input, trigram
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -137,6 +137,7 @@ class MobileBertTransformer(MobileBertLayer):
         attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`.
         return_attention_scores: Whether to return the attention weights too. Does not change the output.
         training: Whether to apply dropout.
+        mask, input_tensor_mask: Nonzero at tokens, `(b, t)`. Keras fills one in; see `layers/common/masks.py`.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
@@ -192,7 +193,7 @@ class MobileBertTransformer(MobileBertLayer):
         self.num_feedforward_networks = num_feedforward_networks
 
     def build(self, input_tensor_shape):
-        self.check_shape(input_tensor_shape)
+        check_input(input_tensor_shape, self.hidden_size)
         m, inside, f = self.hidden_size, self.intra_bottleneck_size, self.intermediate_size
         self.bottleneck_input, self.bottleneck_input_norm = self.with_norm("bottleneck_input", m, inside)
         if self.has_shared_bottleneck:
@@ -214,14 +215,15 @@ class MobileBertTransformer(MobileBertLayer):
         self.bottleneck_output, self.bottleneck_output_norm = self.with_norm("bottleneck_output", inside, m)
         self.dropout_layer = self.make_dropout(self.hidden_dropout_prob)
 
-    def call(self, input_tensor, attention_mask=None, return_attention_scores=False, training=None):
-        self.check_shape(input_tensor.shape)
-        x = input_tensor
+    def call(
+        self, input_tensor, attention_mask=None, return_attention_scores=False, training=None, mask=None, input_tensor_mask=None
+    ):
+        check_input(input_tensor.shape, self.hidden_size)
+        x, tokens = input_tensor, mask if input_tensor_mask is None else input_tensor_mask
         u = self.bottleneck_input_norm(self.bottleneck_input(x))
         query, value = self.query_and_value(x, u)
-        attended, scores = self.attention(
-            query, value, key=query, attention_mask=attention_mask, return_attention_scores=True, training=training
-        )
+        masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": tokens, "key_mask": tokens}
+        attended, scores = self.attention(query, value, query, return_attention_scores=True, training=training, **masks)
         y = self.attention_norm(u + attended)
         for i in range(self.num_feedforward_networks):
             y = self.output_norm[i](y + self.output_dense[i](self.intermediate_act_fn(self.intermediate_dense[i](y))))
@@ -237,10 +239,6 @@ class MobileBertTransformer(MobileBertLayer):
     @property
     def has_shared_bottleneck(self):
         return self.key_query_shared_bottleneck and not self.use_bottleneck_attention
-
-    def check_shape(self, shape):
-        if len(shape) != 3 or shape[-1] != self.hidden_size:
-            raise ValueError(f"input_tensor must have the shape (b, t, {self.hidden_size}). Received: {tuple(shape)}")
 
     def get_config(self):
         names = ("hidden_size", "num_attention_heads", "intermediate_size", "intra_bottleneck_size", "num_feedforward_networks")

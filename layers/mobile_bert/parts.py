@@ -75,3 +75,9 @@ def check_alike(rank, **tensors):
     check_rank(rank, **shapes)
     for axis in range(rank):
         check_same(f"size of axis {axis}", **{name: shape[axis] for name, shape in shapes.items()})
+
+
+def check_input(shape, size):
+    """Raise a ValueError unless a block's `input_tensor` of this shape is `(b, t, size)`."""
+    if len(shape) != 3 or shape[-1] != size:
+        raise ValueError(f"input_tensor must have the shape (b, t, {size}). Received: {tuple(shape)}")

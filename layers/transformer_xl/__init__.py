@@ -5,7 +5,7 @@ from keras import ops
 
 from layers.common.checks import check_at_least, check_needs
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
-from layers.transformer_xl.parts import ARGUMENTS, XLLayer, check_stack
+from layers.transformer_xl.parts import ARGUMENTS, XLLayer, check_stack, remembered
 
 RENAMED = {"kernel_initializer": "initializer"}
 
@@ -35,6 +35,7 @@ class TransformerXLBlock(XLLayer):
         content_attention_mask: Nonzero where attention is allowed; broadcastable to `(b, t, s)` or `(b, h, t, s)`.
         query_stream, query_attention_mask, target_mapping: As in `TwoStreamRelativeAttention`, only with `two_stream`.
         training: Whether to apply dropout.
+        content_stream_mask: As in `TwoStreamRelativeAttention`, with one stream too.
 
     Returns:
         A dict with "content_attention" and, with `two_stream`, "query_attention", each of the shape of its stream.
@@ -86,16 +87,18 @@ class TransformerXLBlock(XLLayer):
         query_attention_mask=None,
         target_mapping=None,
         training=None,
+        content_stream_mask=None,
     ):
         self.check_streams(query_stream, query_attention_mask, target_mapping)
         h, g, encoding = content_stream, query_stream, relative_position_encoding
         biases = content_attention_bias, positional_attention_bias
         rest = segment_matrix, segment_encoding, segment_attention_bias, state, content_attention_mask
         if not self.two_stream:
-            attended = self.self_attention(h, h, *biases, None, encoding, *rest, training=training)
+            masks = {"query_mask": content_stream_mask, "value_mask": content_stream_mask}
+            attended = self.self_attention(h, h, *biases, None, encoding, *rest, training=training, **masks)
             return {"content_attention": self.after_attention(h, attended, training)}
         streams = (h, *biases, g, encoding, target_mapping, *rest, query_attention_mask)
-        attended, asked = self.self_attention(*streams, training=training)
+        attended, asked = self.self_attention(*streams, training=training, content_stream_mask=content_stream_mask)
         content, query = self.after_attention(h, attended, training), self.after_attention(g, asked, training)
         return {"content_attention": content, "query_attention": query}
 
@@ -131,7 +134,8 @@ class TransformerXL(XLLayer):
         relative_position_encoding: `(1, l, m)` or `(b, l, m)`, as in `MultiHeadRelativeAttention`; s includes the memory.
         segment_matrix, segment_embedding: `(b, t, s)`, nonzero where segments differ, and `(num_layers, 2, h, d)`.
         state: List of each block's memory `(b, s − t, m)`, as returned by the previous call. None or empty for no memory.
-        content_attention_mask, query_stream, query_attention_mask, target_mapping, training: As in `TransformerXLBlock`.
+        content_attention_mask, query_stream, query_attention_mask, target_mapping, training, content_stream_mask: As in
+            `TransformerXLBlock`. The memory does not remember padding: if it holds some, the attention masks must say so.
 
     Returns:
         A tuple: the last block's content stream, or with `two_stream` its query stream, `(b, t, m)`; and a list of each block's
@@ -213,25 +217,21 @@ class TransformerXL(XLLayer):
         query_attention_mask=None,
         target_mapping=None,
         training=None,
+        content_stream_mask=None,
     ):
         check_stack(self, segment_matrix, segment_embedding, state)
         h, g, memories = content_stream, query_stream, []
         for i, block in enumerate(self.blocks):
             memory = state[i] if state else None
             if self.memory_length:
-                memories.append(self.remember(memory, h))
+                memories.append(remembered(memory, h, self.memory_length, self.reuse_length))
             u, v, b = self.biases(i)
             segments = (None, None, None) if segment_matrix is None else (segment_matrix, segment_embedding[i], b)
             streams = content_attention_mask, g, query_attention_mask, target_mapping
-            outputs = block(h, u, v, relative_position_encoding, *segments, memory, *streams, training=training)
+            masks = {"training": training, "content_stream_mask": content_stream_mask}
+            outputs = block(h, u, v, relative_position_encoding, *segments, memory, *streams, **masks)
             h, g = outputs["content_attention"], outputs.get("query_attention")
         return (g if self.two_stream else h), memories
-
-    def remember(self, memory, h):
-        """Equation (3)."""
-        h = h[:, : self.reuse_length] if self.reuse_length else h
-        both = h if memory is None else ops.concatenate([memory, h], axis=1)
-        return ops.stop_gradient(both[:, -self.memory_length :])
 
     def biases(self, i):
         """u, v and b of block i."""

@@ -1,6 +1,7 @@
 """The common base of Transformer-XL's block and its stack of blocks (Keras 3)."""
 
 import keras
+from keras import ops
 
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
@@ -100,3 +101,10 @@ def check_stack(layer, segment_matrix, segment_embedding, state):
         )
     if state and len(state) != layer.num_layers:
         raise ValueError(f"state must be a list of num_layers={layer.num_layers} memories. Received: a list of {len(state)}")
+
+
+def remembered(memory, h, memory_length, reuse_length):
+    """Equation (3) of `reference/transformer_xl.py`."""
+    h = h[:, :reuse_length] if reuse_length else h
+    both = h if memory is None else ops.concatenate([memory, h], axis=1)
+    return ops.stop_gradient(both[:, -memory_length:])
