@@ -5,7 +5,7 @@ from keras import ops
 
 from layers.common import sequences
 from layers.common.checks import check_at_least, check_broadcastable, check_rate, check_same
-from layers.common.masks import tokens_only
+from layers.common.masks import biased, check_bias, check_two_axes, tokens_only
 from layers.common.projection import ProjectingLayer
 from layers.masked_softmax import attended
 
@@ -37,7 +37,8 @@ class MultiHeadAttention(ProjectingLayer):
         query: Tensor of shape `(b, t, m)`.
         value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
         key: Tensor of shape `(b, s, m)`; `m` may differ from both. Defaults to `value`.
-        attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`. A query with no
+        attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`; or `(t, s)`, unless
+            that could be `(b, s)`. A query with no
             allowed key gets the zero vector before the output projection. For inputs with more than 3 axes, the mask ends with
             the attended axes of the query and those of the keys, and starts with the batch axis, with all batch axes (those that
             are not attended), or with these and a head axis.
@@ -46,6 +47,8 @@ class MultiHeadAttention(ProjectingLayer):
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
         query_mask, value_mask, key_mask: Nonzero at tokens and zero at padding, of the shapes of their tensors without the last
             axis. Keras fills them in from the masks of the inputs; see `layers/common/masks.py`.
+        attention_bias: Added to the scores, such as the output of `RelativePositionBias`; broadcastable to `(b, h, t, s)`. For
+            inputs with more than 3 axes, its axes are those of the returned weights.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
@@ -62,7 +65,8 @@ class MultiHeadAttention(ProjectingLayer):
 
     Differs from the Model Garden:
         A query with no allowed key gets zeros, not the mean of the values (or NaN in float16), with or without
-        `return_attention_scores`. The mask is boolean: there, a mask value of 2 increases the score. Private hooks such as
+        `return_attention_scores`. The mask is boolean: there, a mask value of 2 increases the score. A mask `(t, s)` is an error
+        if there are as many examples as queries: write `mask[None]`. There is an `attention_bias`. Private hooks such as
         `_build_from_signature` do not exist.
 
     Reference:
@@ -116,20 +120,22 @@ class MultiHeadAttention(ProjectingLayer):
         query_mask=None,
         value_mask=None,
         key_mask=None,
+        attention_bias=None,
     ):
         axes = self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         x, y, mask, several_axes = query, value, attention_mask, len(query.shape) > 3
-        padding = query_mask, value_mask, key_mask
+        padding, bias = (query_mask, value_mask, key_mask), attention_bias
         if several_axes:
             x, y = (sequences.to_sequence(side, axes) for side in (query, value))
             key = key if key is None else sequences.to_sequence(key, axes)
             mask = self.to_sequence("attention_mask", mask, query, value, axes)
             padding = sequences.padding_to_sequence(padding, axes)
+            bias = bias if bias is None else sequences.bias_to_sequence(bias, query, value, axes, self.num_heads)
 
         q = self.query_dense(x)
         k = self.key_dense(y if key is None else key)
         v = self.value_dense(y)
-        heads, weights = self.attend(q, k, v, self.allowed(q, k, mask, use_causal_mask, *padding), training)
+        heads, weights = self.attend(q, k, v, self.allowed(q, k, mask, use_causal_mask, *padding), training, bias)
         output = self.output_dense(heads)
 
         if several_axes:
@@ -137,10 +143,11 @@ class MultiHeadAttention(ProjectingLayer):
             weights = sequences.scores_from_sequence(weights, query, value, axes)
         return (output, weights) if return_attention_scores else output
 
-    def attend(self, q, k, v, mask, training):
-        """Equation (1): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
+    def attend(self, q, k, v, mask, training, bias=None):
+        """Equation (1), or (3) with a bias: the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
+        check_bias(bias, q.shape[0], self.num_heads, q.shape[1], k.shape[1])
         # The reference divides the scores by √d. Scaling q instead is cheaper, because q has fewer numbers.
-        scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
+        scores = biased(ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k), bias)
         return attended(scores, mask, lambda weights: self.mix(weights, v, training))
 
     def mix(self, weights, v, training):
@@ -158,6 +165,7 @@ class MultiHeadAttention(ProjectingLayer):
             if len(mask.shape) == 3:
                 mask = ops.expand_dims(mask, 1)  # the same mask for every head
             elif len(mask.shape) == 2:
+                check_two_axes("attention_mask", mask.shape, q.shape[0], q.shape[1])
                 mask = ops.expand_dims(mask, (0, 1))
             expected = (q.shape[0], self.num_heads, q.shape[1], k.shape[1])
             check_broadcastable("attention_mask", mask.shape, expected)

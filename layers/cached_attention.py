@@ -5,7 +5,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common.checks import check_at_least, check_rank, check_same
-from layers.common.masks import after
+from layers.common.masks import after, biased, check_bias
 from layers.masked_softmax import masked_softmax
 
 
@@ -36,6 +36,7 @@ class CachedAttention(MultiHeadAttention):
         training: Whether to apply dropout.
         query_mask, value_mask, key_mask: As in `MultiHeadAttention`, of the tokens of this call. The cache does not remember
             padding: while there is some in it, `attention_mask` must say so.
+        attention_bias: As in `MultiHeadAttention`, over all keys of the new cache.
 
     With a cache, the `i`-th new token, counted from 0, has position `p + i`, where `p` is `decode_loop_step` or, if tokens are
     appended, the length of the cache. It attends to the cached keys at positions 0 to `p - 1` and to the new tokens up to itself.
@@ -84,6 +85,7 @@ class CachedAttention(MultiHeadAttention):
         query_mask=None,
         value_mask=None,
         key_mask=None,
+        attention_bias=None,
     ):
         self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         q = self.query_dense(query)
@@ -109,13 +111,14 @@ class CachedAttention(MultiHeadAttention):
         if causal is not None:
             mask = causal if mask is None else ops.logical_and(mask, causal)
         if decode_loop_step is not None and q.shape[1] == 1 and self.compute_dtype in ("float32", "float64"):
-            heads, weights = self.attend_with(new_k, new_v, position, fits, q, cache, mask, training)
+            check_bias(attention_bias, q.shape[0], self.num_heads, 1, k.shape[1])
+            heads, weights = self.attend_with(new_k, new_v, position, fits, q, cache, mask, training, attention_bias)
         else:
-            heads, weights = self.attend(q, k, v, mask, training)
+            heads, weights = self.attend(q, k, v, mask, training, attention_bias)
         output, cache = self.output_dense(heads), {"key": k, "value": v}
         return (output, weights, cache) if return_attention_scores else (output, cache)
 
-    def attend_with(self, new_k, new_v, position, fits, q, cache, mask, training):
+    def attend_with(self, new_k, new_v, position, fits, q, cache, mask, training, bias):
         """`attend` for one query and the cache with the new key and value at `position`, without copying the cache.
 
         A matrix product for each head would first transpose the whole cache.
@@ -126,7 +129,7 @@ class CachedAttention(MultiHeadAttention):
         # Σ_d q k as a product with ones, for which XLA does not store q k.
         scores = ops.reshape(ops.matmul(ops.reshape(q * k, (-1, d)), ops.ones((d, 1), k.dtype)), (b, s, h))
         scores = ops.where(is_new[:, None], ops.sum(q * new_k, axis=-1), scores)
-        weights = masked_softmax(ops.transpose(scores, (0, 2, 1))[:, :, None], mask)
+        weights = masked_softmax(biased(ops.transpose(scores, (0, 2, 1))[:, :, None], bias), mask)
         w = ops.transpose(self.dropout_layer(weights, training=training), (0, 3, 1, 2))
         w_new = ops.sum(ops.where(is_new[:, None, None], w, 0.0), axis=1, keepdims=True)
         return ops.sum(w * v, axis=1, keepdims=True) + w_new * new_v, weights

@@ -6,6 +6,7 @@ from keras import ops
 from layers.attention import MultiHeadAttention
 from layers.common import sequences
 from layers.common.checks import check_at_least
+from layers.common.masks import biased, check_bias
 from layers.common.normalization import in_float32_at_least
 from layers.common.slices import section
 from layers.masked_softmax import attended
@@ -43,6 +44,8 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
             reused; the first are taken. Required if heads are reused, ignored otherwise.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
         query_mask, value_mask, key_mask: As in `MultiHeadAttention`; the masks apply to reused weights too.
+        attention_bias: As in `MultiHeadAttention`, for all heads or with a head axis of size 1. Only new heads have scores to
+            which it is added.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the weights `(b, h, t, s)`: first the reused heads,
@@ -123,16 +126,18 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         query_mask=None,
         value_mask=None,
         key_mask=None,
+        attention_bias=None,
     ):
         x, y, z, mask, reused = query, value, value if key is None else key, attention_mask, reuse_attention_scores
         axes, several_axes = self.check_shapes(x.shape, y.shape, z.shape), len(x.shape) > 3
-        padding = query_mask, value_mask, key_mask
+        padding, bias = (query_mask, value_mask, key_mask), self.bias_of_new(attention_bias)
         if self.reused_heads:
             self.check_scores(reused, query, value, axes)
         if several_axes:
             x, y, z = (sequences.to_sequence(side, axes) for side in (x, y, z))
             mask = self.to_sequence("attention_mask", mask, query, value, axes)
             padding = sequences.padding_to_sequence(padding, axes)
+            bias = bias if bias is None else sequences.bias_to_sequence(bias, query, value, axes, self.num_heads)
             if self.reused_heads:
                 reused = sequences.scores_to_sequence(reused, query, value, axes)
 
@@ -145,7 +150,9 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
             v = self.value_new_dense(y)
             # Counted from the end, so that a mask with a head axis of size 1 keeps it.
             allowed = None if mask is None else mask[:, -new:]
-            heads, new_weights = attended(self.scores(x, z), allowed, lambda weights: self.mix(weights, v, training))
+            check_bias(bias, x.shape[0], self.num_heads, x.shape[1], z.shape[1])
+            scores = biased(self.scores(x, z), None if bias is None else bias[:, -new:])
+            heads, new_weights = attended(scores, allowed, lambda weights: self.mix(weights, v, training))
             outputs.append(self.output_new_dense(heads))
             weights.append(new_weights)
         output = outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
@@ -156,6 +163,11 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
             return output
         weights = weights[0] if len(weights) == 1 else ops.concatenate(weights, axis=1)
         return output, sequences.scores_from_sequence(weights, query, value, axes) if several_axes else weights
+
+    def bias_of_new(self, attention_bias):
+        if attention_bias is not None and not self.new_heads:
+            raise ValueError("attention_bias needs new heads. Received: attention_bias in a layer that reuses all heads")
+        return attention_bias
 
     def scores(self, query, key):
         """The scores in the second line of equation (1), before the softmax, `(b, h, t, s)`."""

@@ -38,6 +38,8 @@ class ReuseTransformer(TransformerEncoderBlock):
         training: Whether to apply dropout.
         mask, inputs_mask: Padding masks of the inputs, a mask of `x` or a list as long as `inputs`. Keras fills one of the two in
             from the masks of the inputs; see `layers/common/masks.py`.
+        attention_bias: Added to the scores of attention, such as the output of `RelativePositionBias`; broadcastable to
+            `(b, h, t, s)`.
 
     Returns:
         Tensor of shape `(b, t, m)` and, unless `return_attention_scores` is False, the attention weights `(b, h, t, t)`: first
@@ -110,12 +112,12 @@ class ReuseTransformer(TransformerEncoderBlock):
     def build(self, inputs_shape):
         super().build(split_inputs(inputs_shape, FORMS)[0])
 
-    def call(self, inputs, output_range=None, training=None, mask=None, inputs_mask=None):
+    def call(self, inputs, output_range=None, training=None, mask=None, inputs_mask=None, attention_bias=None):
         x, attention_mask, before = split_inputs(inputs, FORMS)
         tokens = key_tokens = of_inputs(FORMS, mask, inputs_mask)[0]
         count = self.positions(output_range)
         normed, key_value = self.before_attention(x, x)
-        x, normed, attention_mask, tokens = first_positions(count, x, normed, attention_mask, tokens)
+        x, normed, attention_mask, tokens, bias = first_positions(count, x, normed, attention_mask, tokens, attention_bias)
         if before is not None and count is not None:
             before = before[..., :count, :]
         added, scores = self.self_attention(
@@ -124,6 +126,7 @@ class ReuseTransformer(TransformerEncoderBlock):
             attention_mask=attention_mask,
             query_mask=tokens,
             value_mask=key_tokens,
+            attention_bias=bias,
             return_attention_scores=True,
             training=training,
             reuse_attention_scores=before,

@@ -42,6 +42,8 @@ class ReZeroTransformer(BlockLayer):
         training: Whether to apply dropout.
         mask, inputs_mask: Padding masks of the inputs, a mask of `x` or a list as long as `inputs`. Keras fills one of the two in
             from the masks of the inputs; see `layers/common/masks.py`.
+        attention_bias: Added to the scores of attention, such as the output of `RelativePositionBias`; broadcastable to
+            `(b, h, t, s)`.
 
     Returns:
         Tensor of shape `(b, t, m)` in the compute dtype.
@@ -108,15 +110,15 @@ class ReZeroTransformer(BlockLayer):
             self.self_attention_norm = self.make_norm("self_attention_layer_norm", m)
             self.output_norm = self.make_norm("output_layer_norm", m)
 
-    def call(self, inputs, output_range=None, training=None, mask=None, inputs_mask=None):
+    def call(self, inputs, output_range=None, training=None, mask=None, inputs_mask=None, attention_bias=None):
         x, key_value, attention_mask = split_inputs(inputs, FORMS)
         tokens, key_tokens, _ = of_inputs(FORMS, mask, inputs_mask)
         key_value, key_tokens = (x, tokens) if key_value is None else (key_value, key_tokens)
         count = self.positions(output_range)
-        x, _, attention_mask, tokens = first_positions(count, x, x, attention_mask, tokens)
+        x, _, attention_mask, tokens, bias = first_positions(count, x, x, attention_mask, tokens, attention_bias)
         alpha, alpha_ffn = (ops.cast(alpha, self.compute_dtype) for alpha in self.alphas)
 
-        masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": key_tokens}
+        masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": key_tokens, "attention_bias": bias}
         added = self.self_attention(x, key_value, training=training, **masks)
         y = x + alpha * self.attention_dropout_layer(added, training=training)
         if self.use_layer_norm:

@@ -61,6 +61,8 @@ class TransformerDecoderBlock(BlockLayer):
         training: Whether to apply dropout.
         mask, inputs_mask: Padding masks of the inputs, a list as long as `inputs`; only those of `x` and `memory` count. Keras
             fills one of the two in from the masks of the inputs; see `layers/common/masks.py`.
+        attention_bias: Added to the scores of self-attention, such as the output of `RelativePositionBias`; broadcastable to
+            `(b, h, t, s)`, over all keys of the new cache.
 
     Returns:
         `(output, cache)`: a tensor of shape `(b, t, m)`, and the self-attention's keys and values for the next call.
@@ -139,7 +141,7 @@ class TransformerDecoderBlock(BlockLayer):
         rates = self.intermediate_dropout, self.dropout_rate
         self.make_feed_forward(m, self.intermediate_size, self.intermediate_activation, *rates)
 
-    def call(self, inputs, cache=None, decode_loop_step=None, training=None, mask=None, inputs_mask=None):
+    def call(self, inputs, cache=None, decode_loop_step=None, training=None, mask=None, inputs_mask=None, attention_bias=None):
         x, memory, cross_mask, self_mask, w = parts_of(inputs)
         tokens, memory_tokens, *_ = of_inputs(FORMS, mask, inputs_mask)
         self.check_inputs(x, memory, cross_mask, w)
@@ -148,7 +150,8 @@ class TransformerDecoderBlock(BlockLayer):
             self_mask = self.causal(x, self_mask)  # with a cache, the self-attention masks later keys itself
 
         own = self.before(self.self_attention_norm, x)
-        masks = {"attention_mask": self_mask} | accepted(self.self_attention, query_mask=tokens, value_mask=tokens)
+        masks = {} if attention_bias is None else {"attention_bias": attention_bias}
+        masks |= {"attention_mask": self_mask} | accepted(self.self_attention, query_mask=tokens, value_mask=tokens)
         added, cache = self.self_attention(
             *(own, own), cache=cache, decode_loop_step=decode_loop_step, training=training, **masks
         )

@@ -63,6 +63,8 @@ class TransformerEncoderBlock(BlockLayer):
         training: Whether to apply dropout.
         mask, inputs_mask: Padding masks of the inputs, a mask of `x` or a list as long as `inputs`. Keras fills one of the two in
             from the masks of the inputs; see `layers/common/masks.py`.
+        attention_bias: Added to the scores of attention, such as the output of `RelativePositionBias`; broadcastable to
+            `(b, h, t, s)`.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
@@ -163,15 +165,15 @@ class TransformerEncoderBlock(BlockLayer):
         self.make_feed_forward(size, self.inner_dim, self.inner_activation, self.inner_dropout, self.output_dropout)
         self.output_norm = self.make_norm("output_layer_norm", size)
 
-    def call(self, inputs, output_range=None, training=None, mask=None, inputs_mask=None):
+    def call(self, inputs, output_range=None, training=None, mask=None, inputs_mask=None, attention_bias=None):
         x, key_value, attention_mask = split_inputs(inputs, FORMS)
         tokens, key_tokens, _ = of_inputs(FORMS, mask, inputs_mask)
         key_tokens = tokens if key_value is None else key_tokens
         normed, key_value = self.before_attention(x, x if key_value is None else key_value)
         count = self.positions(output_range)
-        x, normed, attention_mask, tokens = first_positions(count, x, normed, attention_mask, tokens)
+        x, normed, attention_mask, tokens, bias = first_positions(count, x, normed, attention_mask, tokens, attention_bias)
 
-        masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": key_tokens}
+        masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": key_tokens, "attention_bias": bias}
         added, scores = self.self_attention(normed, key_value, return_attention_scores=True, training=training, **masks)
         z = self.after_attention(x, added, training)
         return (z, scores) if self.return_attention_scores else z
@@ -195,7 +197,8 @@ class Transformer(TransformerEncoderBlock):
         num_attention_heads, **kwargs: The other arguments of `TransformerEncoderBlock`, with the same names.
 
     Call arguments:
-        inputs, output_range, training, mask, inputs_mask: As in `TransformerEncoderBlock`. Weights and errors are the same too.
+        inputs, output_range, training, mask, inputs_mask, attention_bias: As in `TransformerEncoderBlock`. Weights and errors are
+            the same too.
 
     Returns:
         As in `TransformerEncoderBlock`.

@@ -3,6 +3,7 @@
 import keras
 
 from layers.common.checks import check_at_least, check_epsilon, check_same, shapes
+from layers.common.masks import check_two_axes
 from layers.common.normalization import LayerNorm, RMSNorm
 from layers.common.projection import LinearMap, ProjectingLayer, fresh
 
@@ -134,25 +135,27 @@ def split_inputs(inputs, forms):
     return [given.get(name) for name in forms[max(forms)]]
 
 
-def first_positions(count, x, normed, mask, tokens=None):
-    """The first `count` query positions of `x`, `normed`, a mask and the queries' padding mask; all if `count` is None.
+def first_positions(count, x, normed, mask, tokens=None, bias=None):
+    """The first `count` query positions of `x`, `normed`, a mask, the queries' padding mask and a bias; all if it is None.
 
     Args:
         count: Number of positions, or None.
         x, normed: Tensors of shape `(b, t, m)`.
         mask: Attention mask, `(..., t, s)`, or None.
         tokens: Padding mask, `(b, t)`, or None.
+        bias: Attention bias, `(..., t, s)`, or None.
 
     Raises:
         ValueError: if `count` is below 1 or exceeds the number of positions, or if `x` does not have 3 axes.
     """
     if count is None:
-        return x, normed, mask, tokens
+        return x, normed, mask, tokens, bias
     check_at_least(1, output_range=count)
     if len(x.shape) != 3:
         raise ValueError(f"output_range needs inputs with 3 axes. Received: inputs of shape {tuple(x.shape)}")
     if x.shape[1] is not None and count > x.shape[1]:
         raise ValueError(f"output_range must be at most the length, {x.shape[1]}. Received: output_range={count}")
-    if mask is not None and len(mask.shape) > 1 and mask.shape[-2] != 1:
-        mask = mask[..., :count, :]
-    return x[:, :count], normed[:, :count], mask, None if tokens is None else tokens[:, :count]
+    if mask is not None and len(mask.shape) == 2:
+        check_two_axes("attention_mask", mask.shape, *x.shape[:2])  # before its rows are those of the first positions
+    mask, bias = (part if part is None or part.shape[-2:-1] in ((), (1,)) else part[..., :count, :] for part in (mask, bias))
+    return x[:, :count], normed[:, :count], mask, None if tokens is None else tokens[:, :count], bias

@@ -12,13 +12,49 @@ The masks count in the call in which they are given. A cache or memory of keys d
 later calls need an `attention_mask`. (The cache of `KernelAttention` holds sums without padding.) The operator `+` gives tensors
 without a mask; `keras.layers.Add` keeps it. Layers that take padding as a required argument, or take ids (`BertEncoder`,
 `MobileBertEmbedding`, `SelfAttentionMask`, `SentenceEmbedding`, the text layers), do not look for another mask.
+
+A mask with 2 axes is `(t, s)`, as in `keras.layers.MultiHeadAttention`, so that a causal mask from there need not be changed. A
+padding mask `(b, s)`, as BigBird and kernel attention take it, would be misread where there are as many examples as queries. So a
+mask whose first size could be the number of examples is an error, which says how to write both.
+
+An `attention_bias` is added to the scores, after they are divided by √d and before masks apply: no bias can allow what a mask
+forbids. Its numbers must be finite; what must not be attended to is for a mask to say.
 """
 
 import inspect
 
 from keras import ops, tree
 
-from layers.common.checks import check_shape
+from layers.common.checks import check_broadcastable, check_shape
+
+
+def check_two_axes(name, shape, b, t):
+    """Raise a ValueError unless a mask of 2 axes is clearly `(t, s)`, the same for every example, and not `(b, s)`.
+
+    It has `t` rows, or one, and there are not as many examples. A size that is not an integer is unknown.
+    """
+    rows = shape[0]
+    if not isinstance(rows, int) or (rows != 1 and (rows != t or rows == b)):
+        raise ValueError(
+            f"{name} with 2 axes is (t, s), the same for every example, and its first size must not allow another reading. Write "
+            f"{name}[None] for (t, s), and {name}[:, None, :] for the padding mask (b, s). "
+            f"Received: {name} of shape {tuple(shape)}, where b={b} and t={t}"
+        )
+
+
+def check_bias(bias, b, h, t, s):
+    """Raise a ValueError unless `bias` is None or has 4 axes and broadcasts to `(b, h, t, s)`. A size of None is unknown."""
+    if bias is not None and len(bias.shape) != 4:
+        raise ValueError(
+            f"attention_bias must have the 4 axes (b, h, t, s), each of which may be 1. Received: {tuple(bias.shape)}"
+        )
+    if bias is not None:
+        check_broadcastable("attention_bias", bias.shape, (b, h, t, s))
+
+
+def biased(scores, bias):
+    """Scores `(b, h, t, s)` plus a bias that broadcasts to them; None adds nothing."""
+    return scores if bias is None else scores + ops.cast(bias, scores.dtype)
 
 
 def both(mask, other):

@@ -5,6 +5,7 @@ import math
 from keras import ops
 
 from layers.common.checks import check_broadcastable
+from layers.common.masks import check_two_axes
 
 
 def normalized(axes, rank):
@@ -70,6 +71,8 @@ def mask_to_sequence(name, mask, query, value, axes, heads):
             f"{name} must have the {attended} attended axes of query and keys, or before them the batch axis, all {batch} batch "
             f"axes, or these and the heads. Received: {name} of shape {tuple(mask.shape)}"
         )
+    if len(mask.shape) == 2:
+        check_two_axes(name, mask.shape, query.shape[0], query.shape[axes[0]])
     if first <= batch:
         missing = batch + 1 - first  # the axes that it lacks follow those that it has
         mask = ops.expand_dims(mask, tuple(range(first, first + missing)))
@@ -77,6 +80,17 @@ def mask_to_sequence(name, mask, query, value, axes, heads):
     check_broadcastable(name, mask.shape, (*(query.shape[axis] for axis in free_axes(query, axes)), heads, *static))
     full = full_shape(query, value, axes, mask.shape[batch])
     return flattened(ops.broadcast_to(mask, full), full, len(axes))
+
+
+def bias_to_sequence(bias, query, value, axes, heads):
+    """A bias with the axes of the weights over several axes, as `(batch, h or 1, t, s)`."""
+    rank = len(query.shape) + 2 * len(axes) - len(axes)
+    if len(bias.shape) != rank:
+        raise ValueError(
+            f"attention_bias must have {rank} axes: batch axes, heads, attended axes of query and keys. "
+            f"Received: {tuple(bias.shape)}"
+        )
+    return mask_to_sequence("attention_bias", bias, query, value, axes, heads)
 
 
 def flattened(x, full, count):
