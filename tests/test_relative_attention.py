@@ -11,7 +11,7 @@ from crosscheck.case import TOLERANCE, B, D, E, H, M, S, T
 from crosscheck.cases.relative_attention import two_streams_with_targets
 from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
-from layers.common.relative_positions import relative_shift
+from layers.common.relative_positions import projected, relative_shift
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
 from reference import relative_attention as ref
 from reference.self_attention_mask import causal_mask
@@ -214,7 +214,7 @@ def test_the_memory_is_what_comes_before_keys_and_values(rng):
 def test_encodings_that_all_examples_share_are_projected_once_and_equal_copies(rng):
     layer, inputs = layer_and_inputs(rng)
     encoding = inputs["relative_position_encoding"]
-    assert layer.encoded(encoding, B, T, S).shape == (1, H, D, T + S)
+    assert projected(layer.encoding_dense, encoding, B, T, S).shape == (1, H, D, T + S)
     copies = layer(**inputs | {"relative_position_encoding": np.repeat(encoding, B, axis=0)})
     assert_allclose(layer(**inputs), copies, rtol=1e-12)
 

@@ -21,8 +21,6 @@ An `attention_bias` is added to the scores, after they are divided by √d and b
 forbids. Its numbers must be finite; what must not be attended to is for a mask to say.
 """
 
-import inspect
-
 from keras import ops, tree
 
 from layers.common.checks import check_broadcastable, check_shape
@@ -105,7 +103,7 @@ def of_inputs(forms, mask, inputs_mask):
 
 def accepted(layer, **masks):
     """Those of `masks` that are given and that `layer`, which may be anyone's, takes as call arguments."""
-    names = inspect.signature(layer.call).parameters
+    names = layer.call_signature_parameters
     return {name: mask for name, mask in masks.items() if mask is not None and name in names}
 
 

@@ -1,6 +1,5 @@
 """The terms of relative attention's scores other than queries and keys: checks, and the shift from distances to keys."""
 
-import inspect
 from typing import NamedTuple
 
 import keras
@@ -52,7 +51,7 @@ def open_spec(layer, args, kwargs):
     output = keras.layers.Layer.compute_output_spec(layer, *args, **kwargs)
     if not kwargs.get("return_attention_scores"):
         return output
-    given = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+    given = dict(zip(layer.call_signature_parameters, args)) | kwargs
     lengths = [given[name].shape[1] for name in ("value", "state") if given.get(name) is not None]
     (b, t), s = output.shape[:2], None if None in lengths else sum(lengths)
     return output, keras.KerasTensor((b, layer.num_heads, t, s), dtype=layer.compute_dtype)
