@@ -14,6 +14,7 @@ from layers.common.checks import (
     check_sizes,
 )
 from layers.common.compatibility import garden_arguments
+from layers.common.masks import biased, check_bias, check_two_axes, tokens_only
 from layers.common.projection import ProjectingLayer
 from layers.masked_softmax import attended
 
@@ -35,7 +36,8 @@ class MultiHeadAttention(ProjectingLayer):
         dropout: Fraction of the attention weights dropped while training.
         use_bias: Whether the projections have biases.
         output_shape: Size of the last axis of the output, or a tuple of sizes of its last axes. Defaults to the `m` of the query.
-        attention_axes: Axes of the inputs to attend over, as one sequence. Defaults to all axes between batch and model axis.
+        attention_axes: Axes of the inputs to attend over, as one sequence. By default, each call attends over all
+            axes between batch and model axis.
         seed: Seed of the dropout. Defaults to a random seed.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, kernel_constraint,
             bias_constraint: For the kernels, biases and outputs of the four projections, with the same meaning and defaults as
@@ -45,12 +47,18 @@ class MultiHeadAttention(ProjectingLayer):
         query: Tensor of shape `(b, t, m)`.
         value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
         key: Tensor of shape `(b, s, m)`; `m` may differ from both. Defaults to `value`.
-        attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`. A query with no
-            allowed key gets the zero vector before the output projection. For inputs with more than 3 axes, the mask has the
-            batch axes, optionally a head axis, the attended axes of the query, and the attended axes of the keys.
+        attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`; or `(t, s)`, unless
+            that could be `(b, s)`. A query with no
+            allowed key gets the zero vector before the output projection. For inputs with more than 3 axes, the mask ends with
+            the attended axes of the query and those of the keys, and starts with the batch axis, with all batch axes (those that
+            are not attended), or with these and a head axis.
         return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
         training: Whether to apply dropout.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
+        query_mask, value_mask, key_mask: Nonzero at tokens and zero at padding, of the shapes of their tensors without the last
+            axis. Keras fills them in from the masks of the inputs; see `layers/common/masks.py`.
+        attention_bias: Added to the scores, such as the output of `RelativePositionBias`; broadcastable to `(b, h, t, s)`. For
+            inputs with more than 3 axes, its axes are those of the returned weights.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
@@ -67,8 +75,9 @@ class MultiHeadAttention(ProjectingLayer):
 
     Differs from the Model Garden:
         A query with no allowed key gets zeros, not the mean of the values (or NaN in float16), with or without
-        `return_attention_scores`. The mask is boolean: there, a mask value of 2 increases the score. Private hooks such as
-        `_build_from_signature` do not exist. `seed` is new. `softmax_robust_masking` may be given, and is always the case.
+        `return_attention_scores`. The mask is boolean: there, a mask value of 2 increases the score. A mask `(t, s)` is an error
+        if there are as many examples as queries: write `mask[None]`. `attention_bias` and `seed` are new.
+        `softmax_robust_masking` may be given, and is always the case. Private hooks such as `_build_from_signature` do not exist.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.
@@ -130,57 +139,66 @@ class MultiHeadAttention(ProjectingLayer):
         return_attention_scores=False,
         training=None,
         use_causal_mask=False,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_bias=None,
     ):
-        self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
-        x, y = query, value
-        if self.several_axes:
-            x, y = (sequences.to_sequence(side, self.axes) for side in (query, value))
-            key = key if key is None else sequences.to_sequence(key, self.axes)
-            attention_mask = (
-                attention_mask if attention_mask is None else sequences.mask_to_sequence(attention_mask, query, value, self.axes)
-            )
+        axes = self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
+        x, y, mask, several_axes = query, value, attention_mask, len(query.shape) > 3
+        padding, bias = (query_mask, value_mask, key_mask), attention_bias
+        if several_axes:
+            x, y = (sequences.to_sequence(side, axes) for side in (query, value))
+            key = key if key is None else sequences.to_sequence(key, axes)
+            mask = self.to_sequence("attention_mask", mask, query, value, axes)
+            padding = sequences.padding_to_sequence(padding, axes)
+            bias = bias if bias is None else sequences.bias_to_sequence(bias, query, value, axes, self.num_heads)
 
         q = self.query_dense(x)
         k = self.key_dense(y if key is None else key)
         v = self.value_dense(y)
-        heads, weights = self.attend(q, k, v, self.allowed(q, k, attention_mask, use_causal_mask), training)
+        heads, weights = self.attend(q, k, v, self.allowed(q, k, mask, use_causal_mask, *padding), training, bias)
         output = self.output_dense(heads)
 
-        if self.several_axes:
-            output = sequences.from_sequence(output, query, self.axes)
-            weights = sequences.scores_from_sequence(weights, query, value, self.axes)
+        if several_axes:
+            output = sequences.from_sequence(output, query, axes)
+            weights = sequences.scores_from_sequence(weights, query, value, axes)
         return (output, weights) if return_attention_scores else output
 
-    def attend(self, q, k, v, mask, training):
-        """Equation (1): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
+    def attend(self, q, k, v, mask, training, bias=None):
+        """Equation (1), or (3) with a bias: the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
+        check_bias(bias, q.shape[0], self.num_heads, q.shape[1], k.shape[1])
         # The reference divides the scores by √d. Scaling q instead is cheaper, because q has fewer numbers.
-        scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
+        scores = biased(ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k), bias)
         return attended(scores, mask, lambda weights: self.mix(weights, v, training))
 
     def mix(self, weights, v, training):
         """Sums of the values, weighted by the attention weights after dropout: the heads `(b, t, h, e)`."""
         return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v)
 
-    def allowed(self, q, k, attention_mask, use_causal_mask=False):
-        """The attention mask and the causal mask as one boolean mask that broadcasts to `(b, h, t, s)`; None without a mask."""
+    def allowed(self, q, k, attention_mask, use_causal_mask=False, *padding):
+        """The attention mask, the causal mask and the padding as one boolean mask that broadcasts to `(b, h, t, s)`, or None.
+
+        `padding` is `(query_mask, value_mask, key_mask)`, as in `call`.
+        """
         mask = None
         if attention_mask is not None:
             mask = ops.cast(attention_mask, "bool")
             if len(mask.shape) == 3:
                 mask = ops.expand_dims(mask, 1)  # the same mask for every head
             elif len(mask.shape) == 2:
+                check_two_axes("attention_mask", mask.shape, q.shape[0], q.shape[1])
                 mask = ops.expand_dims(mask, (0, 1))
             expected = (q.shape[0], self.num_heads, q.shape[1], k.shape[1])
             check_broadcastable("attention_mask", mask.shape, expected)
         if use_causal_mask:
             causal = ops.arange(ops.shape(k)[1])[None, :] <= ops.arange(ops.shape(q)[1])[:, None]
             mask = causal[None, None] if mask is None else ops.logical_and(mask, causal)
-        return mask
+        return tokens_only(mask, q.shape[1], k.shape[1], *padding)
 
-    @property
-    def axes(self):
-        """The attended axes. Before the layer is built, axis 1 by default."""
-        return self.attention_axes or (1,)
+    def to_sequence(self, name, mask, query, value, axes):
+        """The argument `name`, a mask over several axes, as `(b, h or 1, t, s)` of the flattened sequences; None without it."""
+        return mask if mask is None else sequences.mask_to_sequence(name, mask, query, value, axes, self.num_heads)
 
     def into_heads(self, name, size, input_shape):
         """The linear map `(b, t, m)` → `(b, t, h, size)`."""
@@ -197,18 +215,23 @@ class MultiHeadAttention(ProjectingLayer):
         return self.make_projection(name, f"bthe,he{m}->bt{m}", (None, *sizes), m if self.use_bias else None, input_shape)
 
     def check_shapes(self, query, value, key):
+        """The attended axes of inputs of these shapes, by default all between batch and model axis.
+
+        Raises:
+            ValueError: if the shapes do not fit together, or do not have the attended axes.
+        """
         rank = len(query)
         for name, shape in (("query", query), ("value", value), ("key", key)):
             if len(shape) != rank or rank < 3:
                 raise ValueError(
                     f"{name} must have 3 axes (or more, the same number in all inputs). Received: {name} of shape {tuple(shape)}"
                 )
-        self.attention_axes = normalized(self.attention_axes, rank)
-        self.several_axes = rank > 3
+        axes = sequences.normalized(self.attention_axes, rank)
         check_same("shape but for the last axis", key=tuple(key[:-1]), value=tuple(value[:-1]))
         for axis in range(rank - 1):
-            if axis not in self.axes:
+            if axis not in axes:
                 check_same(f"size of axis {axis}", query=query[axis], value=value[axis])
+        return axes
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None):
         return (*query_shape[:-1], *(self.output_shape or query_shape[-1:]))
@@ -224,17 +247,3 @@ class MultiHeadAttention(ProjectingLayer):
             "attention_axes": self.attention_axes,
             "seed": self.seed,
         }
-
-
-def normalized(axes, rank):
-    """`axes` as positive numbers; for None, all axes between batch and model axis.
-
-    Raises:
-        ValueError: if an axis is the batch axis or the model axis, is given twice, or does not exist.
-    """
-    if axes is None:
-        return tuple(range(1, rank - 1))
-    positions = tuple(axis % rank if -rank <= axis < rank else None for axis in axes)
-    if len(set(positions)) < len(positions) or not set(positions) <= set(range(1, rank - 1)):
-        raise ValueError(f"attention_axes must be different axes from 1 to {rank - 2}. Received: attention_axes={tuple(axes)}")
-    return positions

@@ -5,6 +5,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common.checks import check_at_least, check_rank, check_same
+from layers.common.masks import after, biased, check_bias
 from layers.masked_softmax import masked_softmax
 
 
@@ -33,6 +34,9 @@ class CachedAttention(MultiHeadAttention):
             the new tokens are appended to the cache.
         return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
         training: Whether to apply dropout.
+        query_mask, value_mask, key_mask: As in `MultiHeadAttention`, of the tokens of this call. The cache does not remember
+            padding: while there is some in it, `attention_mask` must say so.
+        attention_bias: As in `MultiHeadAttention`, over all keys of the new cache.
 
     With a cache, the `i`-th new token, counted from 0, has position `p + i`, where `p` is `decode_loop_step` or, if tokens are
     appended, the length of the cache. It attends to the cached keys at positions 0 to `p - 1` and to the new tokens up to itself.
@@ -79,36 +83,43 @@ class CachedAttention(MultiHeadAttention):
         decode_loop_step=None,
         return_attention_scores=False,
         training=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_bias=None,
     ):
         self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         q = self.query_dense(query)
         k = new_k = self.key_dense(value if key is None else key)
         v = new_v = self.value_dense(value)
-        causal = None
+        causal, key_masks = None, [value_mask, None if key_mask is value_mask else key_mask]
         if cache is not None:
             check_cache(cache, q, k, v)
             if decode_loop_step is None:
                 position, fits = ops.shape(cache["key"])[1], True
                 k, v = (ops.concatenate([cache[name], new], axis=1) for name, new in (("key", k), ("value", v)))
+                key_masks = [after(cache["key"], mask) for mask in key_masks]
             else:
                 position, fits = place(decode_loop_step, cache["key"], k)
                 k, v = (write(cache[name], new, position, fits) for name, new in (("key", k), ("value", v)))
+                key_masks = [in_slots(cache["key"], mask, position, fits) for mask in key_masks]
             if decode_loop_step is not None or q.shape[1] != 1:  # a single appended token may attend to all keys
                 causal = up_to_itself(q, k, position, fits)
         elif decode_loop_step is not None:
             raise ValueError(f"decode_loop_step needs a cache. Received: decode_loop_step={decode_loop_step}, cache=None")
 
-        mask = self.allowed(q, k, attention_mask)
+        mask = self.allowed(q, k, attention_mask, False, query_mask, *key_masks)
         if causal is not None:
             mask = causal if mask is None else ops.logical_and(mask, causal)
         if decode_loop_step is not None and q.shape[1] == 1 and self.compute_dtype in ("float32", "float64"):
-            heads, weights = self.attend_with(new_k, new_v, position, fits, q, cache, mask, training)
+            check_bias(attention_bias, q.shape[0], self.num_heads, 1, k.shape[1])
+            heads, weights = self.attend_with(new_k, new_v, position, fits, q, cache, mask, training, attention_bias)
         else:
-            heads, weights = self.attend(q, k, v, mask, training)
+            heads, weights = self.attend(q, k, v, mask, training, attention_bias)
         output, cache = self.output_dense(heads), {"key": k, "value": v}
         return (output, weights, cache) if return_attention_scores else (output, cache)
 
-    def attend_with(self, new_k, new_v, position, fits, q, cache, mask, training):
+    def attend_with(self, new_k, new_v, position, fits, q, cache, mask, training, bias):
         """`attend` for one query and the cache with the new key and value at `position`, without copying the cache.
 
         A matrix product for each head would first transpose the whole cache.
@@ -119,7 +130,7 @@ class CachedAttention(MultiHeadAttention):
         # Σ_d q k as a product with ones, for which XLA does not store q k.
         scores = ops.reshape(ops.matmul(ops.reshape(q * k, (-1, d)), ops.ones((d, 1), k.dtype)), (b, s, h))
         scores = ops.where(is_new[:, None], ops.sum(q * new_k, axis=-1), scores)
-        weights = masked_softmax(ops.transpose(scores, (0, 2, 1))[:, :, None], mask)
+        weights = masked_softmax(biased(ops.transpose(scores, (0, 2, 1))[:, :, None], bias), mask)
         w = ops.transpose(self.dropout_layer(weights, training=training), (0, 3, 1, 2))
         w_new = ops.sum(ops.where(is_new[:, None, None], w, 0.0), axis=1, keepdims=True)
         return ops.sum(w * v, axis=1, keepdims=True) + w_new * new_v, weights
@@ -141,8 +152,8 @@ class CachedAttention(MultiHeadAttention):
         return {name: ops.zeros((batch, length, h, size), self.compute_dtype) for name, size in sizes.items()}
 
     def check_shapes(self, query, value, key):
-        super().check_shapes(query, value, key)
         check_rank(3, query=query)
+        return super().check_shapes(query, value, key)
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None, cache_shape=None, decode_loop_step=None):
         slots = value_shape[1]
@@ -205,6 +216,14 @@ def write(cache, new, start, fits):
         return ops.slice_update(cache, where, new), gradient
 
     return update(cache, new)
+
+
+def in_slots(cache, mask, start, fits):
+    """The padding `mask` of new tokens, `(b, t)` or None, in the slots of `cache`: True in all other slots."""
+    if mask is None:
+        return None
+    new = ops.cast(mask, cache.dtype)[..., None, None]
+    return write(ops.ones_like(cache[..., :1, :1]), new, start, fits)[..., 0, 0]
 
 
 def up_to_itself(q, k, position, fits):

@@ -5,6 +5,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common.checks import check_at_least
+from layers.common.masks import biased, check_bias
 from layers.masked_softmax import attended
 
 
@@ -27,7 +28,8 @@ class GroupedQueryAttention(MultiHeadAttention):
     Call arguments:
         query: Tensor of shape `(b, t, m)`.
         value: Tensor of shape `(b, s, m)`; `m` may differ from the query's.
-        key, attention_mask, return_attention_scores, training, use_causal_mask: As in `MultiHeadAttention`.
+        key, attention_mask, return_attention_scores, training, use_causal_mask, query_mask, value_mask, key_mask,
+            attention_bias: As in `MultiHeadAttention`.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
@@ -55,17 +57,21 @@ class GroupedQueryAttention(MultiHeadAttention):
     def heads_of(self, name):
         return self.num_heads if name == "query" else self.num_kv_heads
 
-    def attend(self, q, k, v, mask, training):
-        # Consecutive query heads form a group: (b, t, groups, heads of a group, d).
+    def attend(self, q, k, v, mask, training, bias=None):
+        check_bias(bias, q.shape[0], self.num_heads, q.shape[1], k.shape[1])
+        # Consecutive query heads form a group, whose queries are one matrix: (b, groups, heads of a group · t, d). Products of
+        # matrices, because einsum fails on TensorFlow if there are no queries.
         b, t, h, d = ops.shape(q)
-        q = ops.reshape(q, (b, t, self.num_kv_heads, h // self.num_kv_heads, d))
-        scores = ops.einsum("btgid,bsgd->bgits", q * self.key_dim**-0.5, k)
+        s, groups = ops.shape(k)[1], self.num_kv_heads
+        q = ops.reshape(ops.transpose(q * self.key_dim**-0.5, (0, 2, 1, 3)), (b, groups, h // groups * t, d))
+        scores = ops.reshape(ops.matmul(q, ops.transpose(k, (0, 2, 3, 1))), (b, h, t, s))
 
         def mix(weights):
-            dropped = ops.reshape(self.dropout_layer(weights, training=training), ops.shape(scores))
-            return ops.reshape(ops.einsum("bgits,bsge->btgie", dropped, v), (b, t, h, self.value_dim))
+            dropped = ops.reshape(self.dropout_layer(weights, training=training), (b, groups, h // groups * t, s))
+            heads = ops.matmul(dropped, ops.transpose(v, (0, 2, 1, 3)))
+            return ops.transpose(ops.reshape(heads, (b, h, t, self.value_dim)), (0, 2, 1, 3))
 
-        return attended(ops.reshape(scores, (b, h, t, -1)), mask, mix)
+        return attended(biased(scores, bias), mask, mix)
 
     def get_config(self):
         return super().get_config() | {"num_kv_heads": self.num_kv_heads}

@@ -3,10 +3,11 @@
 import keras
 from keras import ops
 
-from layers.attention import MultiHeadAttention, normalized
-from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_same
+from layers.attention import MultiHeadAttention
+from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_same, check_shape
+from layers.common.masks import both
 from layers.common.projection import ProjectingLayer
-from layers.common.sequences import product
+from layers.common.sequences import normalized, product
 from layers.masked_softmax import masked_softmax
 
 
@@ -34,6 +35,7 @@ class MultiChannelAttention(MultiHeadAttention):
             channel, that channel contributes zeros to it; the weights of the other channels do not change.
         return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
         training: Whether to apply dropout.
+        query_mask, value_mask, key_mask: As in `MultiHeadAttention`, `(b, t)`, and `(b, a, s)` for both others.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also each channel's attention weights `(b, a, h, t, s)`.
@@ -68,10 +70,13 @@ class MultiChannelAttention(MultiHeadAttention):
         attention_mask=None,
         return_attention_scores=False,
         training=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
     ):
         self.check_shapes(query.shape, value.shape, value.shape if key is None else key.shape)
         w = self.channel_weights(query, value, context_attention_weights)
-        mask = self.channel_mask(query, value, attention_mask)
+        mask = self.channel_mask(query, value, attention_mask, query_mask, value_mask, key_mask)
         y = one_sequence(value)
         q = self.query_dense(query)
         k = self.key_dense(y if key is None else one_sequence(key))
@@ -103,20 +108,27 @@ class MultiChannelAttention(MultiHeadAttention):
         check_same("number of channels", context_attention_weights=w.shape[-1], value=value.shape[1])
         return w
 
-    def channel_mask(self, query, value, attention_mask):
+    def channel_mask(self, query, value, attention_mask, query_mask, value_mask, key_mask):
         """A boolean mask that broadcasts to `(b, h, t, a, s)`; None allows everything."""
-        if attention_mask is None:
-            return None
-        expected = (query.shape[0], value.shape[1], query.shape[1], value.shape[2])
-        check_broadcastable("attention_mask", attention_mask.shape, expected)
-        return ops.expand_dims(ops.transpose(ops.cast(attention_mask, "bool"), (0, 2, 1, 3)), 1)
+        mask = None
+        if attention_mask is not None:
+            expected = (query.shape[0], value.shape[1], query.shape[1], value.shape[2])
+            check_broadcastable("attention_mask", attention_mask.shape, expected)
+            mask = ops.expand_dims(ops.transpose(ops.cast(attention_mask, "bool"), (0, 2, 1, 3)), 1)
+        masks = {"query_mask": query_mask, "value_mask": value_mask, "key_mask": None if key_mask is value_mask else key_mask}
+        for name, padding in masks.items():
+            if padding is not None:
+                side, axes = (query, (1, 3, 4)) if name == "query_mask" else (value, (1, 2))
+                check_shape(name, padding, side.shape[:-1])
+                mask = both(mask, ops.expand_dims(ops.cast(padding, "bool"), axes))
+        return mask
 
     def check_shapes(self, query, value, key):
         check_rank(3, query=query)
         check_rank(4, value=value, key=key)
         check_same("shape but for the last axis", key=tuple(key[:-1]), value=tuple(value[:-1]))
         check_same("batch size", query=query[0], value=value[0])
-        self.attention_axes = normalized(self.attention_axes, 3)
+        return normalized(self.attention_axes, 3)
 
 
 def one_sequence(x):
@@ -142,6 +154,8 @@ class VotingAttention(ProjectingLayer):
     Call arguments:
         encoder_outputs: Tensor of shape `(b, a, s, m)`, Only position 0 of each document, BERT's `[CLS]`, is read.
         doc_attention_mask: Tensor of shape `(b, a)`, nonzero at documents and zero at padding. Defaults to no padding.
+        mask, encoder_outputs_mask: Nonzero at tokens, `(b, a, s)`; a document without tokens is padding. Keras fills one of them
+            in from the mask of the input; see `layers/common/masks.py`.
 
     Returns:
         Tensor of shape `(b, a)` in the compute dtype: the weights, which sum to 1. Padding has weight 0 and no vote. A single
@@ -190,13 +204,14 @@ class VotingAttention(ProjectingLayer):
             self.make_projection(name, "bam,mhd->bahd", shape, "hd", first) for name in ("query", "key")
         )
 
-    def call(self, encoder_outputs, doc_attention_mask=None):
+    def call(self, encoder_outputs, doc_attention_mask=None, mask=None, encoder_outputs_mask=None):
         check_rank(4, encoder_outputs=encoder_outputs.shape)
         first = encoder_outputs[:, :, 0]
         # Unscaled sums over heads and documents can exceed the range of float16.
         dtype = "float32" if self.compute_dtype in ("float16", "bfloat16") else self.compute_dtype
         q, k = (ops.cast(dense(first), dtype) for dense in (self.query_dense, self.key_dense))
-        present = self.present(first, doc_attention_mask)
+        tokens = mask if encoder_outputs_mask is None else encoder_outputs_mask
+        present = both(self.present(first, doc_attention_mask), self.compute_mask(encoder_outputs, tokens))
         # Document s votes for document t.
         scores = ops.einsum("bthd,bshd->bts", q, k)
         others = ops.logical_not(ops.eye(ops.shape(q)[1], dtype="bool"))
@@ -210,6 +225,9 @@ class VotingAttention(ProjectingLayer):
             return ops.ones((1, ops.shape(first)[1]), "bool")
         check_broadcastable("doc_attention_mask", doc_attention_mask.shape, first.shape[:2])
         return ops.cast(doc_attention_mask, "bool")
+
+    def compute_mask(self, encoder_outputs, previous_mask=None):
+        return None if previous_mask is None else ops.any(ops.cast(previous_mask, "bool"), axis=-1)
 
     def compute_output_shape(self, encoder_outputs_shape, doc_attention_mask_shape=None):
         return tuple(encoder_outputs_shape[:2])

@@ -5,7 +5,16 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common.checks import check_rank, check_same, check_shape
-from layers.common.relative_positions import Terms, check_rows, check_terms, has_encoding, has_open_sizes, relative_shift
+from layers.common.masks import after
+from layers.common.relative_positions import (
+    Terms,
+    check_terms,
+    has_encoding,
+    has_open_sizes,
+    open_spec,
+    projected,
+    relative_shift,
+)
 from layers.masked_softmax import attended
 
 
@@ -39,6 +48,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
         attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`.
         return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
         training: Whether to apply dropout.
+        query_mask, value_mask, key_mask: As in `MultiHeadAttention`. For padding in `state`, `attention_mask` is needed.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the weights `(b, h, t, s)`.
@@ -93,12 +103,16 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
         *,
         return_attention_scores=False,
         training=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
     ):
         q = self.query_dense(query)
         k, v = self.keys_and_values(value, value if key is None else key, state)
         positions = (content_attention_bias, positional_attention_bias, relative_position_encoding)
         terms = self.terms(q, k, *positions, segment_attention_bias, segment_encoding, segment_matrix)
-        heads, weights = self.attend(q, k, v, self.allowed(q, k, attention_mask), training, terms)
+        mask = self.allowed(q, k, attention_mask, False, query_mask, after(state, value_mask), after(state, key_mask))
+        heads, weights = self.attend(q, k, v, mask, training, terms)
         output = self.output_dense(heads)
         return (output, weights) if return_attention_scores else output
 
@@ -114,19 +128,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
         batch, t, s = q.shape[0], q.shape[1], k.shape[1]
         terms = Terms(u, v, None, b, segment_encoding, segment_matrix)
         check_terms(terms, encoding is not None, batch, t, s, self.num_heads, self.key_dim)
-        return terms if encoding is None else terms._replace(encoded=self.encoded(encoding, batch, t, s))
-
-    def encoded(self, encoding, batch, t, s):
-        """The projected encodings W R of equation (1), `(b or 1, h, d, l)`."""
-        if self.encoding_dense is None:
-            raise ValueError(
-                "relative_position_encoding must be given in the first call too, which builds its weight. "
-                f"Received: relative_position_encoding of shape {tuple(encoding.shape)}, in a layer built without it"
-            )
-        examples = 1 if encoding.shape[0] == 1 else batch
-        check_shape("relative_position_encoding", encoding, (examples, None, self.encoding_dense.kernel.shape[0]))
-        check_rows(t, s, encoding.shape[1])
-        return ops.transpose(self.encoding_dense(encoding), (0, 2, 3, 1))
+        return terms if encoding is None else terms._replace(encoded=projected(self.encoding_dense, encoding, batch, t, s))
 
     def attend(self, q, k, v, mask, training, terms):
         """Equations (1) and (2): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
@@ -153,11 +155,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
     def compute_output_spec(self, *args, **kwargs):
         if not has_open_sizes((args, kwargs)):
             return super().compute_output_spec(*args, **kwargs)
-        # Not traced: tracing may give all unknown sizes the same number, but there are more distances than keys.
-        output = keras.layers.Layer.compute_output_spec(self, *args, **kwargs)
-        if not kwargs.get("return_attention_scores"):
-            return output
-        return output, keras.KerasTensor((output.shape[0], self.num_heads, output.shape[1], None), dtype=self.compute_dtype)
+        return open_spec(self, args, kwargs)
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -181,6 +179,8 @@ class TwoStreamRelativeAttention(MultiHeadRelativeAttention):
         content_attention_mask, query_attention_mask: Nonzero where the stream may attend; `(b, t, s)`, or broadcastable to
             `(b, h, t, s)`, with or without `target_mapping`.
         training: Whether to apply dropout.
+        content_stream_mask: Nonzero at tokens, `(b, t)`, for the queries of the content stream and the keys of both. Keras fills
+            it in from that stream's mask, which the first output carries; see `layers/common/masks.py`.
 
     Returns:
         Two tensors, the content stream and the query stream, each of the shape of its input.
@@ -223,6 +223,7 @@ class TwoStreamRelativeAttention(MultiHeadRelativeAttention):
         content_attention_mask=None,
         query_attention_mask=None,
         training=None,
+        content_stream_mask=None,
     ):
         self.check_streams(content_stream.shape, query_stream.shape, target_mapping)
         q, g = self.query_dense(content_stream), self.query_dense(query_stream)
@@ -231,8 +232,10 @@ class TwoStreamRelativeAttention(MultiHeadRelativeAttention):
         terms = self.terms(q, k, *positions, segment_attention_bias, segment_encoding, segment_matrix)
         if target_mapping is not None:
             g = ops.einsum("bthd,bts->bshd", g, target_mapping)
-        content, _ = self.attend(q, k, v, self.allowed(q, k, content_attention_mask), training, terms)
-        query, _ = self.attend(g, k, v, self.allowed(g, k, query_attention_mask), training, terms)
+        padding = after(state, content_stream_mask)
+        mask = self.allowed(q, k, content_attention_mask, False, content_stream_mask, padding)
+        content, _ = self.attend(q, k, v, mask, training, terms)
+        query, _ = self.attend(g, k, v, self.allowed(g, k, query_attention_mask, False, None, padding), training, terms)
         if target_mapping is not None:
             query = ops.einsum("bshe,bts->bthe", query, target_mapping)
         return self.output_dense(content), self.output_dense(query)

@@ -6,6 +6,7 @@ from keras import ops
 from layers.attention import MultiHeadAttention
 from layers.common import sequences
 from layers.common.checks import check_at_least, check_flags
+from layers.common.masks import biased, check_bias
 from layers.common.normalization import in_float32_at_least
 from layers.common.slices import section
 from layers.masked_softmax import attended
@@ -42,6 +43,9 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         reuse_attention_scores: The weights that the previous layer returned, `(b, h, t, s)`. It may have more heads than are
             reused; the first are taken. Required if heads are reused, ignored otherwise.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
+        query_mask, value_mask, key_mask: As in `MultiHeadAttention`; the masks apply to reused weights too.
+        attention_bias: As in `MultiHeadAttention`, for all heads or with a head axis of size 1. Only new heads have scores to
+            which it is added.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the weights `(b, h, t, s)`: first the reused heads,
@@ -102,8 +106,6 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
     def build(self, query_shape, value_shape, key_shape=None):
         key_shape = key_shape or value_shape
         self.check_shapes(query_shape, value_shape, key_shape)
-        if self.use_relative_pe and len(self.axes) > 1:
-            raise ValueError(f"use_relative_pe needs a single attended axis. Received: attention_axes={self.axes}")
         reused, new = self.reused_heads, self.new_heads
         if new:
             self.query_dense = self.into_heads("query", self.key_dim, query_shape)
@@ -132,19 +134,25 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         training=None,
         reuse_attention_scores=None,
         use_causal_mask=False,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_bias=None,
     ):
         x, y, z, mask, reused = query, value, value if key is None else key, attention_mask, reuse_attention_scores
-        self.check_shapes(x.shape, y.shape, z.shape)
+        axes, several_axes = self.check_shapes(x.shape, y.shape, z.shape), len(x.shape) > 3
+        padding, bias = (query_mask, value_mask, key_mask), self.bias_of_new(attention_bias)
         if self.reused_heads:
-            self.check_scores(reused, query, value)
-        if self.several_axes:
-            x, y, z = (sequences.to_sequence(side, self.axes) for side in (x, y, z))
-            if mask is not None:
-                mask = sequences.mask_to_sequence(mask, query, value, self.axes)
+            self.check_scores(reused, query, value, axes)
+        if several_axes:
+            x, y, z = (sequences.to_sequence(side, axes) for side in (x, y, z))
+            mask = self.to_sequence("attention_mask", mask, query, value, axes)
+            padding = sequences.padding_to_sequence(padding, axes)
+            bias = bias if bias is None else sequences.bias_to_sequence(bias, query, value, axes, self.num_heads)
             if self.reused_heads:
-                reused = sequences.mask_to_sequence(reused, query, value, self.axes)
+                reused = sequences.scores_to_sequence(reused, query, value, axes)
 
-        mask = self.allowed(x, y, mask, use_causal_mask)
+        mask = self.allowed(x, y, mask, use_causal_mask, *padding)
         weights, outputs = [], []
         if k := self.reused_heads:
             weights.append(renormalized(section(reused, 0, k, axis=1), None if mask is None else mask[:, :k]))
@@ -153,17 +161,24 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
             v = self.value_new_dense(y)
             # Counted from the end, so that a mask with a head axis of size 1 keeps it.
             allowed = None if mask is None else mask[:, -new:]
-            heads, new_weights = attended(self.scores(x, z), allowed, lambda weights: self.mix(weights, v, training))
+            check_bias(bias, x.shape[0], self.num_heads, x.shape[1], z.shape[1])
+            scores = biased(self.scores(x, z), None if bias is None else bias[:, -new:])
+            heads, new_weights = attended(scores, allowed, lambda weights: self.mix(weights, v, training))
             outputs.append(self.output_new_dense(heads))
             weights.append(new_weights)
         output = outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
 
-        if self.several_axes:
-            output = sequences.from_sequence(output, query, self.axes)
+        if several_axes:
+            output = sequences.from_sequence(output, query, axes)
         if not return_attention_scores:
             return output
         weights = weights[0] if len(weights) == 1 else ops.concatenate(weights, axis=1)
-        return output, sequences.scores_from_sequence(weights, query, value, self.axes) if self.several_axes else weights
+        return output, sequences.scores_from_sequence(weights, query, value, axes) if several_axes else weights
+
+    def bias_of_new(self, attention_bias):
+        if attention_bias is not None and not self.new_heads:
+            raise ValueError("attention_bias needs new heads. Received: attention_bias in a layer that reuses all heads")
+        return attention_bias
 
     def scores(self, query, key):
         """The scores in the second line of equation (1), before the softmax, `(b, h, t, s)`."""
@@ -198,12 +213,18 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         shape, bias_axes = (None, *sizes), m if use_bias else None
         return self.make_projection(name, f"bthe,he{m}->bt{m}", shape, bias_axes, (None, None, heads, self.value_dim))
 
-    def check_scores(self, scores, query, value):
+    def check_shapes(self, query, value, key):
+        axes = super().check_shapes(query, value, key)
+        if self.use_relative_pe and len(axes) > 1:
+            raise ValueError(f"use_relative_pe needs a single attended axis. Received: attention_axes={axes}")
+        return axes
+
+    def check_scores(self, scores, query, value, axes):
         k = self.reused_heads
         if scores is None:
             raise ValueError(f"reuse_attention_scores must be given to reuse {k} heads. Received: reuse_attention_scores=None")
-        batch = [size for axis, size in enumerate(query.shape[:-1]) if axis not in self.axes]
-        lengths = [side.shape[axis] for side in (query, value) for axis in self.axes]
+        batch = [query.shape[axis] for axis in sequences.free_axes(query, axes)]
+        lengths = [side.shape[axis] for side in (query, value) for axis in axes]
         expected = (*batch, k, *lengths)
         fits = len(scores.shape) == len(expected) and all(
             size is None or wanted is None or size == wanted or (axis == len(batch) and size > k)

@@ -4,6 +4,7 @@ import keras
 
 from layers.common.blocks import first_positions, split_inputs
 from layers.common.checks import check_at_least, check_flags
+from layers.common.masks import of_inputs
 from layers.reuse_attention import ReuseMultiHeadAttention, reused_count
 from layers.transformer_encoder import TransformerEncoderBlock
 
@@ -36,6 +37,10 @@ class ReuseTransformer(TransformerEncoderBlock):
             the previous block returned, `(b, h, t, t)`; they are ignored if no heads are reused.
         output_range: Number of positions, from the first, to compute. Overrides the constructor's.
         training: Whether to apply dropout.
+        mask, inputs_mask: Padding masks of the inputs, a mask of `x` or a list as long as `inputs`. Keras fills one of the two in
+            from the masks of the inputs; see `layers/common/masks.py`.
+        attention_bias: Added to the scores of attention, such as the output of `RelativePositionBias`; broadcastable to
+            `(b, h, t, s)`.
 
     Returns:
         Tensor of shape `(b, t, m)` and, unless `return_attention_scores` is False, the attention weights `(b, h, t, t)`: first
@@ -127,17 +132,21 @@ class ReuseTransformer(TransformerEncoderBlock):
     def build(self, input_shape):
         super().build(split_inputs(input_shape, FORMS)[0])
 
-    def call(self, inputs, output_range=None, training=None):
-        x, mask, before = split_inputs(inputs, FORMS)
-        count = self.output_range if output_range is None else output_range
+    def call(self, inputs, output_range=None, training=None, mask=None, inputs_mask=None, attention_bias=None):
+        x, attention_mask, before = split_inputs(inputs, FORMS)
+        tokens = key_tokens = of_inputs(FORMS, mask, inputs_mask)[0]
+        count = self.positions(output_range)
         normed, key_value = self.before_attention(x, x)
-        x, normed, mask = first_positions(count, x, normed, mask)
+        x, normed, attention_mask, tokens, bias = first_positions(count, x, normed, attention_mask, tokens, attention_bias)
         if before is not None and count is not None:
             before = before[..., :count, :]
         added, scores = self.self_attention(
             normed,
             key_value,
-            attention_mask=mask,
+            attention_mask=attention_mask,
+            query_mask=tokens,
+            value_mask=key_tokens,
+            attention_bias=bias,
             return_attention_scores=True,
             training=training,
             reuse_attention_scores=before,

@@ -8,6 +8,7 @@ from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer, first_positions, head_size, split_inputs
 from layers.common.checks import check_at_least, check_flags, check_rate
 from layers.common.compatibility import OTHER_ATTENTION, garden_arguments
+from layers.common.masks import of_inputs
 from layers.transformer_encoder import FORMS
 
 GARDEN_NAMES = {
@@ -48,6 +49,10 @@ class ReZeroTransformer(BlockLayer):
             `key_value`, `(b, s, m)`. The mask is nonzero where attention is allowed, `(b, t, s)` or `(b, h, t, s)`.
         output_range: Overrides the constructor's.
         training: Whether to apply dropout.
+        mask, inputs_mask: Padding masks of the inputs, a mask of `x` or a list as long as `inputs`. Keras fills one of the two in
+            from the masks of the inputs; see `layers/common/masks.py`.
+        attention_bias: Added to the scores of attention, such as the output of `RelativePositionBias`; broadcastable to
+            `(b, h, t, s)`.
 
     Returns:
         Tensor of shape `(b, t, m)` in the compute dtype.
@@ -126,13 +131,16 @@ class ReZeroTransformer(BlockLayer):
             self.self_attention_norm = self.make_norm("self_attention_layer_norm", m)
             self.output_norm = self.make_norm("output_layer_norm", m)
 
-    def call(self, inputs, output_range=None, training=None):
-        x, key_value, mask = split_inputs(inputs, FORMS)
-        key_value = x if key_value is None else key_value
-        x, _, mask = first_positions(self.output_range if output_range is None else output_range, x, x, mask)
+    def call(self, inputs, output_range=None, training=None, mask=None, inputs_mask=None, attention_bias=None):
+        x, key_value, attention_mask = split_inputs(inputs, FORMS)
+        tokens, key_tokens, _ = of_inputs(FORMS, mask, inputs_mask)
+        key_value, key_tokens = (x, tokens) if key_value is None else (key_value, key_tokens)
+        count = self.positions(output_range)
+        x, _, attention_mask, tokens, bias = first_positions(count, x, x, attention_mask, tokens, attention_bias)
         alpha, alpha_ffn = (ops.cast(alpha, self.compute_dtype) for alpha in self.alphas)
 
-        added = self.self_attention(x, key_value, attention_mask=mask, training=training)
+        masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": key_tokens, "attention_bias": bias}
+        added = self.self_attention(x, key_value, training=training, **masks)
         y = x + alpha * self.attention_dropout_layer(added, training=training)
         if self.use_layer_norm:
             y = self.self_attention_norm(y)

@@ -46,6 +46,9 @@ class SelfAttentionMask(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # in float16, a small number in to_mask would become zero
 
+    def compute_mask(self, *args, **kwargs):
+        return None  # accept inputs with a Keras mask; the output has none
+
     # Keras before 3.14 gives `build` and `compute_output_shape` no shape of an argument that ends in `_mask`.
 
     def call(self, inputs, to_mask=None):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from layers.attention import MultiHeadAttention
+from layers.common.masks import biased, check_bias
 from layers.common.projection import fresh
 from layers.masked_softmax import masked_softmax
 
@@ -39,6 +40,8 @@ class TalkingHeadsAttention(MultiHeadAttention):
             They may be negative and need not sum to 1. Does not change the output.
         training: Whether to apply dropout.
         use_causal_mask: Whether each query may attend only to keys at or before its own position.
+        query_mask, value_mask, key_mask: As in `MultiHeadAttention`.
+        attention_bias: As in `MultiHeadAttention`, added where the mask applies, between the two mixings.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the weights `(b, h, t, s)`.
@@ -66,11 +69,12 @@ class TalkingHeadsAttention(MultiHeadAttention):
         self.pre_softmax_weight = self.mixing_weight("pre_softmax_weight")
         self.post_softmax_weight = self.mixing_weight("post_softmax_weight")
 
-    def attend(self, q, k, v, mask, training):
+    def attend(self, q, k, v, mask, training, bias=None):
         """Equations (1) to (4): the heads `(b, t, h, e)` and the mixed weights `(b, h, t, s)`."""
         # The reference scales the scores; q has fewer numbers to scale.
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
-        softmax = masked_softmax(mix(scores, self.pre_softmax_weight), mask)
+        check_bias(bias, q.shape[0], self.num_heads, q.shape[1], k.shape[1])
+        softmax = masked_softmax(biased(mix(scores, self.pre_softmax_weight), bias), mask)
         weights = mix(softmax, self.post_softmax_weight)
         return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v), weights
 

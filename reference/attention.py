@@ -2,10 +2,13 @@ r"""Multi-head scaled dot-product attention.
 
 Paper
     Vaswani et al. (2017), "Attention Is All You Need", sections 3.2.1 and 3.2.2. https://arxiv.org/abs/1706.03762
+    Raffel et al. (2019), "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", section 2.1, for
+    the bias of (3). https://arxiv.org/abs/1910.10683
 
 Equations
     (1)  Attention(Q, K, V) = softmax(Q Kᵀ / √d) V
     (2)  MultiHead(Q, K, V) = Concat(head_1, …, head_h) W^O,   head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V)
+    (3)  with a bias B for each pair of query and key: Attention(Q, K, V) = softmax(Q Kᵀ / √d + B) V
 
 Axes
     b batch    t query position    s key position    h head
@@ -15,6 +18,7 @@ Differs from the paper
     - Projections may have biases; the paper's have none.
     - A query that may attend to no key gets the zero vector, to which the output projection adds its bias. The paper does not
       consider this case.
+    - Raffel et al. write the bias as a scalar added to the logit. Here, that is the score divided by √d.
     - Attention may run over several axes at once, such as the rows and columns of an image. The paper has one axis.
 
 Layer: layers/attention.py    Notebook: notebooks/attention.ipynb
@@ -52,9 +56,12 @@ def attend(
     k: Float[Array, "b s h d"],
     v: Float[Array, "b s h e"],
     mask: Bool[Array, "#b #h #t #s"] | None = None,
+    bias: Float[Array, "#b #h #t #s"] | None = None,
 ) -> tuple[Float[Array, "b t h e"], Float[Array, "b h t s"]]:
-    """Equation (1) for every query of every head. Returns the outputs and the attention weights."""
+    """Equation (1), or (3) with a bias, for every query of every head. Returns the outputs and the attention weights."""
     scores = np.einsum("bthd,bshd->bhts", q, k) / np.sqrt(q.shape[-1])
+    if bias is not None:
+        scores = scores + bias
     weights = masked_softmax(scores, mask)
     return np.einsum("bhts,bshe->bthe", weights, v), weights
 
@@ -65,12 +72,13 @@ def multi_head_attention(
     weights: AttentionWeights,
     key: Float[Array, "b s _"] | None = None,
     mask: Bool[Array, "#b #t #s"] | Bool[Array, "#b #h #t #s"] | None = None,
+    bias: Float[Array, "#b #h #t #s"] | None = None,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b h t s"]]:
     """Equation (2). Keys come from `value` if no `key` is given. Returns the output and the attention weights."""
     q = into_heads(query, weights.query)
     k = into_heads(value if key is None else key, weights.key)
     v = into_heads(value, weights.value)
-    heads, attention = attend(q, k, v, for_every_head(mask))
+    heads, attention = attend(q, k, v, for_every_head(mask), bias)
     return out_of_heads(heads, weights.attention_output), attention
 
 

@@ -85,10 +85,12 @@ def cached_attention(
     mask: Bool[Array, "#b #t #s"] | Bool[Array, "#b #h #t #s"] | None = None,
     cache: Cache | None = None,
     step: int | None = None,
+    bias: Float[Array, "#b #h #t #s"] | None = None,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b h t s"], Cache]:
     """Equation (2) for a batch. The cache is updated by (1), or by (3) if `step` is given.
 
     Without `cache`, attention is restricted by `mask` alone, and the new cache holds the keys and values of this call.
+    The bias is that of `reference/attention.py`, over all keys of the new cache.
 
     Returns:
         The output, the attention weights and the new cache.
@@ -104,7 +106,7 @@ def cached_attention(
         allowed = up_to_itself(q.shape[1], new.key.shape[1], position)[None, None]
     if mask is not None:
         allowed = for_every_head(mask) & (True if allowed is None else allowed)
-    heads, attention = attend(q, new.key, new.value, allowed)
+    heads, attention = attend(q, new.key, new.value, allowed, bias)
     return out_of_heads(heads, weights.attention_output), attention, new
 
 

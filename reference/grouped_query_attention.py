@@ -13,6 +13,7 @@ def grouped_query_attention(
     value: Float[Array, "b s _"],
     weights: AttentionWeights,
     mask: Bool[Array, "#b #t #s"] | Bool[Array, "#b #h #t #s"] | None = None,
+    bias: Float[Array, "#b #h #t #s"] | None = None,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b h t s"]]:
     """Equation (2) of `reference/attention.py`, with each key and value head repeated for the query heads that share it.
 
@@ -22,5 +23,5 @@ def grouped_query_attention(
     q = into_heads(query, weights.query)
     k, v = (into_heads(value, projection) for projection in (weights.key, weights.value))
     k, v = (np.repeat(x, q.shape[2] // x.shape[2], axis=2) for x in (k, v))
-    heads, attention = attend(q, k, v, for_every_head(mask))
+    heads, attention = attend(q, k, v, for_every_head(mask), bias)
     return out_of_heads(heads, weights.attention_output), attention

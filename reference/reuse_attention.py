@@ -96,6 +96,7 @@ def reuse_attention(
     reused: Float[Array, "b _ t s"] | None = None,
     key: Float[Array, "b s _"] | None = None,
     mask: Bool[Array, "#b #t #s"] | Bool[Array, "#b #h #t #s"] | None = None,
+    bias: Float[Array, "#b #h #t #s"] | None = None,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b h t s"]]:
     """Equations (1) to (4) for every query of every head. Returns the output and the attention weights, reused heads first.
 
@@ -104,6 +105,7 @@ def reuse_attention(
         weights: They say how many heads are reused, and how many are new.
         reused: The attention weights of the layer before; of its heads, the first ones are reused.
         mask: True where attention is allowed.
+        bias: Added to the scores of the new heads, the last of its heads, as in `reference/attention.py`.
     """
     mask = for_every_head(mask)
     attention, v = [], []
@@ -111,7 +113,8 @@ def reuse_attention(
         attention.append(renormalized(reused[:, :k], None if mask is None else mask[:, :k]))
         v.append(into_heads(value, weights.value_reuse))
     if new := heads_in(weights.value_new):
-        attention.append(new_weights(query, value if key is None else key, weights, None if mask is None else mask[:, -new:]))
+        of_new = (None if part is None else part[:, -new:] for part in (mask, bias))
+        attention.append(new_weights(query, value if key is None else key, weights, *of_new))
         v.append(into_heads(value, weights.value_new))
     attention, v = np.concatenate(attention, axis=1), np.concatenate(v, axis=2)
     return out_of_heads(np.einsum("bhts,bshe->bthe", attention, v), output_projection(weights)), attention
@@ -122,13 +125,14 @@ def new_weights(
     key: Float[Array, "b s _"],
     weights: ReuseAttentionWeights,
     mask: Bool[Array, "#b #h #t #s"] | None,
+    bias: Float[Array, "#b #h #t #s"] | None = None,
 ) -> Float[Array, "b h t s"]:
     """The second line of equation (1)."""
     q, k = into_heads(query, weights.query), into_heads(key, weights.key)
     scores = np.einsum("bthd,bshd->bhts", q, k) / np.sqrt(q.shape[-1])
     if weights.position_embeddings is not None:
         scores = scores + relative_bias(query.shape[1], key.shape[1], weights.position_embeddings)
-    return masked_softmax(scores, mask)
+    return masked_softmax(scores if bias is None else scores + bias, mask)
 
 
 def renormalized(attention: Float[Array, "b h t s"], mask: Bool[Array, "#b #h #t #s"] | None = None) -> Float[Array, "b h t s"]:

@@ -71,6 +71,7 @@ def reuse_transformer(
     weights: ReuseTransformerWeights,
     reused: Float[Array, "b _ t t"] | None = None,
     mask: Bool[Array, "#b #t t"] | Bool[Array, "#b #h #t t"] | None = None,
+    bias: Float[Array, "#b #h #t t"] | None = None,
     **options,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b h t t"]]:
     """Equation (1), or (2) with `norm_first`, for every position. Returns the output and the attention weights.
@@ -80,10 +81,11 @@ def reuse_transformer(
         weights: Nested as the layer nests them.
         reused: The attention weights that the block before returned; needed if heads are reused.
         mask: True where attention is allowed.
+        bias: Added to the scores of the new heads, as in `reuse_attention`.
         **options: Of `transformer_encoder_block`: activation, norm_first, use_query_residual, epsilon.
     """
     # It is the encoder block, whose attention returns its weights already; only these now come from somewhere, too.
-    attention = partial(reuse_attention, reused=reused)
+    attention = partial(reuse_attention, reused=reused, bias=bias)
     return transformer_encoder_block(x, EncoderWeights(*weights), mask=mask, attention=attention, **options)
 
 

@@ -76,6 +76,7 @@ def rezero_transformer(
     key_value: Float[Array, "b s _"] | None = None,
     mask: Bool[Array, "#b #t #s"] | Bool[Array, "#b #h #t #s"] | None = None,
     epsilon: float = 1e-12,
+    bias: Float[Array, "#b #h #t #s"] | None = None,
 ) -> ReZeroOutput:
     """Equation (2) for every position.
 
@@ -86,9 +87,11 @@ def rezero_transformer(
         key_value: Where keys and values come from, if not from `x`.
         mask: True where attention is allowed.
         epsilon: The ε of the norms.
+        bias: Of attention, as in `reference/attention.py`.
     """
     alpha, alpha_ffn = alphas(weights)
-    added, attention = multi_head_attention(x, x if key_value is None else key_value, weights.self_attention, mask=mask)
+    value = x if key_value is None else key_value
+    added, attention = multi_head_attention(x, value, weights.self_attention, mask=mask, bias=bias)
     y = x + alpha * added
     if weights.self_attention_layer_norm is not None:
         y = layer_norm(y, weights.self_attention_layer_norm, epsilon)

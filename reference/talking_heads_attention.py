@@ -20,6 +20,7 @@ Differs from the paper
     - Scores are divided by √d, as in attention. The paper leaves this to the weights of the query projection.
     - The paper's algorithm has no mask. Here the mask acts in (3), after the first mixing, so that no −∞ is mixed into other
       heads. A mask with a head axis is for head g of (3); the second mixing may still bring in keys that other heads attend to.
+    - A bias B of `reference/attention.py` is added in (3), softmax(L_g + B_g), where the mask acts too.
     - Projections may have biases, and a query that may attend to no key gets the zero vector, as in attention.
 
 Layer: layers/talking_heads_attention.py    Notebook: notebooks/talking_heads_attention.ipynb
@@ -76,10 +77,12 @@ def attend(
     pre: Float[Array, "h h"],
     post: Float[Array, "h h"],
     mask: Bool[Array, "#b #h #t #s"] | None = None,
+    bias: Float[Array, "#b #h #t #s"] | None = None,
 ) -> tuple[Float[Array, "b t h e"], Float[Array, "b h t s"], Float[Array, "b h t s"]]:
     """`attend_one` for every query. Returns the heads' outputs, the weights U and the softmaxes A that U mixes."""
     scores = np.einsum("bthd,bshd->bhts", q, k) / np.sqrt(q.shape[-1])
-    softmax = masked_softmax(mix(scores, pre), mask)
+    logits = mix(scores, pre)
+    softmax = masked_softmax(logits if bias is None else logits + bias, mask)
     weights = mix(softmax, post)
     return np.einsum("bhts,bshe->bthe", weights, v), weights, softmax
 
@@ -90,11 +93,12 @@ def talking_heads_attention(
     weights: TalkingHeadsWeights,
     key: Float[Array, "b s _"] | None = None,
     mask: Bool[Array, "#b #t #s"] | Bool[Array, "#b #h #t #s"] | None = None,
+    bias: Float[Array, "#b #h #t #s"] | None = None,
 ) -> tuple[Float[Array, "b t _"], Float[Array, "b h t s"], Float[Array, "b h t s"]]:
     """Equation (5). Keys come from `value` if no `key` is given. Returns the output, the weights U and the softmaxes A."""
     q = into_heads(query, weights.query)
     k = into_heads(value if key is None else key, weights.key)
     v = into_heads(value, weights.value)
     pre, post = weights.pre_softmax_weight, weights.post_softmax_weight
-    heads, mixed, softmax = attend(q, k, v, pre, post, for_every_head(mask))
+    heads, mixed, softmax = attend(q, k, v, pre, post, for_every_head(mask), bias)
     return out_of_heads(heads, weights.attention_output), mixed, softmax

@@ -95,6 +95,7 @@ def transformer_decoder_block(
     cache: Cache | None = None,
     step: int | None = None,
     epsilon: float = 1e-12,
+    self_bias: Float[Array, "#b #h #t #s"] | None = None,
 ) -> Decoded:
     """Equation (1), or (2) with `norm_first`, for every position.
 
@@ -108,6 +109,7 @@ def transformer_decoder_block(
         channel_weights: How much of each channel of the memory each head of each query takes.
         cache, step: As for `cached_attention`.
         epsilon: Of the norms.
+        self_bias: Of self-attention, as in `reference/attention.py`, over all keys of the new cache.
     """
 
     def before(norm, x):
@@ -119,7 +121,8 @@ def transformer_decoder_block(
     if cache is None:
         cache = empty_cache(len(x), 0, weights.self_attention)  # with a cache, attention is causal
     own = before(weights.self_attention_layer_norm, x)
-    added, self_scores, cache = cached_attention(own, own, weights.self_attention, mask=self_mask, cache=cache, step=step)
+    options = {"mask": self_mask, "cache": cache, "step": step, "bias": self_bias}
+    added, self_scores, cache = cached_attention(own, own, weights.self_attention, **options)
     y = after(weights.self_attention_layer_norm, x + added)
 
     query = before(weights.encdec_attention_layer_norm, y)

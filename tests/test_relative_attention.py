@@ -11,7 +11,7 @@ from crosscheck.case import TOLERANCE, B, D, E, H, M, S, T
 from crosscheck.cases.relative_attention import two_streams_with_targets
 from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
-from layers.common.relative_positions import relative_shift
+from layers.common.relative_positions import projected, relative_shift
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
 from reference import relative_attention as ref
 from reference.self_attention_mask import causal_mask
@@ -214,7 +214,7 @@ def test_the_memory_is_what_comes_before_keys_and_values(rng):
 def test_encodings_that_all_examples_share_are_projected_once_and_equal_copies(rng):
     layer, inputs = layer_and_inputs(rng)
     encoding = inputs["relative_position_encoding"]
-    assert layer.encoded(encoding, B, T, S).shape == (1, H, D, T + S)
+    assert projected(layer.encoding_dense, encoding, B, T, S).shape == (1, H, D, T + S)
     copies = layer(**inputs | {"relative_position_encoding": np.repeat(encoding, B, axis=0)})
     assert_allclose(layer(**inputs), copies, rtol=1e-12)
 
@@ -400,12 +400,12 @@ def test_open_lengths_are_found_out_when_the_model_runs(rng, rows):
         compiled(given[0], given[1][:, :2], *given[2:])
 
 
-@pytest.mark.parametrize(("t", "s", "state"), [(None, S, MEMORY), (T, S, None), (T, None, None)])
-def test_where_a_length_is_open_so_is_the_number_of_scores(t, s, state):
+@pytest.mark.parametrize(("t", "s", "state", "keys"), [(None, S, MEMORY, S + MEMORY), (T, S, None, None), (T, None, None, None)])
+def test_where_a_number_of_keys_is_open_so_is_the_number_of_scores(t, s, state, keys):
     query, value, state = (keras.Input((length, M)) for length in (t, s, state))
     layer = MultiHeadRelativeAttention(num_heads=H, key_dim=D)
     output, scores = layer(query, value, None, None, state=state, return_attention_scores=True)
-    assert output.shape == (None, t, M) and scores.shape == (None, H, t, None)
+    assert output.shape == (None, t, M) and scores.shape == (None, H, t, keys)
 
 
 def ones(*shape):

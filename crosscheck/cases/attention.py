@@ -37,6 +37,15 @@ def causal(rng):
     return cross(rng) | {"use_causal_mask": True, "attention_mask": rng.random((B, 1, S)) < 0.8}
 
 
+def biased(rng):
+    return masked(rng) | {"attention_bias": rng.normal(size=(B, H, T, S)), "return_attention_scores": True}
+
+
+def biased_alike(rng):
+    """The bias of T5 has no batch axis."""
+    return causal(rng) | {"attention_bias": 9 * rng.normal(size=(1, H, T, S))}
+
+
 def with_scores(rng):
     return masked(rng) | {"return_attention_scores": True}
 
@@ -67,11 +76,20 @@ def give_real_weights(layer, rng):
         dense.bias.assign(projection.bias)
 
 
-def reference(weights, query, value, key=None, attention_mask=None, use_causal_mask=False, return_attention_scores=False):
+def reference(
+    weights,
+    query,
+    value,
+    key=None,
+    attention_mask=None,
+    use_causal_mask=False,
+    return_attention_scores=False,
+    attention_bias=None,
+):
     mask = attention_mask
     if use_causal_mask:
         mask = causal_mask(query.shape[1], value.shape[1]) & (True if mask is None else mask)
-    output = multi_head_attention(query, value, weights, key, mask)
+    output = multi_head_attention(query, value, weights, key, mask, attention_bias)
     return output if return_attention_scores else output[0]
 
 
@@ -100,6 +118,8 @@ CHAPTER = Chapter(
         case("masked-per-head", LAYER, masked_per_head),
         case("causal", LAYER, causal),
         case("scores", LAYER, with_scores),
+        case("bias", LAYER, biased),
+        case("bias-causal", LAYER, biased_alike),
         case("no-bias", partial(LAYER, use_bias=False, output_shape=M + 2), masked),
         Case(
             "attention/axes",

@@ -66,6 +66,15 @@ def written_masked(rng):
     return written_by_tensor(rng) | {"attention_mask": mask, "key": rng.normal(size=(B, T, M + 1))}
 
 
+def written_one_biased(rng):
+    mask = rng.random((B, 1, SLOTS)) < 0.6
+    return written_one(rng) | {"attention_mask": mask, "attention_bias": rng.normal(size=(1, H, 1, SLOTS))}
+
+
+def appended_biased(rng):
+    return appended_masked(rng) | {"attention_bias": rng.normal(size=(1, H, T, BEFORE + T))}
+
+
 def with_scores(inputs):
     return lambda rng: inputs(rng) | {"return_attention_scores": True}
 
@@ -85,10 +94,11 @@ def reference(
     cached_value=None,
     decode_loop_step=None,
     return_attention_scores=False,
+    attention_bias=None,
 ):
     cache = None if cached_key is None else Cache(cached_key, cached_value)
     step = None if decode_loop_step is None else int(decode_loop_step)
-    output, scores, cache = cached_attention(query, value, weights, key, attention_mask, cache, step)
+    output, scores, cache = cached_attention(query, value, weights, key, attention_mask, cache, step, attention_bias)
     return (output, scores, cache._asdict()) if return_attention_scores else (output, cache._asdict())
 
 
@@ -117,6 +127,8 @@ CHAPTER = Chapter(
         case("written-by-tensor", written_by_tensor),
         case("written-masked-scores", with_scores(written_masked)),
         case("written-one", written_one),
+        case("written-one-bias", with_scores(written_one_biased)),
+        case("appended-bias", appended_biased),
         case("no-bias", written_by_tensor, partial(LAYER, use_bias=False, output_shape=M + 2)),
         case("dropout-inactive", appended, partial(LAYER, dropout=0.5)),
     ),

@@ -51,6 +51,10 @@ def reusing_causal(rng):
     return reusing(rng) | {"use_causal_mask": True, "attention_mask": rng.random((B, 1, S)) < 0.8}
 
 
+def reusing_biased(rng):
+    return reusing_masked(rng) | {"attention_bias": rng.normal(size=(1, HEADS, T, S))}
+
+
 def reusing_with_key(rng):
     return reusing(rng) | {"key": rng.normal(size=(B, S, M + 1)), "return_attention_scores": True}
 
@@ -76,11 +80,12 @@ def reference(
     return_attention_scores=False,
     reuse_attention_scores=None,
     use_causal_mask=False,
+    attention_bias=None,
 ):
     mask = attention_mask
     if use_causal_mask:
         mask = causal_mask(query.shape[1], value.shape[1]) & (True if mask is None else mask)
-    output = reuse_attention(query, value, weights, reuse_attention_scores, key, mask)
+    output = reuse_attention(query, value, weights, reuse_attention_scores, key, mask, attention_bias)
     return output if return_attention_scores else output[0]
 
 
@@ -117,6 +122,7 @@ CHAPTER = Chapter(
         case("some-masked-per-head", SOME, reusing_masked_per_head),
         case("some-causal", SOME, reusing_causal),
         case("some-key", SOME, reusing_with_key),
+        case("some-bias", SOME, reusing_biased),
         case("some-relative", partial(SOME, use_relative_pe=True, pe_max_seq_length=NEAR), reusing_masked),
         case("some-dropout", partial(SOME, dropout=0.5), reusing_masked),
         case("some-no-bias", partial(SOME, use_bias=False, output_shape=M + 2), reusing),

@@ -46,19 +46,23 @@ def two_of_them(rng):
     return reusing(rng) | {"output_range": 2}
 
 
+def reusing_biased(rng):
+    return two_of_them(rng) | {"attention_bias": rng.normal(size=(B, HEADS, T, T))}
+
+
 def image(rng):
     given = {"x": rng.normal(size=(B, T, S, M)), "attention_mask": rng.random((B, T, S, S)) < 0.7}
     return given | {"scores": masked_softmax(rng.normal(size=(B, T, HEADS, S, S)))}
 
 
-def call(layer, x, attention_mask=None, scores=None, output_range=None):
+def call(layer, x, attention_mask=None, scores=None, **options):
     if scores is not None:
-        return layer([x, attention_mask, scores], output_range=output_range)
-    return layer(x if attention_mask is None else [x, attention_mask], output_range=output_range)
+        return layer([x, attention_mask, scores], **options)
+    return layer(x if attention_mask is None else [x, attention_mask], **options)
 
 
-def reference(weights, x, attention_mask=None, scores=None, output_range=None, only_output=False, **options):
-    output, attention = reuse_transformer(x, weights, scores, attention_mask, **options)
+def reference(weights, x, attention_mask=None, scores=None, output_range=None, attention_bias=None, only_output=False, **options):
+    output, attention = reuse_transformer(x, weights, scores, attention_mask, bias=attention_bias, **options)
     output, attention = output[:, :output_range], attention[:, :, :output_range]
     return output if only_output else (output, attention)
 
@@ -110,6 +114,7 @@ CHAPTER = Chapter(
         case("above-last-reuse", partial(ALL, layer_idx=3, max_reuse_layer_idx=2), masked),
         case("last-reuse", partial(SOME, layer_idx=2, max_reuse_layer_idx=2), reusing),
         case("first-positions", SOME, two_of_them, ()),
+        case("first-positions-bias", SOME, reusing_biased, ()),
         case("only-output", partial(SOME, return_attention_scores=False, attention_dropout=0.1), reusing, only_output=True),
         pre("pre-norm-none", NONE, plain),
         pre("pre-norm-some", SOME, reusing, arguments={"inner_dropout": 0.5, "output_dropout": 0.5, "attention_dropout": 0.5}),

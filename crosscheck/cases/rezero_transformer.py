@@ -35,8 +35,17 @@ def two_of_them(rng):
     return masked(rng) | {"output_range": 2}
 
 
-def reference(weights, x, key_value=None, attention_mask=None, output_range=None, activation=relu):
-    return rezero_transformer(x, weights, activation, key_value, attention_mask).output[:, :output_range]
+def biased(rng):
+    return cross(rng) | {"attention_bias": rng.normal(size=(1, H, T, S)), "output_range": 2}
+
+
+def call(layer, attention_bias=None, **inputs):
+    return call_with_list(partial(layer, attention_bias=attention_bias), **inputs)
+
+
+def reference(weights, x, key_value=None, attention_mask=None, output_range=None, attention_bias=None, activation=relu):
+    output = rezero_transformer(x, weights, activation, key_value, attention_mask, bias=attention_bias)
+    return output.output[:, :output_range]
 
 
 def newly_made(layer, rng):
@@ -47,7 +56,7 @@ def newly_made(layer, rng):
 
 def case(variant, inputs, layer=BLOCK, unknown=(T, S), prepare=draw_weights, **options):
     name, ours = f"rezero_transformer/{variant}", partial(reference, **options)
-    return Case(name, layer, inputs, ReZeroWeights, ours, call_with_list, prepare=prepare, unknown=unknown)
+    return Case(name, layer, inputs, ReZeroWeights, ours, call, prepare=prepare, unknown=unknown)
 
 
 CHAPTER = Chapter(
@@ -70,6 +79,7 @@ CHAPTER = Chapter(
         case("layer-norm", masked, partial(BLOCK, use_layer_norm=True)),
         case("layer-norm-two-alphas", cross, partial(BLOCK, use_layer_norm=True, share_rezero=False)),
         case("first-positions", two_of_them, unknown=()),
+        case("first-positions-bias", biased, unknown=()),
         case("dropout-inactive", plain, partial(BLOCK, dropout_rate=0.5, attention_dropout_rate=0.5)),
         case("gelu", plain, partial(ReZeroTransformer, 1), activation=gelu),
     ),

@@ -3,7 +3,7 @@
 from functools import partial
 
 from crosscheck.case import B, Case, D, E, H, M, S, T
-from crosscheck.cases.attention import causal, cross, masked, masked_per_head, over_axes, with_key, with_scores
+from crosscheck.cases.attention import biased, causal, cross, masked, masked_per_head, over_axes, with_key, with_scores
 from crosscheck.catalogue import Chapter
 from layers.talking_heads_attention import TalkingHeadsAttention
 from reference.attention import attention_over_axes
@@ -32,11 +32,12 @@ def reference(
     use_causal_mask=False,
     return_attention_scores=False,
     training=None,
+    attention_bias=None,
 ):
     mask = attention_mask
     if use_causal_mask:
         mask = causal_mask(query.shape[1], value.shape[1]) & (True if mask is None else mask)
-    output, mixed, _ = talking_heads_attention(query, value, weights, key, mask)
+    output, mixed, _ = talking_heads_attention(query, value, weights, key, mask, attention_bias)
     return (output, mixed) if return_attention_scores else output
 
 
@@ -65,6 +66,7 @@ CHAPTER = Chapter(
         case("masked-per-head", LAYER, masked_per_head),
         case("causal", LAYER, causal),
         case("scores", LAYER, with_scores),
+        case("bias", LAYER, biased),
         case("no-bias", partial(LAYER, use_bias=False, output_shape=M + 2), masked),
         case("dropout-inactive", partial(LAYER, dropout=0.5, seed=1), without_dropout),
         case("heads-of-size-one", partial(TalkingHeadsAttention, num_heads=H, key_dim=1), as_many_as_heads),

@@ -48,6 +48,10 @@ def written(rng):
     return cached(rng, SLOTS) | {"decode_loop_step": np.array(STEP, "int32")}
 
 
+def biased(rng):
+    return written(rng) | {"attention_bias": rng.normal(size=(1, H, T, SLOTS))}
+
+
 def channels(rng):
     return {
         "x": rng.normal(size=(B, T, M)),
@@ -63,10 +67,10 @@ def channels_written(rng):
     return new | {name: then[name] for name in ("self_mask", "cached_key", "cached_value", "decode_loop_step")}
 
 
-def call(layer, x, memory, cached_key=None, cached_value=None, decode_loop_step=None, **masks):
+def call(layer, x, memory, cached_key=None, cached_value=None, decode_loop_step=None, attention_bias=None, **masks):
     cache = None if cached_key is None else {"key": cached_key, "value": cached_value}
     masks = [masks[name] for name in ("cross_mask", "self_mask", "input_doc_probs") if name in masks]
-    return layer([x, memory, *masks], cache=cache, decode_loop_step=decode_loop_step)
+    return layer([x, memory, *masks], cache=cache, decode_loop_step=decode_loop_step, attention_bias=attention_bias)
 
 
 def reference(
@@ -79,11 +83,12 @@ def reference(
     cached_key=None,
     cached_value=None,
     decode_loop_step=None,
+    attention_bias=None,
     **options,
 ):
     cache = None if cached_key is None else Cache(cached_key, cached_value)
     step = None if decode_loop_step is None else int(decode_loop_step)
-    masks = {"cross_mask": cross_mask, "self_mask": self_mask, "channel_weights": input_doc_probs}
+    masks = {"cross_mask": cross_mask, "self_mask": self_mask, "channel_weights": input_doc_probs, "self_bias": attention_bias}
     decoded = transformer_decoder_block(x, memory, weights, cache=cache, step=step, **masks, **options)
     return decoded.output, decoded.cache._asdict()
 
@@ -109,6 +114,7 @@ CHAPTER = Chapter(
         case("post-norm-masked", masked),
         case("post-norm-appended", cached),
         case("post-norm-written", written),
+        case("post-norm-written-bias", biased),
         case("pre-norm", plain, PRE, norm_first=True),
         case("pre-norm-masked-per-head", masked_per_head, PRE, norm_first=True),
         case("pre-norm-written", written, PRE, norm_first=True),

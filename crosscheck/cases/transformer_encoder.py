@@ -7,6 +7,7 @@ from crosscheck.catalogue import Chapter
 from layers.transformer_encoder import Transformer, TransformerEncoderBlock
 from reference.attention import attention_over_axes
 from reference.common.activations import gelu, gelu_tanh, silu
+from reference.grouped_query_attention import grouped_query_attention
 from reference.transformer_encoder import EncoderWeights, transformer_encoder_block
 
 F = 9
@@ -28,6 +29,18 @@ def masked_per_head(rng):
     return plain(rng) | {"attention_mask": rng.random((B, H, T, T)) < 0.6}
 
 
+def biased(rng):
+    return masked(rng) | {"attention_bias": rng.normal(size=(1, H, T, T))}
+
+
+def two_of_them_biased(rng):
+    return biased(rng) | {"output_range": 2}
+
+
+def call_with_bias(layer, attention_bias, output_range=None, **inputs):
+    return layer(list(inputs.values()), output_range=output_range, attention_bias=attention_bias)
+
+
 def cross(rng):
     return {
         "x": rng.normal(size=(B, T, M)),
@@ -44,7 +57,9 @@ def image(rng):
     return {"x": rng.normal(size=(B, T, S, M)), "attention_mask": rng.random((B, T, S, S)) < 0.7}
 
 
-def reference(weights, x, key_value=None, attention_mask=None, output_range=None, scores=False, **options):
+def reference(weights, x, key_value=None, attention_mask=None, output_range=None, attention_bias=None, scores=False, **options):
+    if attention_bias is not None:
+        options["attention"] = partial(grouped_query_attention, bias=attention_bias)
     key_value = x if key_value is None else key_value
     output, attention = transformer_encoder_block(x, weights, key_value=key_value, mask=attention_mask, **options)
     output, attention = output[:, :output_range], attention[:, :, :output_range]
@@ -55,14 +70,14 @@ def over_columns(query, value, weights, mask):
     return attention_over_axes(query, value, weights, (2,), mask)
 
 
-def case(variant, inputs, layer=BLOCK, unknown=(T, S), **options):
+def case(variant, inputs, layer=BLOCK, unknown=(T, S), call=call_with_list, **options):
     return Case(
         f"transformer_encoder/{variant}",
         layer,
         inputs,
         EncoderWeights,
         partial(reference, **options),
-        call_with_list,
+        call,
         unknown=unknown,
     )
 
@@ -111,6 +126,8 @@ CHAPTER = Chapter(
             *("no-residual-post-norm", cross, partial(BLOCK, use_query_residual=False, output_last_dim=M + 1)),
             use_query_residual=False,
         ),
+        case("bias", biased, partial(BLOCK, num_kv_heads=2), call=call_with_bias),
+        case("first-positions-bias", two_of_them_biased, pre(), norm_first=True, unknown=(), call=call_with_bias),
         case("axes", image, partial(BLOCK, attention_axes=2), attention=over_columns),
         case("gelu", plain, partial(TransformerEncoderBlock, 1, F, "gelu", norm_epsilon=1e-3), activation=gelu, epsilon=1e-3),
         case(

@@ -38,6 +38,9 @@ class SentenceEmbedding(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # in float16, a small number in the mask would become zero
 
+    def compute_mask(self, *args, **kwargs):
+        return None  # accept inputs with a Keras mask; the output has none
+
     # Keras before 3.14 does not pass shapes of arguments that end in `_mask` to `build` and `compute_output_shape`.
 
     def call(self, inputs, input_mask):

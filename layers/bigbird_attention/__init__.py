@@ -7,6 +7,7 @@ from keras import ops
 from layers.attention import MultiHeadAttention
 from layers.bigbird_attention.blocks import block_count, gather_blocks, into_blocks, seen_blocks
 from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_same
+from layers.common.masks import both
 from layers.common.slices import section
 from layers.masked_softmax import softmax_of_allowed
 
@@ -40,6 +41,7 @@ class BigBirdAttention(MultiHeadAttention):
         attention_mask: Nonzero where there is a token, `(b, t)`; or the output of `BigBirdMasks`. No query attends to padding. A
             query that is padding gets the zero vector before the output projection.
         training: Whether to apply dropout.
+        query_mask, value_mask, key_mask: As in `MultiHeadAttention`, `(b, t)`; a token must be one in each of them.
 
     Returns:
         Tensor of shape `(b, t, m)`.
@@ -86,13 +88,26 @@ class BigBirdAttention(MultiHeadAttention):
             name="random_draws", shape=shape, dtype="int32", trainable=False, initializer=lambda *_, **__: draws
         )
 
-    def call(self, query, value, key=None, attention_mask=None, training=None):
+    def call(
+        self,
+        query,
+        value,
+        key=None,
+        attention_mask=None,
+        training=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+    ):
         q = self.query_dense(query)
         k = self.key_dense(value if key is None else key)
         v = self.value_dense(value)
         for axis, what in enumerate(("batch", "length")):
             check_same(what, query=q.shape[axis], key=k.shape[axis], value=v.shape[axis])
-        heads = self.attend(q, k, v, self.tokens(attention_mask, q), training)
+        mask = self.tokens(attention_mask, q)
+        for name, padding in (("query_mask", query_mask), ("value_mask", value_mask), ("key_mask", key_mask)):
+            mask = both(mask, None if padding is None else self.tokens(padding, q, name))
+        heads = self.attend(q, k, v, mask, training)
         return self.output_dense(heads)
 
     def attend(self, q, k, v, mask, training):
@@ -140,7 +155,7 @@ class BigBirdAttention(MultiHeadAttention):
         weights = softmax_of_allowed(ops.matmul(q, ops.swapaxes(k, 3, 4)), mask)
         return ops.matmul(self.dropout_layer(weights, training=training), v)
 
-    def tokens(self, attention_mask, q):
+    def tokens(self, attention_mask, q, name="attention_mask"):
         """The boolean mask `(b, t)`, from either form of `attention_mask`; None without a mask."""
         if attention_mask is None:
             return None
@@ -153,13 +168,13 @@ class BigBirdAttention(MultiHeadAttention):
             check_same("block size", from_block_size=self.from_block_size, attention_mask=attention_mask[3].shape[-1])
             attention_mask = attention_mask[2][:, 0, 0]
         mask = ops.cast(attention_mask, "bool")
-        check_broadcastable("attention_mask", mask.shape, tuple(q.shape[:2]))
+        check_broadcastable(name, mask.shape, tuple(q.shape[:2]))
         return ops.broadcast_to(mask, ops.shape(q)[:2])
 
     def check_shapes(self, query, value, key):
         check_rank(3, query=query, value=value, key=key)
-        super().check_shapes(query, value, key)
         check_same("length", query=query[1], value=value[1])
+        return super().check_shapes(query, value, key)
 
     def get_config(self):
         return super().get_config() | {

@@ -15,8 +15,9 @@ def into_blocks(x, block_size, missing):
     """`(b, t, h, …)` as `(b, h, blocks, block_size, …)`, padded at the end with `missing` zeros, or False."""
     if not (isinstance(missing, int) and missing == 0):
         x = ops.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0)))
-    b, _, h, size = ops.shape(x)
-    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (b, h, -1, block_size, size))
+    b, t, h, size = ops.shape(x)
+    blocks = t // block_size if isinstance(t, int) else -1  # −1 would be unknown in a graph that does not know the batch size
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (b, h, blocks, block_size, size))
 
 
 def gather_blocks(x, seen):

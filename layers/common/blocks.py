@@ -4,7 +4,8 @@ import warnings
 
 import keras
 
-from layers.common.checks import check_at_least, check_epsilon, shapes
+from layers.common.checks import check_at_least, check_epsilon, check_same, shapes
+from layers.common.masks import check_two_axes
 from layers.common.normalization import LayerNorm, RMSNorm
 from layers.common.projection import LinearMap, ProjectingLayer, fresh
 
@@ -20,6 +21,8 @@ class BlockLayer(ProjectingLayer):
     use_rms_norm = False
     attention_initializer = None
     norm_first = False
+    diff_q_kv_att_layer_norm = False
+    _positions = None
     use_query_residual = True
 
     def __call__(self, *args, **kwargs):
@@ -27,6 +30,16 @@ class BlockLayer(ProjectingLayer):
         if not self.built and isinstance(inputs, (list, tuple)) and any(part is None for part in inputs):
             self.build(shapes(*inputs))  # Keras before 3.13 cannot build if a part is None
         return super().__call__(*args, **kwargs)
+
+    def positions(self, output_range):
+        """The number of positions to compute: what the call says or else the constructor; None for all."""
+        self._positions = self.output_range if output_range is None else output_range
+        return self._positions
+
+    def compute_mask(self, inputs, previous_mask=None):
+        # Keras calls this after `call`, without its other arguments.
+        mask, count = super().compute_mask(inputs, previous_mask), self._positions
+        return mask if mask is None or count is None else mask[:, :count]
 
     def make_attention(self, name, kind, **options):
         """A sublayer of class `kind`, with the block's number of heads, biases, projection options and attention initializer."""
@@ -67,6 +80,16 @@ class BlockLayer(ProjectingLayer):
         inner = self.feed_forward_activation(self.intermediate_dense(x))
         inner = self.inner_dropout_layer(inner, training=training)
         return self.output_dropout_layer(self.output_dense(inner), training=training)
+
+    def before_attention(self, x, key_value):
+        """The inputs of attention: queries, and keys and values."""
+        if not self.norm_first:
+            return x, key_value
+        normed = self.self_attention_norm(x)
+        if self.diff_q_kv_att_layer_norm:
+            return normed, self.key_value_norm(key_value)
+        check_same("last axis if they share a norm", x=x.shape[-1], key_value=key_value.shape[-1])
+        return normed, normed if key_value is x else self.self_attention_norm(key_value)
 
     def after_attention(self, x, added, training):
         """z of equation (2) of `reference/transformer_encoder.py`, or of (3), from x and the output of attention, `added`."""
@@ -120,19 +143,27 @@ def split_inputs(inputs, forms):
     return [given.get(name) for name in forms[max(forms)]]
 
 
-def first_positions(count, x, normed, mask):
-    """The first `count` query positions of `x` and `normed`, `(b, t, m)`, and of a mask, `(..., t, s)`; all if `count` is None.
+def first_positions(count, x, normed, mask, tokens=None, bias=None):
+    """The first `count` query positions of `x`, `normed`, a mask, the queries' padding mask and a bias; all if it is None.
+
+    Args:
+        count: Number of positions, or None.
+        x, normed: Tensors of shape `(b, t, m)`.
+        mask: Attention mask, `(..., t, s)`, or None.
+        tokens: Padding mask, `(b, t)`, or None.
+        bias: Attention bias, `(..., t, s)`, or None.
 
     Raises:
         ValueError: if `count` is below 1 or exceeds the number of positions, or if `x` does not have 3 axes.
     """
     if count is None:
-        return x, normed, mask
+        return x, normed, mask, tokens, bias
     check_at_least(1, output_range=count)
     if len(x.shape) != 3:
         raise ValueError(f"output_range needs inputs with 3 axes. Received: inputs of shape {tuple(x.shape)}")
     if x.shape[1] is not None and count > x.shape[1]:
         raise ValueError(f"output_range must be at most the length, {x.shape[1]}. Received: output_range={count}")
-    if mask is not None and len(mask.shape) > 1 and mask.shape[-2] != 1:
-        mask = mask[..., :count, :]
-    return x[:, :count], normed[:, :count], mask
+    if mask is not None and len(mask.shape) == 2:
+        check_two_axes("attention_mask", mask.shape, *x.shape[:2])  # before its rows are those of the first positions
+    mask, bias = (part if part is None or part.shape[-2:-1] in ((), (1,)) else part[..., :count, :] for part in (mask, bias))
+    return x[:, :count], normed[:, :count], mask, None if tokens is None else tokens[:, :count], bias

@@ -45,6 +45,7 @@ class RMSNorm(keras.layers.RMSNormalization):
         check_last(self.axis, input_shape)
         super().build(input_shape)
         self.input_spec = same_size(input_shape)
+        self.supports_masking = True  # padding remains padding
 
     def call(self, inputs):
         x = in_float32_at_least(inputs)
@@ -83,6 +84,7 @@ class NoNorm(keras.layers.Layer):
         self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer="ones")
         self.beta = self.add_weight(name="beta", shape=input_shape[-1:], initializer="zeros")
         self.input_spec = same_size(input_shape)
+        self.supports_masking = True  # padding remains padding
 
     def call(self, inputs):
         return self.gamma * inputs + self.beta

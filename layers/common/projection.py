@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from layers.common.checks import interpreted
+from layers.common.masks import first_mask
 
 
 class ProjectingLayer(keras.layers.Layer):
@@ -31,6 +32,7 @@ class ProjectingLayer(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.supports_masking = True  # see `layers/common/masks.py`
         initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
         self.kernel_initializer, self.bias_initializer = interpreted(keras.initializers.get, **initializers)
         regularizers = {"kernel_regularizer": kernel_regularizer, "bias_regularizer": bias_regularizer}
@@ -59,7 +61,11 @@ class ProjectingLayer(keras.layers.Layer):
         layer.build(input_shape)
         # Keras checks only the rank: with another width, a later call would raise an unclear error from the backend.
         layer.input_spec = keras.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
+        layer.supports_masking = True  # padding remains padding
         return layer
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return first_mask(previous_mask)
 
     def compute_output_spec(self, *args, **kwargs):
         # Traced, because flags such as return_attention_scores change the number of outputs.

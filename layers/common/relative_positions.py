@@ -43,6 +43,36 @@ def has_open_sizes(arguments):
     return any(None in x.shape[1:] for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor))
 
 
+def open_spec(layer, args, kwargs):
+    """The symbolic outputs of relative attention for inputs with open sizes, and of its weights if they are returned.
+
+    Not traced: tracing may give all unknown sizes the same number, but there are more distances than keys.
+    """
+    output = keras.layers.Layer.compute_output_spec(layer, *args, **kwargs)
+    if not kwargs.get("return_attention_scores"):
+        return output
+    given = dict(zip(layer.call_signature_parameters, args)) | kwargs
+    lengths = [given[name].shape[1] for name in ("value", "state") if given.get(name) is not None]
+    (b, t), s = output.shape[:2], None if None in lengths else sum(lengths)
+    return output, keras.KerasTensor((b, layer.num_heads, t, s), dtype=layer.compute_dtype)
+
+
+def projected(dense, encoding, batch, t, s):
+    """The projected encodings W R of equation (1) of `reference/relative_attention.py`, `(b or 1, h, d, l)`.
+
+    `dense` is the linear map, or None in a layer that was built without encodings.
+    """
+    if dense is None:
+        raise ValueError(
+            "relative_position_encoding must be given in the first call too, which builds its weight. "
+            f"Received: relative_position_encoding of shape {tuple(encoding.shape)}, in a layer built without it"
+        )
+    examples = 1 if encoding.shape[0] == 1 else batch
+    check_shape("relative_position_encoding", encoding, (examples, None, dense.kernel.shape[0]))
+    check_rows(t, s, encoding.shape[1])
+    return ops.transpose(dense(encoding), (0, 2, 3, 1))
+
+
 def check_terms(terms, positions, batch, t, s, h, d):
     """Raise a ValueError unless biases and segments have the right shapes, and the arguments that they require are given.
 

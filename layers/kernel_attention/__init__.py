@@ -8,7 +8,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.kernel_attention import exponential_sums, linear_sums, stream
-from layers.kernel_attention.arguments import ARGUMENTS, check_arguments, check_call
+from layers.kernel_attention.arguments import ARGUMENTS, check_arguments, check_call, window_of
 from layers.kernel_attention.features import (
     ELEMENTWISE,
     EXPONENTIAL,
@@ -53,13 +53,13 @@ class KernelAttention(MultiHeadAttention):
 
     Call arguments:
         query: Tensor of shape `(b, t, m)`.
-        value: Tensor of shape `(b, s, m)`.
-        key: Tensor of shape `(b, s, m)`. Defaults to `value`.
+        value, key: Tensors of shape `(b, s, m)`. `key` defaults to `value`.
         attention_mask: Nonzero where the key is a token, `(b, s)`. A query without keys gets zeros before the output projection.
             For "expplus", it also marks queries in the statistics, if there are as many queries as keys.
         cache: Dict from `init_cache` or an earlier call, which summarizes the earlier tokens of a stream.
         training: Whether to apply dropout and to redraw.
         use_causal_mask: Whether query t sees only keys s ≤ t. True if a cache is given, except with windows.
+        value_mask, key_mask: As in `MultiHeadAttention`, `(b, s)`; as if they were part of `attention_mask`, also in the cache.
 
     Returns:
         Tensor of shape `(b, t, m)`; with a cache, also the new cache.
@@ -145,10 +145,22 @@ class KernelAttention(MultiHeadAttention):
             shape = (None, None, (key_shape or value_shape)[-1])
             self.gate_dense = self.make_projection("gate", "bsm,mh->bsh", (None, h), "h" if self.use_bias else None, shape)
 
-    def call(self, query, value, key=None, attention_mask=None, cache=None, training=None, use_causal_mask=False):
+    def call(
+        self,
+        query,
+        value,
+        key=None,
+        attention_mask=None,
+        cache=None,
+        training=None,
+        use_causal_mask=False,
+        value_mask=None,
+        key_mask=None,
+    ):
         key = value if key is None else key
         causal = use_causal_mask or (cache is not None and not self.use_causal_windowed)
-        mask = check_call(self, query, value, attention_mask, cache, causal)  # (b, 1, s)
+        masks = {"attention_mask": attention_mask, "value_mask": value_mask, "key_mask": key_mask}
+        mask = check_call(self, query, value, masks, cache, causal)  # (b, 1, s)
         q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
         q, k, v = (ops.transpose(widened(x), (0, 2, 1, 3)) for x in (q, k, v))
         u = ops.concatenate([v, ops.ones_like(v[..., :1])], axis=-1)  # the sums over the ones are the denominators
@@ -193,7 +205,7 @@ class KernelAttention(MultiHeadAttention):
         """Equation (1): the heads `(b, h, t, e)`, from a weight for every pair."""
         structure, rows, columns = None, ops.shape(q)[2], ops.shape(k)[2]
         if self.use_causal_windowed:
-            structure = window_structure(rows, columns, q.dtype, **self.window)
+            structure = window_structure(rows, columns, q.dtype, **window_of(self))
         elif causal:
             structure = causal_structure(rows, columns, q.dtype, log_gate)
         if transform in ELEMENTWISE:
@@ -213,13 +225,8 @@ class KernelAttention(MultiHeadAttention):
         """The function that computes the sums over the keys that each query sees."""
         sums = exponential_sums if self.feature_transform in EXPONENTIAL else linear_sums
         if self.use_causal_windowed:
-            return partial(sums.windowed, **self.window)
+            return partial(sums.windowed, **window_of(self))
         return partial(sums.causal, log_gate=log_gate) if causal else sums.over_all
-
-    @property
-    def window(self):
-        size, window, decay = self.causal_chunk_length, self.causal_window_length, self.causal_window_decay
-        return {"size": size, "window": window, "decay": decay, "left": self.causal_padding == "left"}
 
     def scaled(self, q, k):
         """Queries and keys, each multiplied by √scale; for "rfa", normalized to length 1 and multiplied by 1/σ."""

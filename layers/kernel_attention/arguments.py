@@ -11,6 +11,7 @@ from layers.common.checks import (
     check_same,
     check_shape,
 )
+from layers.common.masks import both
 from layers.kernel_attention.features import ELEMENTWISE, TRANSFORMS
 
 ARGUMENTS = (
@@ -66,8 +67,18 @@ def check_arguments(layer):
             raise ValueError(f"{argument} must be False with these other arguments. Received: {argument}=True, {given}")
 
 
-def check_call(layer, query, value, attention_mask, cache, causal):
-    """Raise a ValueError if call arguments do not fit together; return the mask as a boolean `(b, 1, s)`, or None."""
+def window_of(layer):
+    """The arguments of sums over a window, from those of `layer`."""
+    size, window, decay = layer.causal_chunk_length, layer.causal_window_length, layer.causal_window_decay
+    return {"size": size, "window": window, "decay": decay, "left": layer.causal_padding == "left"}
+
+
+def check_call(layer, query, value, masks, cache, causal):
+    """Raise a ValueError if call arguments do not fit together.
+
+    Returns:
+        What all of `masks`, {name: mask or None}, allow, as a boolean `(b, 1, s)`; None if there are none.
+    """
     check_rank(3, query=query.shape, value=value.shape)
     needs_all_keys = layer.feature_transform == "expplus" or layer.scale_by_length
     for expected, broken in (
@@ -95,8 +106,9 @@ def check_call(layer, query, value, attention_mask, cache, causal):
             raise ValueError(f"cache must have the entries {', '.join(expected)}. Received: {', '.join(cache)}")
         for name, shape in expected.items():
             check_shape(f"cache[{name!r}]", cache[name], shape)
-    if attention_mask is None:
-        return None
-    check_broadcastable("attention_mask", attention_mask.shape, (value.shape[0], value.shape[1]))
-    mask = ops.cast(attention_mask, "bool")
-    return ops.logical_and(mask, ops.ones(ops.shape(value)[:2], "bool"))[:, None]
+    allowed = None
+    for name, mask in masks.items():
+        if mask is not None:
+            check_broadcastable(name, mask.shape, (value.shape[0], value.shape[1]))
+            allowed = both(allowed, ops.cast(mask, "bool"))
+    return None if allowed is None else both(allowed, ops.ones(ops.shape(value)[:2], "bool"))[:, None]

@@ -137,6 +137,7 @@ class MobileBertTransformer(MobileBertLayer):
         attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`.
         return_attention_scores: Whether to return the attention weights too. Does not change the output.
         training: Whether to apply dropout.
+        mask, input_tensor_mask: Nonzero at tokens, `(b, t)`. Keras fills one in; see `layers/common/masks.py`.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
@@ -216,14 +217,15 @@ class MobileBertTransformer(MobileBertLayer):
         self.bottleneck_output, self.bottleneck_output_norm = self.with_norm("bottleneck_output", inside, m)
         self.dropout_layer = self.make_dropout(self.hidden_dropout_prob)
 
-    def call(self, input_tensor, attention_mask=None, return_attention_scores=False, training=None):
+    def call(
+        self, input_tensor, attention_mask=None, return_attention_scores=False, training=None, mask=None, input_tensor_mask=None
+    ):
         check_input(input_tensor.shape, self.hidden_size)
-        x = input_tensor
+        x, tokens = input_tensor, mask if input_tensor_mask is None else input_tensor_mask
         u = self.bottleneck_input_norm(self.bottleneck_input(x))
         query, value = self.query_and_value(x, u)
-        attended, scores = self.attention(
-            query, value, key=query, attention_mask=attention_mask, return_attention_scores=True, training=training
-        )
+        masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": tokens, "key_mask": tokens}
+        attended, scores = self.attention(query, value, query, return_attention_scores=True, training=training, **masks)
         y = self.attention_norm(u + attended)
         for i in range(self.num_feedforward_networks):
             y = self.output_norm[i](y + self.output_dense[i](self.intermediate_act_fn(self.intermediate_dense[i](y))))

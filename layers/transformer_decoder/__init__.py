@@ -17,6 +17,7 @@ from layers.common.checks import (
     check_same,
     interpreted,
 )
+from layers.common.masks import accepted, of_inputs
 from layers.multi_channel_attention import MultiChannelAttention
 from layers.transformer_decoder.parts import attend, attention_class, built, parts_of
 
@@ -65,6 +66,10 @@ class TransformerDecoderBlock(BlockLayer):
             `x` holds all tokens.
         decode_loop_step: Slot of the cache for the first new token, as in `CachedAttention`.
         training: Whether to apply dropout.
+        mask, inputs_mask: Padding masks of the inputs, a list as long as `inputs`; only those of `x` and `memory` count. Keras
+            fills one of the two in from the masks of the inputs; see `layers/common/masks.py`.
+        attention_bias: Added to the scores of self-attention, such as the output of `RelativePositionBias`; broadcastable to
+            `(b, h, t, s)`, over all keys of the new cache.
 
     Returns:
         `(output, cache)`: a tensor of shape `(b, t, m)`, and the self-attention's keys and values for the next call.
@@ -153,21 +158,25 @@ class TransformerDecoderBlock(BlockLayer):
         rates = self.intermediate_dropout, self.dropout_rate
         self.make_feed_forward(m, self.intermediate_size, self.intermediate_activation, *rates)
 
-    def call(self, inputs, cache=None, decode_loop_step=None, training=None):
+    def call(self, inputs, cache=None, decode_loop_step=None, training=None, mask=None, inputs_mask=None, attention_bias=None):
         x, memory, cross_mask, self_mask, w = parts_of(inputs)
+        tokens, memory_tokens, *_ = of_inputs(FORMS, mask, inputs_mask)
         self.check_inputs(x, memory, cross_mask, w)
         self.check_self_mask(x, self_mask, cache, decode_loop_step)
         if cache is None:
             self_mask = self.causal(x, self_mask)  # with a cache, the self-attention masks later keys itself
 
         own = self.before(self.self_attention_norm, x)
-        options = {"attention_mask": self_mask, "cache": cache, "decode_loop_step": decode_loop_step}
-        added, cache = attend(self.self_attention, own, own, training, **options)
+        masks = {} if attention_bias is None else {"attention_bias": attention_bias}
+        masks |= {"attention_mask": self_mask} | accepted(self.self_attention, query_mask=tokens, value_mask=tokens)
+        options = {"cache": cache, "decode_loop_step": decode_loop_step}
+        added, cache = attend(self.self_attention, own, own, training, **options, **masks)
         y = self.after(self.self_attention_norm, x + self.self_attention_dropout(added, training=training))
 
         channels = {"context_attention_weights": w} if self.multi_channel_cross_attention else {}
         query = self.before(self.encdec_attention_norm, y)
-        added = attend(self.encdec_attention, query, memory, training, attention_mask=cross_mask, **channels)
+        masks = {"attention_mask": cross_mask} | accepted(self.encdec_attention, query_mask=tokens, value_mask=memory_tokens)
+        added = attend(self.encdec_attention, query, memory, training, **masks, **channels)
         z = self.after(self.encdec_attention_norm, y + self.encdec_attention_dropout(added, training=training))
 
         added = self.feed_forward(self.before(self.output_norm, z), training)

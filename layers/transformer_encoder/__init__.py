@@ -5,8 +5,9 @@ import keras
 from layers.attention import MultiHeadAttention
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer, first_positions, head_size, split_inputs
-from layers.common.checks import check_same, interpreted
+from layers.common.checks import interpreted
 from layers.common.compatibility import OTHER_ATTENTION, garden_arguments
+from layers.common.masks import of_inputs
 from layers.grouped_query_attention import GroupedQueryAttention
 from layers.transformer_encoder.arguments import ARGUMENTS, FORMS, RENAMED, check_arguments, own_name
 
@@ -49,6 +50,10 @@ class TransformerEncoderBlock(BlockLayer):
             `key_value`, `(b, s, m)`. The mask is nonzero where attention is allowed, `(b, t, s)` or `(b, h, t, s)`.
         output_range: Overrides the constructor's.
         training: Whether to apply dropout.
+        mask, inputs_mask: Padding masks of the inputs, a mask of `x` or a list as long as `inputs`. Keras fills one of the two in
+            from the masks of the inputs; see `layers/common/masks.py`.
+        attention_bias: Added to the scores of attention, such as the output of `RelativePositionBias`; broadcastable to
+            `(b, h, t, s)`.
 
     Returns:
         Tensor of shape `(b, t, m)`; with `return_attention_scores`, also the attention weights `(b, h, t, s)`.
@@ -153,26 +158,18 @@ class TransformerEncoderBlock(BlockLayer):
         self.make_feed_forward(size, self.inner_dim, self.inner_activation, self.inner_dropout, self.output_dropout)
         self.output_norm = self.make_norm("output_layer_norm", size)
 
-    def call(self, inputs, output_range=None, training=None):
-        x, key_value, mask = split_inputs(inputs, FORMS)
+    def call(self, inputs, output_range=None, training=None, mask=None, inputs_mask=None, attention_bias=None):
+        x, key_value, attention_mask = split_inputs(inputs, FORMS)
+        tokens, key_tokens, _ = of_inputs(FORMS, mask, inputs_mask)
+        key_tokens = tokens if key_value is None else key_tokens
         normed, key_value = self.before_attention(x, x if key_value is None else key_value)
-        x, normed, mask = first_positions(self.output_range if output_range is None else output_range, x, normed, mask)
+        count = self.positions(output_range)
+        x, normed, attention_mask, tokens, bias = first_positions(count, x, normed, attention_mask, tokens, attention_bias)
 
-        added, scores = self.self_attention(
-            normed, key_value, attention_mask=mask, return_attention_scores=True, training=training
-        )
+        masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": key_tokens, "attention_bias": bias}
+        added, scores = self.self_attention(normed, key_value, return_attention_scores=True, training=training, **masks)
         z = self.after_attention(x, added, training)
         return (z, scores) if self.return_attention_scores else z
-
-    def before_attention(self, x, key_value):
-        """The inputs of attention: queries, and keys and values."""
-        if not self.norm_first:
-            return x, key_value
-        normed = self.self_attention_norm(x)
-        if self.diff_q_kv_att_layer_norm:
-            return normed, self.key_value_norm(key_value)
-        check_same("last axis if they share a norm", x=x.shape[-1], key_value=key_value.shape[-1])
-        return normed, normed if key_value is x else self.self_attention_norm(key_value)
 
     def get_config(self):
         config = {name: getattr(self, name) for name in ARGUMENTS}
@@ -193,7 +190,8 @@ class Transformer(TransformerEncoderBlock):
         num_attention_heads, **kwargs: The other arguments of `TransformerEncoderBlock`, with the same names.
 
     Call arguments:
-        inputs, output_range, training: As in `TransformerEncoderBlock`. Weights and errors are the same too.
+        inputs, output_range, training, mask, inputs_mask, attention_bias: As in `TransformerEncoderBlock`. Weights and errors are
+            the same too.
 
     Returns:
         As in `TransformerEncoderBlock`.

@@ -35,6 +35,7 @@ class TransformerXLBlock(XLLayer):
         content_attention_mask: Nonzero where attention is allowed; broadcastable to `(b, t, s)` or `(b, h, t, s)`.
         query_stream, query_attention_mask, target_mapping: As in `TwoStreamRelativeAttention`, only with `two_stream`.
         training: Whether to apply dropout.
+        content_stream_mask: As in `TwoStreamRelativeAttention`, with one stream too.
 
     Returns:
         A dict with "content_attention" and, with `two_stream`, "query_attention", each of the shape of its stream.
@@ -87,16 +88,18 @@ class TransformerXLBlock(XLLayer):
         query_attention_mask=None,
         target_mapping=None,
         training=None,
+        content_stream_mask=None,
     ):
         self.check_streams(query_stream, query_attention_mask, target_mapping)
         h, g, encoding = content_stream, query_stream, relative_position_encoding
         biases = content_attention_bias, positional_attention_bias
         rest = segment_matrix, segment_encoding, segment_attention_bias, state, content_attention_mask
         if not self.two_stream:
-            attended = self.self_attention(h, h, *biases, None, encoding, *rest, training=training)
+            masks = {"query_mask": content_stream_mask, "value_mask": content_stream_mask}
+            attended = self.self_attention(h, h, *biases, None, encoding, *rest, training=training, **masks)
             return {"content_attention": self.after_attention(h, attended, training)}
         streams = (h, *biases, g, encoding, target_mapping, *rest, query_attention_mask)
-        attended, asked = self.self_attention(*streams, training=training)
+        attended, asked = self.self_attention(*streams, training=training, content_stream_mask=content_stream_mask)
         content, query = self.after_attention(h, attended, training), self.after_attention(g, asked, training)
         return {"content_attention": content, "query_attention": query}
 
@@ -133,7 +136,8 @@ class TransformerXL(XLLayer):
         segment_matrix, segment_embedding: `(b, t, s)`, nonzero where segments differ, and `(num_layers, 2, h, d)`.
         state: List of each block's memory `(b, s − t, m)`, as returned by the previous call, or all of them as one tensor,
             `(num_layers, b, s − t, m)`. None, or None for a block, for no memory.
-        content_attention_mask, query_stream, query_attention_mask, target_mapping, training: As in `TransformerXLBlock`.
+        content_attention_mask, query_stream, query_attention_mask, target_mapping, training, content_stream_mask: As in
+            `TransformerXLBlock`. The memory does not remember padding: if it holds some, the attention masks must say so.
 
     Returns:
         A tuple: the last block's content stream, or with `two_stream` its query stream, `(b, t, m)`; and a list with each block's
@@ -219,6 +223,7 @@ class TransformerXL(XLLayer):
         query_attention_mask=None,
         target_mapping=None,
         training=None,
+        content_stream_mask=None,
     ):
         check_segments(self, segment_matrix, segment_embedding)
         h, g, memories = content_stream, query_stream, []
@@ -227,7 +232,8 @@ class TransformerXL(XLLayer):
             u, v, b = self.biases(i)
             segments = (None, None, None) if segment_matrix is None else (segment_matrix, segment_embedding[i], b)
             streams = content_attention_mask, g, query_attention_mask, target_mapping
-            outputs = block(h, u, v, relative_position_encoding, *segments, memory, *streams, training=training)
+            masks = {"training": training, "content_stream_mask": content_stream_mask}
+            outputs = block(h, u, v, relative_position_encoding, *segments, memory, *streams, **masks)
             h, g = outputs["content_attention"], outputs.get("query_attention")
         return (g if self.two_stream else h), memories
 
