@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from layers.spectral_normalization import SpectralNormalization
     from layers.talking_heads_attention import TalkingHeadsAttention
     from layers.transformer_decoder import TransformerDecoderBlock
+    from layers.transformer_decoder.decoder_only import TransformerDecoder
+    from layers.transformer_decoder.generation import generate
     from layers.transformer_encoder import Transformer, TransformerEncoderBlock
     from layers.transformer_xl import TransformerXL, TransformerXLBlock
 
@@ -79,14 +81,16 @@ HOMES = {
     "SpectralNormalization": "spectral_normalization",
     "TalkingHeadsAttention": "talking_heads_attention",
     "Transformer": "transformer_encoder",
+    "TransformerDecoder": "transformer_decoder.decoder_only",
     "TransformerDecoderBlock": "transformer_decoder",
     "TransformerEncoderBlock": "transformer_encoder",
     "TransformerXL": "transformer_xl",
     "TransformerXLBlock": "transformer_xl",
     "TwoStreamRelativeAttention": "relative_attention",
     "VotingAttention": "multi_channel_attention",
+    "generate": "transformer_decoder.generation",
 }
-"""In which module of this package each public class is."""
+"""In which module of this package each public class is, and the function that lets a model write."""
 
 OTHER_NAMES = {"PositionEmbedding": "PositionalEmbedding"}
 """The Model Garden's names of classes that have another name here."""
@@ -106,4 +110,4 @@ def __dir__():
     return sorted({*globals(), *HOMES, *OTHER_NAMES})
 
 
-registry.register({name: partial(__getattr__, name) for name in HOMES})
+registry.register({name: partial(__getattr__, name) for name in HOMES if name != "generate"})
