@@ -9,7 +9,7 @@ from layers.common.blocks import BlockLayer, head_size
 
 @keras.saving.register_keras_serializable(package="layers")
 class CausalBlock(BlockLayer):
-    """One block of `TransformerDecoder`, with its arguments. Computes (4) of `reference/transformer_decoder/decoder_only.py`."""
+    """One block of `TransformerDecoder`, with its arguments. Computes equation (4) of `reference/transformer_decoder/`."""
 
     def __init__(
         self,

@@ -23,8 +23,7 @@ BLOCK = ("dropout_rate", "attention_dropout_rate", "intermediate_dropout", "use_
 class TransformerDecoder(BlockLayer):
     """A decoder-only language model: for each token, the logits of the next one, from the tokens up to it.
 
-    Computes equations (4) to (6) of `reference/transformer_decoder/decoder_only.py`, plus dropout. `layers.generate` lets it
-    write.
+    Computes equations (4) to (6) of `reference/transformer_decoder/`, plus dropout. `layers.generate` lets it write.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `n` vocabulary, `m` model size, `d` key size.
 

@@ -25,7 +25,7 @@ def generate(
 ):
     """The prompts, each continued by `length` tokens.
 
-    Computes equations (7) to (10) of `reference/transformer_decoder/generation.py`, with a cache: each token passes through the
+    Computes equations (7) to (10) of `reference/transformer_decoder/`, with a cache: each token passes through the
     model once. The tokens are those of the model without a cache. The prompt and the loop over new tokens are one program,
     compiled by XLA at the first call for a shape of prompt, a length and a choice of top_k; temperature, top_p and ids may change
     without compiling again, and so may the model's weights. For prompts of many lengths, pad them to a few.

@@ -6,7 +6,7 @@ from keras import ops
 
 
 def next_token(logits, u, temperature=None, top_k=None, top_p=None):
-    """Equations (7) to (9) of `reference/transformer_decoder/generation.py` for a batch: ids, int32 of shape `(b,)`.
+    """Equations (7) to (9) of `reference/transformer_decoder/` for a batch: ids, int32 of shape `(b,)`.
 
     Args:
         logits: Tensor of shape `(b, n)`.
@@ -22,6 +22,8 @@ def next_token(logits, u, temperature=None, top_k=None, top_p=None):
     z = (z - ops.max(z, axis=-1, keepdims=True)) / ops.cast(temperature, dtype)
     if top_k is not None or top_p is not None:  # only these need an order
         count = z.shape[-1] if top_k is None else top_k
+        if count > z.shape[-1]:
+            raise ValueError(f"top_k must be at most the size of the vocabulary, {z.shape[-1]}. Received: top_k={top_k}")
         z, ids = ops.top_k(z, count)
     p = ops.softmax(z, axis=-1)
     if top_p is not None:
