@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.case import B, D, H
-from crosscheck.cases.transformer_decoder import F, LAYERS, M, VOCABULARY
+from crosscheck.cases.transformer_decoder import LAYERS, VOCABULARY, F, M
 from crosscheck.weights import draw_weights, weights_of
 from layers.common.registry import registered
 from layers.transformer_decoder.decoder_only import TransformerDecoder

@@ -1,6 +1,5 @@
-"""`generate`: token by token what the model says without a cache, each way to choose, ends, prompts of several lengths, errors."""
+"""`generate`: what the model says without a cache, token by token; ways to choose, ends, prompts of several lengths, errors."""
 
-import gc
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
-from crosscheck.cases.transformer_decoder import F, H, LAYERS, M, VOCABULARY
+from crosscheck.cases.transformer_decoder import LAYERS, VOCABULARY, F, H, M
 from crosscheck.weights import draw_weights, weights_of
 from layers.transformer_decoder.decoder_only import TransformerDecoder
 from layers.transformer_decoder.generation import MOST_PROGRAMS, generate
