@@ -1,5 +1,6 @@
 """`generate`: what the model says without a cache, token by token; ways to choose, ends, prompts of several lengths, errors."""
 
+import gc
 import os
 import subprocess
 import sys
