@@ -31,10 +31,13 @@ def within_room(position, room):
 
 def positions_from(offset, length):
     """`length` positions as int32, from `offset` on; those that int32 cannot hold are negative."""
-    steps = ops.arange(length, dtype="int32")
     first = known(offset)
-    if first == 0:
-        return steps
+    steps = ops.arange(length, dtype="int32")
     if first is not None:
-        return first + steps
-    return steps + ops.cast(ops.clip(wide_enough(offset), -(2**31), 2**31 - 1), "int32")
+        return steps if first == 0 else first + steps
+    first = wide_enough(offset)
+    places = first + ops.cast(steps, first.dtype)  # in int32, what is too large has wrapped around
+    if keras.backend.standardize_dtype(first.dtype) == "int64":
+        places = ops.where(places > 2**31 - 1, -ops.ones_like(places), places)
+        places = ops.maximum(places, -ops.ones_like(places))
+    return ops.cast(places, "int32")
