@@ -40,7 +40,7 @@ def lengths_of(prompt_mask, lengths):
     """The number of tokens of each prompt from the mask, in which padding comes last."""
     mask = np.asarray(keras.ops.convert_to_numpy(prompt_mask)).astype(bool)
     if len(set(lengths)) > 1 or mask.shape != (len(lengths), lengths[0]):
-        shape = f"lists of lengths {lengths.tolist()}" if len(set(lengths)) > 1 else f"shape {(len(lengths), lengths[0])}"
+        shape = f"lists of lengths {lengths.tolist()}" if len(set(lengths)) > 1 else f"shape {(len(lengths), int(lengths[0]))}"
         raise ValueError(f"prompt_mask must have the shape of prompt. Received: {mask.shape}, and a prompt of {shape}")
     if not mask[:, 0].all() or (mask[:, 1:] > mask[:, :-1]).any():
         raise ValueError(
