@@ -5,14 +5,14 @@ from keras import ops
 from layers.common.checks import check_at_least
 
 
-def rows_for(batch):
+def rows_for(batch, name="batch"):
     """The number of rows of a cache for `batch` examples: 1 if `batch` is None, which `for_each_example` repeats.
 
     Raises:
-        ValueError: if `batch` is neither None nor a tensor nor an integer of at least 1.
+        ValueError: if `batch`, called `name`, is neither None nor a tensor nor an integer of at least 1.
     """
     if batch is not None and not ops.is_tensor(batch):
-        check_at_least(1, batch=batch)
+        check_at_least(1, **{name: batch})
     return 1 if batch is None else batch
 
 

@@ -30,7 +30,7 @@ def empty(shapes_for, batch_size, dtype):
         batch_size: An integer or a scalar tensor; None for one row, which a call repeats for each example.
         dtype: The compute dtype of the layer.
     """
-    dtype, entries = "float64" if dtype == "float64" else "float32", shapes_for(rows_for(batch_size))
+    dtype, entries = "float64" if dtype == "float64" else "float32", shapes_for(rows_for(batch_size, "batch_size"))
     return {name: ops.full(shape, LOWEST if name == "peak" else 0.0, dtype) for name, shape in entries.items()}
 
 
