@@ -58,7 +58,8 @@ def rows_from(table, offset, t):
     if start is not None:
         return section(table, start, start + t, axis=0)
     places, inside = within(positions_from(offset, t), table.shape[0])
-    rows = ops.take(table, places, axis=0)
+    # The gradient of a reshape is dense: TensorFlow would list the rows of each use, and Adam would square each alone.
+    rows = ops.take(ops.reshape(table, table.shape), places, axis=0)
     return ops.where(inside[:, None], rows, ops.zeros_like(rows))
 
 

@@ -62,7 +62,7 @@ for transform in ("elu", "exp"):
     report(transform, lambda t, cache: kernel(x, x, cache=cache))
 xl = layers.TransformerXL(20, 2, 12, 3, 4, 16, 0.0, 0.0, "glorot_uniform", memory_length=2)
 states["xl"] = [xx, xx]
-report("xl", lambda t, state: xl(x, xx[:, :1] + tf.zeros((2, 3, 12)), state=state))
+report("xl", lambda t, state: xl(x, xx[:, :1] + tf.zeros((2, 4, 12)), state=state))
 
 before = count()
 for seed in range(3):
