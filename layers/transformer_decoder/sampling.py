@@ -30,10 +30,10 @@ def next_token(logits, u, temperature=None, top_k=None, top_p=None):
         before = ops.cumsum(p, axis=-1) - p
         p = ops.where(before < ops.cast(top_p, dtype), p, ops.zeros_like(p))
     reached = ops.cumsum(p, axis=-1)
-    total = reached[:, -1:]
-    # The first token whose sum exceeds u of the total; rounding may leave none, and then it is the last that adds to the sum.
-    place = ops.sum(ops.cast(reached <= ops.cast(u, dtype)[:, None] * total, "int32"), axis=-1)
-    place = ops.minimum(place, ops.sum(ops.cast(reached < total, "int32"), axis=-1))
+    # The first token whose sum exceeds u of the total. Sums are rounded, so that one of probability 0 might exceed it too.
+    chosen = ops.logical_and(reached > ops.cast(u, dtype)[:, None] * reached[:, -1:], p > 0)
+    first = ops.argmax(ops.cast(chosen, "int32"), axis=-1)
+    place = ops.cast(ops.where(ops.any(chosen, axis=-1), first, ops.argmax(p, axis=-1)), "int32")
     return place if ids is None else ops.cast(ops.take_along_axis(ids, place[:, None], axis=-1)[:, 0], "int32")
 
 

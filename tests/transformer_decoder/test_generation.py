@@ -232,12 +232,14 @@ def test_tokens_are_drawn_with_their_probabilities(rng):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_the_largest_draw_takes_the_last_token_that_may_be_taken(rng, dtype):
-    z = tf.cast(tf.constant(np.append(2 * rng.normal(size=(64, 500)), np.full((64, 3), -1e4), axis=1)), dtype)
-    u = tf.constant(np.full(64, np.nextafter(np.float32(1), np.float32(0))))
-    for options in ({}, {"top_p": 0.999}, {"top_k": 501}):
-        chosen = np.array(next_token(z, u, 1.0, **options))
-        assert np.all(chosen < 500)
+def test_no_draw_takes_a_token_that_may_not_be_taken(rng, dtype):
+    """Not even the smallest and the largest, nor one that was rounded up to 1."""
+    z, outer = 2 * rng.normal(size=(64, 500)), np.full((64, 3), -1e4)
+    z = tf.cast(tf.constant(np.concatenate([outer, z, outer], axis=1)), dtype)
+    for u in (0.0, np.nextafter(np.float32(1), np.float32(0)), 1.0):
+        for options in ({}, {"top_p": 0.999}, {"top_k": 505}):
+            chosen = np.array(next_token(z, tf.constant(np.full(64, u, "float32")), 1.0, **options))
+            assert np.all((chosen >= 3) & (chosen < 503))
 
 
 @pytest.mark.parametrize(
