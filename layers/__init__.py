@@ -88,9 +88,11 @@ HOMES = {
     "TransformerXLBlock": "transformer_xl",
     "TwoStreamRelativeAttention": "relative_attention",
     "VotingAttention": "multi_channel_attention",
-    "generate": "transformer_decoder.generation",
 }
-"""In which module of this package each public class is, and the function that lets a model write."""
+"""In which module of this package each public class is."""
+
+FUNCTIONS = {"generate": "transformer_decoder.generation"}
+"""The same for functions, which are no part of `__all__`, a list of classes."""
 
 OTHER_NAMES = {"PositionEmbedding": "PositionalEmbedding"}
 """The Model Garden's names of classes that have another name here."""
@@ -100,14 +102,15 @@ __all__ = sorted(HOMES)
 
 def __getattr__(name):
     name = OTHER_NAMES.get(name, name)
-    if name not in HOMES:
+    homes = HOMES | FUNCTIONS
+    if name not in homes:
         raise AttributeError(f"module 'layers' has no attribute {name!r}")
-    globals()[name] = getattr(import_module(f"layers.{HOMES[name]}"), name)
+    globals()[name] = getattr(import_module(f"layers.{homes[name]}"), name)
     return globals()[name]
 
 
 def __dir__():
-    return sorted({*globals(), *HOMES, *OTHER_NAMES})
+    return sorted({*globals(), *HOMES, *FUNCTIONS, *OTHER_NAMES})
 
 
-registry.register({name: partial(__getattr__, name) for name in HOMES if name != "generate"})
+registry.register({name: partial(__getattr__, name) for name in HOMES})

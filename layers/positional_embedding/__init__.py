@@ -48,7 +48,7 @@ class PositionalEmbedding(keras.layers.Layer):
     Differs from the Model Garden:
         The README there uses this name and the code PositionEmbedding; here, both names work. Inputs that are too long raise an
         error that says so; there, a reshape fails, or, if the table has one row and the length is unknown, there is no error.
-        `seq_axis` may be negative.
+        `seq_axis` may be negative. `offset` is new.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
@@ -114,8 +114,7 @@ class RelativePositionEmbedding(ForAnyBatch):
     Call arguments:
         inputs: Tensor of shape `(b, t, ...)`, of which only the length is read; may be None if `length` is given.
         length: Number of positions, an integer. If `inputs` is given too, it must have this length.
-        offset: The first position, as in `PositionalEmbedding`. Of a tensor whose value is unknown during tracing, positions
-            below 0 or beyond those of int32 get zeros.
+        offset: The first position, as in `PositionalEmbedding`; positions below 0 or beyond those of int32 get zeros.
 
     Returns:
         Tensor of shape `(t, m)` in the compute dtype, accurate to the last digits of float32, or of float64, at any position.
@@ -133,7 +132,7 @@ class RelativePositionEmbedding(ForAnyBatch):
     Differs from the Model Garden:
         There, `convention` does not exist and is always "concatenated"; with it, numbers are equal for an even `hidden_size`
         above 2 and a `min_timescale` of 1. `min_timescale` is a timescale; there, it multiplies frequencies. A `hidden_size` of 2
-        gives no NaN, and an odd `hidden_size` gives all columns.
+        gives no NaN, and an odd `hidden_size` gives all columns. `offset` is new.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.5.
@@ -194,8 +193,7 @@ class RelativePositionBias(ForAnyBatch):
 
     Raises:
         ValueError: if `num_heads` is below 1, the number of buckets is too small, or odd with `bidirectional`, the maximum
-            distance is too small for any two distances to share a bucket, query or key has fewer than 2 axes, or `offset` is no
-            integer.
+            distance is too small for two distances to share one, query or key has fewer than 2 axes, or `offset` is no integer.
 
     Example:
 
@@ -205,7 +203,7 @@ class RelativePositionBias(ForAnyBatch):
     Differs from the Model Garden:
         The first axis is 1, to broadcast over the batch; there, the bias is repeated for each example, which changes no sum with
         scores, and takes b times the memory. Buckets are computed in integers; there, a logarithm of zero is cast to an integer
-        and then discarded. Invalid numbers of buckets raise an error.
+        and then discarded. Invalid numbers of buckets raise an error. `offset` is new.
 
     Reference:
         [Raffel et al., 2019](https://arxiv.org/abs/1910.10683), section 2.1.

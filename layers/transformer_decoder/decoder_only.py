@@ -8,7 +8,16 @@ from keras import ops
 from layers.cached_attention import check_parts, place
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
-from layers.common.checks import check_at_least, check_divisible, check_length, check_rank, check_rate
+from layers.common.checks import (
+    check_at_least,
+    check_divisible,
+    check_epsilon,
+    check_flags,
+    check_length,
+    check_rank,
+    check_rate,
+    interpreted,
+)
 from layers.common.ids import check_integers
 from layers.common.projection import fresh, matrix_product
 from layers.on_device_embedding import OnDeviceEmbedding
@@ -74,7 +83,7 @@ class TransformerDecoder(BlockLayer):
     (TensorShape([1, 3, 50]), 2, TensorShape([1, 3, 2, 4]))
 
     Differs from the Model Garden:
-        There, the class of this name is a stack of blocks that attend to a memory, without embeddings; here, there is no memory.
+        It has no class of this kind: its model of this name is a stack of blocks that attend to a memory, without embeddings.
 
     Reference:
         [Radford et al., 2018](https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf),
@@ -107,6 +116,8 @@ class TransformerDecoder(BlockLayer):
         check_divisible(hidden_size=hidden_size, num_attention_heads=num_attention_heads)
         rates = {"dropout_rate": dropout_rate, "attention_dropout_rate": attention_dropout_rate}
         check_rate(**rates, intermediate_dropout=intermediate_dropout)
+        check_flags(use_bias=use_bias, norm_first=norm_first)
+        check_epsilon(norm_epsilon=norm_epsilon)
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -121,15 +132,15 @@ class TransformerDecoder(BlockLayer):
         self.norm_first = norm_first
         self.norm_epsilon = norm_epsilon
         start = keras.initializers.TruncatedNormal(stddev=0.02) if embedding_initializer is None else embedding_initializer
-        self.embedding_initializer = keras.initializers.get(start)
+        [self.embedding_initializer] = interpreted(keras.initializers.get, embedding_initializer=start)
 
-    def build(self, inputs_shape):
-        check_rank(2, inputs=inputs_shape)
-        shape, options = (*inputs_shape, self.hidden_size), {"dtype": self.dtype_policy}
+    def build(self, input_shape):
+        check_rank(2, inputs=input_shape)
+        shape, options = (*input_shape, self.hidden_size), {"dtype": self.dtype_policy}
         scale = math.sqrt(self.hidden_size) if self.max_length is None else None
         table = fresh(self.embedding_initializer), False, scale
         self.token_embedding = OnDeviceEmbedding(*(self.vocab_size, self.hidden_size), *table, name="token_embedding", **options)
-        self.token_embedding.build(inputs_shape)
+        self.token_embedding.build(input_shape)
         options["name"] = "position_embedding"
         if self.max_length is None:
             self.position_embedding = RelativePositionEmbedding(self.hidden_size, **options)
