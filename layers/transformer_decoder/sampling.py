@@ -25,7 +25,8 @@ def next_token(logits, u, temperature=None, top_k=None, top_p=None):
         if count > z.shape[-1]:
             raise ValueError(f"top_k must be at most the size of the vocabulary, {z.shape[-1]}. Received: top_k={top_k}")
         z, ids = ops.top_k(z, count)
-    p = ops.softmax(z, axis=-1)
+    p = ops.exp(z)  # the largest is 1
+    p = p / ops.sum(p, axis=-1, keepdims=True)
     if top_p is not None:
         before = ops.cumsum(p, axis=-1) - p
         p = ops.where(before < ops.cast(top_p, dtype), p, ops.zeros_like(p))
