@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from layers.spectral_normalization import SpectralNormalization
     from layers.talking_heads_attention import TalkingHeadsAttention
     from layers.transformer_decoder import TransformerDecoderBlock
+    from layers.transformer_decoder.decoder_only import TransformerDecoder
+    from layers.transformer_decoder.generation import generate
     from layers.transformer_encoder import Transformer, TransformerEncoderBlock
     from layers.transformer_xl import TransformerXL, TransformerXLBlock
 
@@ -79,6 +81,7 @@ HOMES = {
     "SpectralNormalization": "spectral_normalization",
     "TalkingHeadsAttention": "talking_heads_attention",
     "Transformer": "transformer_encoder",
+    "TransformerDecoder": "transformer_decoder.decoder_only",
     "TransformerDecoderBlock": "transformer_decoder",
     "TransformerEncoderBlock": "transformer_encoder",
     "TransformerXL": "transformer_xl",
@@ -88,6 +91,9 @@ HOMES = {
 }
 """In which module of this package each public class is."""
 
+FUNCTIONS = {"generate": "transformer_decoder.generation"}
+"""The same for functions, which are no part of `__all__`, a list of classes."""
+
 OTHER_NAMES = {"PositionEmbedding": "PositionalEmbedding"}
 """The Model Garden's names of classes that have another name here."""
 
@@ -96,14 +102,15 @@ __all__ = sorted(HOMES)
 
 def __getattr__(name):
     name = OTHER_NAMES.get(name, name)
-    if name not in HOMES:
+    homes = HOMES | FUNCTIONS
+    if name not in homes:
         raise AttributeError(f"module 'layers' has no attribute {name!r}")
-    globals()[name] = getattr(import_module(f"layers.{HOMES[name]}"), name)
+    globals()[name] = getattr(import_module(f"layers.{homes[name]}"), name)
     return globals()[name]
 
 
 def __dir__():
-    return sorted({*globals(), *HOMES, *OTHER_NAMES})
+    return sorted({*globals(), *HOMES, *FUNCTIONS, *OTHER_NAMES})
 
 
 registry.register({name: partial(__getattr__, name) for name in HOMES})

@@ -4,8 +4,11 @@ import keras
 from keras import ops
 
 from layers.attention import MultiHeadAttention
+from layers.common.caches import for_each_example, rows_for
 from layers.common.checks import check_at_least, check_rank, check_same
 from layers.common.masks import after, biased, check_bias
+from layers.common.positions import check_position, known, within_room
+from layers.common.slices import section_from
 from layers.masked_softmax import masked_softmax
 
 
@@ -28,8 +31,9 @@ class CachedAttention(MultiHeadAttention):
         key: Tensor of shape `(b, s, m)`. Defaults to `value`.
         attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`, where `s` is the
             number of keys in the new cache. With a cache, attention is always causal too.
-        cache: `{"key": (b, s, h, d), "value": (b, s, h, e)}`, from `init_cache` or an earlier call. Without a cache, only
-            `attention_mask` restricts attention: for a causal pass, pass a causal mask or an empty cache.
+        cache: `{"key": (b, s, h, d), "value": (b, s, h, e)}`, from `init_cache` or an earlier call. A cache of one row is
+            repeated for each example. Without a cache, only `attention_mask` restricts attention: for a causal pass, pass a
+            causal mask or an empty cache.
         decode_loop_step: Slot of the cache to which the first new token is written, an integer or a scalar tensor. By default,
             the new tokens are appended to the cache.
         return_attention_scores: Whether to return the weights too, before dropout. Does not change the output.
@@ -94,6 +98,8 @@ class CachedAttention(MultiHeadAttention):
         v = new_v = self.value_dense(value)
         causal, key_masks = None, [value_mask, None if key_mask is value_mask else key_mask]
         if cache is not None:
+            check_parts(cache)
+            cache = for_each_example(cache, q)
             check_cache(cache, q, k, v)
             if decode_loop_step is None:
                 position, fits = ops.shape(cache["key"])[1], True
@@ -139,17 +145,16 @@ class CachedAttention(MultiHeadAttention):
         """An empty cache.
 
         Args:
-            batch: Batch size, an integer or a scalar tensor.
+            batch: Batch size, an integer or a scalar tensor; None if it is not known yet, as in a functional model.
             length: Number of slots, for use with `decode_loop_step`; 0 for a cache to which tokens are appended.
 
         Returns:
-            Dict of "key", zeros of shape `(batch, length, h, d)`, and "value", zeros of shape `(batch, length, h, e)`.
+            Dict of "key", zeros of shape `(batch, length, h, d)`, and "value", zeros of shape `(batch, length, h, e)`. If `batch`
+            is None, there is one row, which a call repeats for each example.
         """
         check_at_least(0, length=length)
-        if not ops.is_tensor(batch):
-            check_at_least(1, batch=batch)
-        h, sizes = self.num_heads, {"key": self.key_dim, "value": self.value_dim}
-        return {name: ops.zeros((batch, length, h, size), self.compute_dtype) for name, size in sizes.items()}
+        b, h, sizes = rows_for(batch), self.num_heads, {"key": self.key_dim, "value": self.value_dim}
+        return {name: ops.zeros((b, length, h, size), self.compute_dtype) for name, size in sizes.items()}
 
     def check_shapes(self, query, value, key):
         check_rank(3, query=query)
@@ -172,9 +177,7 @@ def place(step, cache, new):
     Raises:
         ValueError: if `new` is known not to fit, or `step` is not an integer.
     """
-    dtype = keras.backend.standardize_dtype(getattr(step, "dtype", "int32" if type(step) is int else "bool"))
-    if "int" not in dtype or len(getattr(step, "shape", ())) > 0:
-        raise ValueError(f"decode_loop_step must be an integer or a scalar integer tensor. Received: decode_loop_step={step}")
+    check_position(decode_loop_step=step)
     value, slots, t = known(step), cache.shape[1], new.shape[1]
     if slots is not None and t is not None:
         if slots < t or not (value is None or 0 <= value <= slots - t):
@@ -183,24 +186,14 @@ def place(step, cache, new):
             )
         if value is not None:
             return value, True
-    step = ops.cast(step, "int32")
-    fits = ops.logical_and(step >= 0, step <= ops.shape(cache)[1] - ops.shape(new)[1])
-    return ops.where(fits, step, 0), fits
-
-
-def known(step):
-    """The value of an integer or a tensor; None for a tensor without a value during tracing."""
-    try:
-        return step.__index__()
-    except (AttributeError, TypeError):
-        return None
+    return within_room(step, ops.shape(cache)[1] - ops.shape(new)[1])
 
 
 def write(cache, new, start, fits):
     """`cache` with `new` in the slots from `start` on; unchanged if `new` does not fit."""
     where = (start * 0, start, start * 0, start * 0)  # on JAX, all four must have the same dtype
     if fits is not True:
-        new = ops.where(fits, new, ops.slice(cache, where, ops.shape(new)))
+        new = ops.where(fits, new, section_from(cache, start, ops.shape(new)[1], axis=1))
 
     # XLA updates a slice in place. A product with one-hot vectors, or `where`, would read and write the whole cache.
     if keras.backend.backend() != "tensorflow":
@@ -210,7 +203,7 @@ def write(cache, new, start, fits):
     def update(cache, new):
         def gradient(*args, upstream=None):
             slope = args[0] if upstream is None else upstream
-            slope_of_new = ops.slice(slope, where, ops.shape(new))
+            slope_of_new = section_from(slope, start, ops.shape(new)[1], axis=1)
             return ops.slice_update(slope, where, ops.zeros_like(slope_of_new)), slope_of_new
 
         return ops.slice_update(cache, where, new), gradient
@@ -241,7 +234,6 @@ def check_parts(cache):
 
 
 def check_cache(cache, q, k, v):
-    check_parts(cache)
     check_same("length if a cache is given", query=q.shape[1], value=k.shape[1])
     slots = {name: tuple(part.shape)[1:2] for name, part in cache.items()}
     for name, new in (("key", k), ("value", v)):

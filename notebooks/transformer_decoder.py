@@ -13,7 +13,7 @@
 #
 # To write the next word of a translation, look at the words that are there already, and at the text to translate.
 #
-# Paper: [Vaswani et al., 2017, section 3.1](https://arxiv.org/abs/1706.03762) · NumPy: [`reference/transformer_decoder.py`](../reference/transformer_decoder.py) · Layer:
+# Paper: [Vaswani et al., 2017, section 3.1](https://arxiv.org/abs/1706.03762) · NumPy: [`reference/transformer_decoder`](../reference/transformer_decoder/__init__.py) · Layer:
 # [`layers/transformer_decoder`](../layers/transformer_decoder/__init__.py) · 30 minutes · You should know: the [encoder block](transformer_encoder.ipynb) and [cached attention](cached_attention.ipynb)
 
 # %%

@@ -51,11 +51,18 @@ class RelativePositionBiasWeights(NamedTuple):
     embeddings: Float[Array, "l h"]
 
 
-def learned(x: Float[Array, "..."], table: Float[Array, "t m"], axis: int = 1) -> Float[Array, "..."]:
-    """Equation (1): the row of each position along `axis`, repeated for every example to the shape of `x`."""
+def learned(x: Float[Array, "..."], table: Float[Array, "t m"], axis: int = 1, offset: int = 0) -> Float[Array, "..."]:
+    """Equation (1): the row of each position along `axis`, repeated for every example to the shape of `x`.
+
+    Raises:
+        ValueError: if the positions, the first of which is `offset`, are not all rows of the table.
+    """
+    count = x.shape[axis]
+    if not 0 <= offset <= len(table) - count:
+        raise ValueError(f"offset must be from 0 to {len(table)} - {count}. Received: offset={offset}")
     y = np.zeros(x.shape)
-    for t in range(x.shape[axis]):
-        np.moveaxis(y, axis, 0)[t] = table[t]
+    for t in range(count):
+        np.moveaxis(y, axis, 0)[t] = table[offset + t]
     return y
 
 
@@ -121,10 +128,10 @@ def place(n: int, r: int, most: int) -> int:
 
 
 def relative_position_bias(
-    t: int, s: int, table: Float[Array, "l h"], most: int = 128, both_ways: bool = True
+    t: int, s: int, table: Float[Array, "l h"], most: int = 128, both_ways: bool = True, offset: int = 0
 ) -> Float[Array, "1 h t s"]:
-    """Equation (5) for every query and key."""
+    """Equation (5) for every query and key. The first query is at position `offset`, the first key at 0."""
     bias = np.zeros((1, table.shape[1], t, s))
     for i, j in np.ndindex(t, s):
-        bias[0, :, i, j] = table[bucket(j - i, len(table), most, both_ways)]
+        bias[0, :, i, j] = table[bucket(j - (offset + i), len(table), most, both_ways)]
     return bias

@@ -462,3 +462,18 @@ def test_what_does_not_fit_is_rejected_by_name(rng, message, call):
 def test_a_cache_of_no_size_is_rejected(message, sizes):
     with pytest.raises(ValueError, match=message):
         CachedAttention(num_heads=H, key_dim=D).init_cache(**{"batch": B, "length": SLOTS} | sizes)
+
+
+@pytest.mark.parametrize("step", [2**31, 2**32, 2**32 + 3, -(2**32)])
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_a_step_that_int32_cannot_hold_is_not_another_step(rng, step, jit_compile):
+    layer, x, cache = made(rng), tokens(rng, 1), drawn_cache(rng)
+    compiled = tf.function(
+        lambda t: layer(x, x, cache=cache, decode_loop_step=t, return_attention_scores=True), jit_compile=jit_compile
+    )
+    _, scores, new = compiled(tf.constant(step, "int64"))
+    assert not np.any(scores)
+    for name, part in new.items():
+        assert_array_equal(part, cache[name])
+    with pytest.raises(ValueError, match="decode_loop_step must leave room for 1 new tokens in 8 slots"):
+        layer(x, x, cache=cache, decode_loop_step=step)

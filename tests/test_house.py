@@ -210,8 +210,10 @@ def test_references_say_what_they_compute_and_where_they_differ(chapter):
 
 @every_chapter
 def test_layers_document_themselves(chapter):
-    tree = ast.parse((ROOT / home("layers", chapter.name)).read_text())
-    classes = {node.name: ast.get_docstring(node) or "" for node in tree.body if isinstance(node, ast.ClassDef)}
+    file = ROOT / home("layers", chapter.name)
+    files = sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else [file]
+    nodes = [node for path in files for node in ast.parse(path.read_text()).body]
+    classes = {node.name: ast.get_docstring(node) or "" for node in nodes if isinstance(node, ast.ClassDef)}
     reference = home("reference", chapter.name).removesuffix("__init__.py")
     fields = (f"`{reference}`", "Call arguments:", "Returns:", "Example:", ">>> ", "Differs from the Model Garden:")
     for name in chapter.classes:

@@ -412,3 +412,133 @@ def test_a_query_or_key_without_positions_raises():
     for shapes, name in ((((B,), (B, S)), "query"), (((B, T), (B,)), "key")):
         with pytest.raises(ValueError, match=rf"{name} must have at least 2 axes. Received: {name} of shape \(2,\)"):
             RelativePositionBias(H)(*map(np.zeros, shapes))
+
+
+# Offsets
+
+OFFSET = 4
+BY_OFFSET = {
+    "learned": lambda **options: PositionalEmbedding(T + OFFSET, **options),
+    "interleaved": lambda **options: RelativePositionEmbedding(M, **options),
+    "concatenated": lambda **options: RelativePositionEmbedding(M, convention="concatenated", **options),
+}
+every_layer = pytest.mark.parametrize("kind", BY_OFFSET)
+
+
+def with_offset(layer, x, offset, mode):
+    """The layer's output for an offset that is an integer, a tensor, or a tensor without a value during tracing."""
+    if mode == "integer":
+        return numpy(layer(x, offset=offset))
+    if mode == "eager":
+        return numpy(layer(x, offset=tf.constant(offset)))
+    compiled = tf.function(lambda t: layer(tf.constant(x), offset=t), jit_compile=mode == "XLA", autograph=False)
+    return numpy(compiled(tf.constant(offset)))
+
+
+@every_layer
+@pytest.mark.parametrize("mode", ["integer", "eager", "graph", "XLA"])
+def test_tokens_after_others_get_the_positions_after_theirs(rng, kind, mode):
+    layer, x = BY_OFFSET[kind](dtype="float64"), rng.normal(size=(B, T + OFFSET, M))
+    together = numpy(layer(x))
+    for offset in range(OFFSET + 1):
+        rows = np.s_[..., offset : offset + T, :]
+        found = with_offset(layer, x[:, :T], offset, mode)
+        assert_allclose(found, together[rows], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("mode", ["integer", "eager", "graph", "XLA"])
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_queries_after_others_get_the_rows_after_theirs(rng, both_ways, mode):
+    layer = RelativePositionBias(H, 8, 6, both_ways, dtype="float64")
+    x, keys = rng.normal(size=(B, S, M)), rng.normal(size=(B, S + T, M))
+    together = numpy(layer(keys, keys))
+    for offset in range(S):
+        call = lambda x, offset: layer(x, tf.constant(keys), offset=offset)  # noqa: E731
+        found = with_offset(call, x[:, :T], offset, mode)
+        assert_array_equal(found, together[:, :, offset : offset + T])
+        assert_array_equal(ref.relative_position_bias(T, S + T, numpy(layer.embeddings), 6, both_ways, offset), found)
+
+
+@pytest.mark.parametrize("offset", [-(2**40), -(2**31) + 1, -300, 300, 2**31 - 1, 2**40])
+def test_a_far_offset_is_in_the_last_bucket(rng, offset):
+    layer, x = RelativePositionBias(H, dtype="float64"), rng.normal(size=(B, T, M))
+    layer.build(x.shape, x.shape)
+    dtype = "int64" if abs(offset) > 2**31 else "int32"
+    compiled = tf.function(lambda t: layer(tf.constant(x), tf.constant(x), offset=t))
+    row = numpy(layer.embeddings)[15 if offset > 0 else 31]
+    for found in (layer(x, x, offset=offset), compiled(tf.constant(offset, dtype))):
+        assert_array_equal(found, np.broadcast_to(row[None, :, None, None], (1, H, T, T)))
+
+
+@every_layer
+@pytest.mark.parametrize(
+    "offset", [1.5, "1", True, None, np.array([1, 2]), np.array(1.0), -1, np.int64(-1), tf.constant(-1), 2**31 - T + 1, 2**40]
+)
+def test_an_offset_that_is_known_and_no_position_raises(rng, kind, offset):
+    layer, x = BY_OFFSET[kind](), rng.normal(size=(B, T, M))
+    with pytest.raises(ValueError, match="offset must be at least 0, and offset plus|offset must be an integer or a scalar"):
+        layer(x, offset=offset)
+
+
+@pytest.mark.parametrize("as_offset", [int, np.int32, tf.constant])
+def test_tokens_beyond_the_table_raise_and_say_so(rng, as_offset):
+    layer, x = PositionalEmbedding(T + OFFSET), rng.normal(size=(B, T, M))
+    layer(x, offset=as_offset(OFFSET))
+    message = f"offset plus the length of inputs at most max_length={T + OFFSET}. Received: offset={OFFSET + 1}, length {T}"
+    with pytest.raises(ValueError, match=message):
+        layer(x, offset=as_offset(OFFSET + 1))
+    with pytest.raises(ValueError, match=message):
+        layer(keras.Input((T, M)), offset=OFFSET + 1)
+    with pytest.raises(ValueError, match=f"offset must be from 0 to {T + OFFSET} - {T}. Received: offset={OFFSET + 1}"):
+        ref.learned(x, numpy(layer.embeddings), offset=OFFSET + 1)
+
+
+@every_layer
+@pytest.mark.parametrize("compiled", [False, True], ids=["graph", "XLA"])
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_an_offset_that_is_not_known_gives_zeros_where_there_is_no_position_and_never_another_row(rng, kind, compiled, dtype):
+    layer, x = BY_OFFSET[kind](dtype="float64"), rng.normal(size=(B, T, M))
+    layer(x)
+    call = tf.function(lambda t: layer(tf.constant(x), offset=t), jit_compile=compiled, autograph=False)
+    last = T + OFFSET if kind == "learned" else 2**31
+    offsets = [-(2**31), -T, -1, 0, last - T, last - T + 1, last - 1]
+    offsets += [last, last + 5] if kind == "learned" else []
+    offsets += [2**31, 2**32, 2**32 + 1, 2**40, -(2**32)] if dtype == "int64" else []
+    for offset in offsets:
+        rows = numpy(call(tf.constant(offset, dtype)))
+        rows = rows[0] if kind == "learned" else rows
+        for row, place in zip(rows, range(offset, offset + T)):
+            if 0 <= place < last:
+                single = numpy(layer(x[:, :1], offset=place))
+                assert_allclose(row, single[(0,) * (single.ndim - 1)], rtol=0, atol=1e-15)
+                assert np.any(row)
+            else:
+                assert not np.any(row), (offset, place)
+
+
+def test_slopes_reach_the_rows_that_were_taken_and_no_others(rng):
+    layer, x = PositionalEmbedding(T + OFFSET, dtype="float64"), tf.constant(rng.normal(size=(B, T, M)))
+    layer(x)
+
+    @tf.function
+    def slope(offset):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x, offset=offset) * x)
+        return tf.convert_to_tensor(tape.gradient(loss, layer.embeddings.value))
+
+    for offset in (0, 3, OFFSET + 1):
+        expected = np.zeros((T + OFFSET + 1, M))
+        expected[offset : offset + T] = x.numpy().sum(axis=0)
+        assert_allclose(slope(tf.constant(offset)), expected[: T + OFFSET], rtol=1e-12)
+
+
+def test_a_position_may_come_as_an_input_of_a_functional_model(rng, tmp_path):
+    x, offset = keras.Input((None, M)), keras.Input(batch_shape=(), dtype="int32")
+    learned, waves, bias = PositionalEmbedding(T + OFFSET), RelativePositionEmbedding(M), RelativePositionBias(H)
+    outputs = [learned(x, offset=offset), waves(x, offset=offset), bias(x, x, offset=offset)]
+    assert [y.shape for y in outputs] == [(None, None, M), (None, M), (1, H, None, None)]
+    keras.Model([x, offset], outputs).save(tmp_path / "model.keras")
+    given = rng.normal(size=(B, T, M)).astype("float32")
+    found = keras.saving.load_model(tmp_path / "model.keras")([given, np.array(2, "int32")])
+    for y, expected in zip(found, (learned(given, offset=2), waves(given, offset=2), bias(given, given, offset=2))):
+        assert_allclose(y, expected, atol=1e-6)

@@ -12,3 +12,11 @@ def section(x, start, stop, axis):
     starts, sizes = [0] * len(x.shape), list(ops.shape(x))
     starts[axis], sizes[axis] = start, stop - start
     return ops.slice(x, starts, sizes)
+
+
+def section_from(x, start, size, axis):
+    """`size` entries of `x` along `axis`, from `start` on, which may be a tensor whose value differs from call to call.
+
+    XLA on TensorFlow takes the start of a slice as a constant, so that it would compile again for each value.
+    """
+    return ops.take(x, start + ops.arange(size, dtype="int32"), axis=axis)

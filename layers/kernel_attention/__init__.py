@@ -189,7 +189,7 @@ class KernelAttention(MultiHeadAttention):
 
     def by_sums(self, q, k, u, mask, causal, log_gate, cache, training):
         """Equation (3): the heads `(b, h, t, e)` and, if a cache is given, the cache after these tokens."""
-        state, total = stream.unpacked(cache)
+        state, total = stream.unpacked(cache, q)
         phi_q, phi_k = features(self.feature_transform, q, k, self.rows(training), mask)
         summed = self.summation(causal, log_gate)
         sums, state = summed(phi_q, phi_k, u, state=state)
@@ -241,8 +241,8 @@ class KernelAttention(MultiHeadAttention):
         return math.sqrt(self.scale or 1.0) if self.inverse_bandwidth is None else widened(self.inverse_bandwidth)[:, None]
 
     def init_cache(self, batch_size):
-        """The cache before the first token, as a dict of tensors."""
-        return stream.empty(self.cache_shapes(batch_size), self.compute_dtype)
+        """The cache before the first token, as a dict of tensors; of one row, for any batch, if `batch_size` is None."""
+        return stream.empty(self.cache_shapes, batch_size, self.compute_dtype)
 
     def cache_shapes(self, batch_size):
         r, is_rfa = self.num_random_features or self.key_dim, self.feature_transform == "rfa"

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from layers.common.caches import has_one_row
 from layers.common.checks import (
     check_at_least,
     check_broadcastable,
@@ -101,7 +102,7 @@ def check_call(layer, query, value, masks, cache, causal):
                 f"cache is None. Received: value of length {length}"
             )
     if cache is not None:
-        expected = layer.cache_shapes(value.shape[0])
+        expected = layer.cache_shapes(1 if has_one_row(cache) else value.shape[0])
         if set(cache) != set(expected):
             raise ValueError(f"cache must have the entries {', '.join(expected)}. Received: {', '.join(cache)}")
         for name, shape in expected.items():

@@ -7,6 +7,7 @@ keys' weights without the kernel, `(b, h)`. With a window, each entry has an axi
 
 from keras import ops
 
+from layers.common.caches import for_each_example, rows_for
 from layers.kernel_attention.features import LOWEST, widened
 
 
@@ -21,21 +22,27 @@ def shapes(batch_size, heads, features, values, chunks, has_peak, has_total):
     return entries
 
 
-def empty(entries, dtype):
-    """The cache before the first key, in float64 if `dtype` is float64, else in float32."""
-    dtype = "float64" if dtype == "float64" else "float32"
+def empty(shapes_for, batch_size, dtype):
+    """The cache before the first key, in float64 if `dtype` is float64, else in float32.
+
+    Args:
+        shapes_for: Gives the shape of each entry for a batch size.
+        batch_size: An integer or a scalar tensor; None for one row, which a call repeats for each example.
+        dtype: The compute dtype of the layer.
+    """
+    dtype, entries = "float64" if dtype == "float64" else "float32", shapes_for(rows_for(batch_size, "batch_size"))
     return {name: ops.full(shape, LOWEST if name == "peak" else 0.0, dtype) for name, shape in entries.items()}
 
 
-def unpacked(cache):
-    """The state and the total of a cache, as the functions that compute sums take them.
+def unpacked(cache, q):
+    """The state and the total of a cache, with a row for each example of `q`, as the functions that compute sums take them.
 
     The state is the columns of "kv" and "k_sum"; if there is a peak, it is a summary of
     `layers/kernel_attention/exponential_sums.py`. The total has the form of sums of a single feature.
     """
     if cache is None:
         return None, None
-    cache = {name: widened(x) for name, x in cache.items()}
+    cache = {name: widened(x) for name, x in for_each_example(cache, q).items()}
     state = ops.concatenate([cache["kv"], cache["k_sum"][..., None]], axis=-1)
     if "peak" in cache:
         # In float16, `LOWEST` becomes −∞, and −∞ − (−∞) is NaN.

@@ -1,13 +1,12 @@
 """Position embeddings: learned, as sines and cosines, or as a bias for each distance (Keras 3)."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_rank_at_least, interpreted
-from layers.common.slices import section
-from layers.positional_embedding.buckets import check_buckets, relative_buckets
-from layers.positional_embedding.learned import ForAnyBatch, check_learned, length_of
+from layers.common.positions import check_position
+from layers.positional_embedding.buckets import buckets_between, check_buckets
+from layers.positional_embedding.learned import ForAnyBatch, check_learned, check_offset, length_of, rows_along
 from layers.positional_embedding.sinusoids import check_sinusoid, sinusoid
 
 
@@ -28,14 +27,18 @@ class PositionalEmbedding(keras.layers.Layer):
     Call arguments:
         inputs: Tensor of shape `(b, t, m)`, or of another shape with positions along `seq_axis` and a last axis of known size.
             Only its shape is read.
+        offset: Position of the first input, such as the number of cached tokens; an integer or a scalar integer tensor.
+
+    In a compiled function, pass `offset` as a tensor, because each new integer causes a recompilation. A tensor whose value is
+    unknown during tracing cannot raise an error: a position without a row in the table gets zeros, and no gradient.
 
     Returns:
         Tensor of the shape of `inputs`, in the compute dtype.
 
     Raises:
-        ValueError: if `max_length` is below 1, the inputs are longer than `max_length`, `seq_axis` is not an axis of the inputs
-            or is the last, or the last axis is unknown or differs from that of the table. If the length is known only when the
-            graph runs, the backend raises the error for inputs that are too long.
+        ValueError: if `max_length` is below 1, `offset` is negative or not an integer, the inputs reach beyond `max_length`,
+            `seq_axis` is not an axis of the inputs or is the last, or the last axis is unknown or differs from that of the
+            table. If the length is known only when the graph runs, the backend raises the error for inputs that are too long.
 
     Example:
 
@@ -45,7 +48,7 @@ class PositionalEmbedding(keras.layers.Layer):
     Differs from the Model Garden:
         The README there uses this name and the code PositionEmbedding; here, both names work. Inputs that are too long raise an
         error that says so; there, a reshape fails, or, if the table has one row and the length is unknown, there is no error.
-        `seq_axis` may be negative.
+        `seq_axis` may be negative. `offset` is new.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
@@ -66,18 +69,17 @@ class PositionalEmbedding(keras.layers.Layer):
         shape = (self.max_length, input_shape[-1])
         self.embeddings = self.add_weight(shape=shape, initializer=self.initializer, name="embeddings")
 
-    def call(self, inputs):
-        check_learned(inputs.shape, self.max_length, self.seq_axis, self.embeddings.shape[-1])
-        shape, rank = ops.shape(inputs), len(inputs.shape)
-        aligned = [1] * rank
-        aligned[self.seq_axis], aligned[-1] = shape[self.seq_axis], shape[-1]
-        # Reshape to the requested length, which fails if there are fewer rows; broadcasting a single row would not fail.
-        rows = ops.reshape(section(self.embeddings, 0, shape[self.seq_axis], axis=0), aligned)
-        return ops.broadcast_to(rows, shape)
+    def call(self, inputs, offset=0):
+        check_learned(inputs.shape, self.max_length, self.seq_axis, self.embeddings.shape[-1], offset)
+        return rows_along(self.embeddings, offset, inputs, self.seq_axis)
 
     def compute_output_shape(self, inputs_shape):
         check_learned(inputs_shape, self.max_length, self.seq_axis)
         return inputs_shape
+
+    def compute_output_spec(self, inputs, offset=0):
+        check_learned(inputs.shape, self.max_length, self.seq_axis, offset=offset)
+        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
 
     def get_config(self):
         return super().get_config() | {
@@ -112,13 +114,15 @@ class RelativePositionEmbedding(ForAnyBatch):
     Call arguments:
         inputs: Tensor of shape `(b, t, ...)`, of which only the length is read; may be None if `length` is given.
         length: Number of positions, an integer. If `inputs` is given too, it must have this length.
+        offset: The first position, as in `PositionalEmbedding`; positions below 0 or beyond those of int32 get zeros.
 
     Returns:
-        Tensor of shape `(t, m)` in the compute dtype, accurate to the last digits of float32, or of float64, at any length.
+        Tensor of shape `(t, m)` in the compute dtype, accurate to the last digits of float32, or of float64, at any position.
 
     Raises:
         ValueError: if `hidden_size` is below 2, the timescales do not satisfy 0 < min ≤ max < ∞, the convention is unknown,
-            neither inputs nor length is given or they disagree, the length is below 1, or inputs have fewer than 2 axes.
+            neither inputs nor length is given or they disagree, the length is below 1, inputs have fewer than 2 axes, or
+            `offset` is not an integer, is negative, or leads beyond position 2³¹ − 1.
 
     Example:
 
@@ -128,7 +132,7 @@ class RelativePositionEmbedding(ForAnyBatch):
     Differs from the Model Garden:
         There, `convention` does not exist and is always "concatenated"; with it, numbers are equal for an even `hidden_size`
         above 2 and a `min_timescale` of 1. `min_timescale` is a timescale; there, it multiplies frequencies. A `hidden_size` of 2
-        gives no NaN, and an odd `hidden_size` gives all columns.
+        gives no NaN, and an odd `hidden_size` gives all columns. `offset` is new.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.5.
@@ -143,10 +147,12 @@ class RelativePositionEmbedding(ForAnyBatch):
         self.max_timescale = float(max_timescale)
         self.convention = convention
 
-    def call(self, inputs=None, length=None):
+    def call(self, inputs=None, length=None, offset=0):
         dtype = "float64" if self.compute_dtype == "float64" else "float32"
         scales = (self.min_timescale, self.max_timescale)
-        y = sinusoid(length_of(inputs, length), self.hidden_size, *scales, self.convention, dtype)
+        t = length_of(inputs, length)
+        check_offset(offset, t)
+        y = sinusoid(t, self.hidden_size, *scales, self.convention, dtype, offset)
         return ops.cast(y, self.compute_dtype)
 
     def get_config(self):
@@ -177,15 +183,17 @@ class RelativePositionBias(ForAnyBatch):
         embeddings_initializer: Initializer of `embeddings`. Defaults to a truncated normal of standard deviation 1.
 
     Call arguments:
-        query: Tensor of shape `(b, t, ...)`. Only its length is read; its first position is 0.
+        query: Tensor of shape `(b, t, ...)`. Only its length is read; its first position is `offset`.
         key: Tensor of shape `(b, s, ...)`. Only its length is read; its first position is 0.
+        offset: Position of the first query, which may be negative: an integer or a scalar integer tensor. In cached decoding,
+            where the keys are all slots of the cache, it is the number of earlier tokens.
 
     Returns:
         Tensor of shape `(1, h, t, s)`, in the compute dtype.
 
     Raises:
         ValueError: if `num_heads` is below 1, the number of buckets is too small, or odd with `bidirectional`, the maximum
-            distance is too small for any two distances to share a bucket, or query or key has fewer than 2 axes.
+            distance is too small for two distances to share one, query or key has fewer than 2 axes, or `offset` is no integer.
 
     Example:
 
@@ -195,7 +203,7 @@ class RelativePositionBias(ForAnyBatch):
     Differs from the Model Garden:
         The first axis is 1, to broadcast over the batch; there, the bias is repeated for each example, which changes no sum with
         scores, and takes b times the memory. Buckets are computed in integers; there, a logarithm of zero is cast to an integer
-        and then discarded. Invalid numbers of buckets raise an error.
+        and then discarded. Invalid numbers of buckets raise an error. `offset` is new.
 
     Reference:
         [Raffel et al., 2019](https://arxiv.org/abs/1910.10683), section 2.1.
@@ -225,13 +233,11 @@ class RelativePositionBias(ForAnyBatch):
         shape = (self.relative_attention_num_buckets, self.num_heads)
         self.embeddings = self.add_weight(shape=shape, initializer=self.embeddings_initializer, name="embeddings")
 
-    def call(self, query, key):
+    def call(self, query, key, offset=0):
         check_rank_at_least(2, query=query.shape, key=key.shape)
-        t, s = ops.shape(query)[1], ops.shape(key)[1]
+        check_position(offset=offset)
         ranges = (self.relative_attention_num_buckets, self.relative_attention_max_distance, self.bidirectional)
-        # If both lengths are known, the buckets are constants in the graph.
-        xp = np if isinstance(t, int) and isinstance(s, int) else ops
-        buckets = relative_buckets(xp.arange(s)[None, :] - xp.arange(t)[:, None], *ranges, xp)
+        buckets = buckets_between(ops.shape(query)[1], ops.shape(key)[1], offset, *ranges)
         return ops.transpose(ops.take(self.embeddings, ops.cast(buckets, "int32"), axis=0), (2, 0, 1))[None]
 
     def get_config(self):

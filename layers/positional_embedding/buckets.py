@@ -3,6 +3,17 @@
 import numpy as np
 from keras import ops
 
+from layers.common.ids import wide_enough
+from layers.common.positions import known
+
+
+def buckets_between(t, s, offset, buckets, most, both_ways):
+    """The bucket of each of `t` queries, the first at position `offset`, and each of `s` keys, `(t, s)`."""
+    # If both lengths and the offset are known, the buckets are constants in the graph.
+    xp = np if all(isinstance(size, int) for size in (t, s, known(offset))) else ops
+    first = known(offset) if xp is np else far_at_most(offset)
+    return relative_buckets(xp.arange(s)[None, :] - xp.arange(t)[:, None] - first, buckets, most, both_ways, xp)
+
 
 def relative_buckets(n, buckets, most, both_ways, xp=ops):
     """Equation (6) of `reference/positional_embedding.py`: integers below `buckets`, of the shape of `n`.
@@ -18,6 +29,12 @@ def relative_buckets(n, buckets, most, both_ways, xp=ops):
         return places(xp.maximum(-n, 0), first_distances(buckets, most), xp)
     ahead = xp.where(n > 0, buckets // 2, 0)
     return ahead + places(xp.abs(n), first_distances(buckets // 2, most), xp)
+
+
+def far_at_most(offset):
+    """`offset` as int32, at most a distance so large that it shares its bucket with all larger ones, so that none overflows."""
+    offset = wide_enough(ops.convert_to_tensor(offset))
+    return ops.cast(ops.clip(offset, -(2**30), 2**30), "int32")
 
 
 def places(n, firsts, xp=ops):

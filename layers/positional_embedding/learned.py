@@ -4,6 +4,10 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_at_least, check_rank_at_least
+from layers.common.ids import within
+from layers.common.positions import check_position, known, positions_from
+from layers.common.slices import section
+from layers.positional_embedding.sinusoids import LARGEST
 
 
 class ForAnyBatch(keras.layers.Layer):
@@ -38,8 +42,51 @@ def length_of(inputs, length):
     return ops.shape(inputs)[1]
 
 
-def check_learned(shape, max_length, seq_axis, width=None):
-    """Raise a ValueError unless a table of `max_length` rows of `width` numbers (None for any) fits inputs of `shape`."""
+def rows_along(table, offset, inputs, axis):
+    """The row of each position along `axis`, repeated to the shape of `inputs`. The first position is `offset`."""
+    shape = ops.shape(inputs)
+    aligned = [1] * len(shape)
+    aligned[axis], aligned[-1] = shape[axis], shape[-1]
+    # Reshape to the requested length, which fails if there are fewer rows; broadcasting a single row would not fail.
+    rows = ops.reshape(rows_from(table, offset, shape[axis]), aligned)
+    return ops.broadcast_to(rows, shape)
+
+
+def rows_from(table, offset, t):
+    """`t` rows of `table` from `offset` on. Of an offset without a value yet, rows outside the table are zeros."""
+    start = known(offset)
+    if start is not None:
+        return section(table, start, start + t, axis=0)
+    places, inside = within(positions_from(offset, t), table.shape[0])
+    # The gradient of a reshape is dense: TensorFlow would list the rows of each use, and Adam would square each alone.
+    rows = ops.take(ops.reshape(table, table.shape), places, axis=0)
+    return ops.where(inside[:, None], rows, ops.zeros_like(rows))
+
+
+def check_offset(offset, length, count=LARGEST, limit="2³¹"):
+    """Raise a ValueError unless `length` positions from `offset` on are below `count`, as far as both are known.
+
+    Args:
+        offset: The first position, an integer or a scalar integer tensor.
+        length: Number of positions; anything but an integer is unknown.
+        count: Number of positions that there are.
+        limit: What `count` is called in the error.
+    """
+    check_position(offset=offset)
+    first = known(offset)
+    last = first if first is None or not isinstance(length, int) else first + length - 1
+    if first is not None and not 0 <= first <= max(first, last) < count:
+        raise ValueError(
+            f"offset must be at least 0, and offset plus the length of inputs at most {limit}. "
+            f"Received: offset={offset}, length {length if isinstance(length, int) else None}"
+        )
+
+
+def check_learned(shape, max_length, seq_axis, width=None, offset=0):
+    """Raise a ValueError unless a table of `max_length` rows of `width` numbers (None for any) fits inputs of `shape`.
+
+    `offset` is the position of the first input.
+    """
     if len(shape) < 2 or shape[-1] is None or shape[-1] != (width or shape[-1]):
         last = f"of size {width}" if width else "of known size"
         raise ValueError(f"inputs must have at least 2 axes, the last {last}. Received: inputs of shape {tuple(shape)}")
@@ -54,3 +101,5 @@ def check_learned(shape, max_length, seq_axis, width=None):
             f"inputs must not be longer than max_length={max_length} along axis {seq_axis}. "
             f"Received: inputs of shape {tuple(shape)}, of length {length}"
         )
+    if known(offset) != 0:
+        check_offset(offset, length, max_length, f"max_length={max_length}")

@@ -4,19 +4,20 @@ import numpy as np
 from keras import ops
 
 from layers.common.checks import check_number
+from layers.common.positions import known, positions_from
 
 CONVENTIONS = ("interleaved", "concatenated")
 BASE = 256
 LARGEST = 2**31  # positions are int32
 
 
-def sinusoid(length, m, least, most, convention, dtype):
+def sinusoid(length, m, least, most, convention, dtype, offset=0):
     """Equation (2) or (3) of `reference/positional_embedding.py`, `(length, m)`; arguments as in `RelativePositionEmbedding`."""
     pairs = m // 2
     if convention == "interleaved":
-        waves = sines_and_cosines(length, 1 / timescales((m + 1) // 2, m / 2, least, most), dtype)
+        waves = sines_and_cosines(length, 1 / timescales((m + 1) // 2, m / 2, least, most), dtype, offset)
         return ops.reshape(ops.stack(waves, axis=-1), (length, m + m % 2))[:, :m]
-    waves = sines_and_cosines(length, 1 / timescales(pairs, max(pairs - 1, 1), least, most), dtype)
+    waves = sines_and_cosines(length, 1 / timescales(pairs, max(pairs - 1, 1), least, most), dtype, offset)
     return ops.pad(ops.concatenate(waves, axis=-1), [(0, 0), (0, m % 2)])
 
 
@@ -25,8 +26,10 @@ def timescales(count, steps, least, most):
     return least * (most / least) ** (np.arange(count) / steps)
 
 
-def sines_and_cosines(length, omega, dtype):
-    """sin ωt and cos ωt for t = 0, …, length − 1 and every ω, each `(length, frequencies)`.
+def sines_and_cosines(length, omega, dtype, offset=0):
+    """sin ωt and cos ωt for `length` positions t from `offset` on, and every ω, each `(length, frequencies)`.
+
+    If `offset` has no value during tracing, positions below 0 get zeros.
 
     The angle ω t is never rounded: in float32 it would lose a digit whenever t gains one, and Keras on JAX computes sines in
     float32 even for float64. Instead, a position is written in base 256, the sine of each digit's share of the angle comes from a
@@ -36,9 +39,11 @@ def sines_and_cosines(length, omega, dtype):
         length: An integer, or a tensor if it is not known yet.
         omega: Array of frequencies.
         dtype: "float64" or "float32".
+        offset: An integer, or a tensor if it is not known yet.
     """
-    t = ops.arange(length, dtype="int32")
-    longest = length if isinstance(length, int) else LARGEST
+    first = known(offset)
+    t = positions_from(offset, length)
+    longest = first + length if isinstance(length, int) and first is not None else LARGEST
     sin = cos = None
     step = 1
     while step < longest or sin is None:
@@ -47,7 +52,9 @@ def sines_and_cosines(length, omega, dtype):
         s, c = (ops.take(ops.convert_to_tensor(table, dtype), digit, axis=0) for table in (np.sin(angles), np.cos(angles)))
         sin, cos = (s, c) if sin is None else (sin * c + cos * s, cos * c - sin * s)
         step *= BASE
-    return sin, cos
+    return (
+        (sin, cos) if first is not None else tuple(ops.where(t[:, None] >= 0, wave, ops.zeros_like(wave)) for wave in (sin, cos))
+    )
 
 
 def check_sinusoid(least, most, convention):

@@ -1,7 +1,6 @@
 """The transformer decoder block (Keras 3)."""
 
 import keras
-from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.cached_attention import CachedAttention, check_parts
@@ -19,6 +18,7 @@ from layers.common.checks import (
 )
 from layers.common.masks import accepted, of_inputs
 from layers.multi_channel_attention import MultiChannelAttention
+from layers.transformer_decoder.causal_block import causal
 from layers.transformer_decoder.parts import attend, attention_class, built, parts_of
 
 
@@ -26,7 +26,7 @@ from layers.transformer_decoder.parts import attend, attention_class, built, par
 class TransformerDecoderBlock(BlockLayer):
     """Causal self-attention, attention to a memory, and a feed-forward network, each with a residual connection and a norm.
 
-    Computes equation (1) of `reference/transformer_decoder.py`, or equation (2) with `norm_first`, plus dropout. Self-attention
+    Computes equation (1) of `reference/transformer_decoder/`, or equation (2) with `norm_first`, plus dropout. Self-attention
     is always causal: no mask is needed to keep a token from attending to later tokens.
 
     Axes: `b` batch, `t` query position, `s` key position, `h` head, `a` channel, `m` model size, `d` key size,
@@ -164,7 +164,7 @@ class TransformerDecoderBlock(BlockLayer):
         self.check_inputs(x, memory, cross_mask, w)
         self.check_self_mask(x, self_mask, cache, decode_loop_step)
         if cache is None:
-            self_mask = self.causal(x, self_mask)  # with a cache, the self-attention masks later keys itself
+            self_mask = causal(x, self_mask)  # with a cache, the self-attention masks later keys itself
 
         own = self.before(self.self_attention_norm, x)
         masks = {} if attention_bias is None else {"attention_bias": attention_bias}
@@ -188,19 +188,11 @@ class TransformerDecoderBlock(BlockLayer):
     def after(self, norm, x):
         return x if self.norm_first else norm(x)
 
-    def causal(self, x, self_mask):
-        """The causal mask, combined with `self_mask` if it is given."""
-        place = ops.arange(ops.shape(x)[1])
-        mask = ops.expand_dims(place[None, :] <= place[:, None], 0)
-        if self_mask is None:
-            return mask
-        return ops.logical_and(ops.cast(self_mask, "bool"), mask)
-
     def init_cache(self, batch, length):
         """A cache with `length` slots for `decode_loop_step`, or with 0 slots to append to. The block must be built.
 
         Args:
-            batch: Batch size, `b`.
+            batch: Batch size, `b`; None if it is not known yet, as in a functional model.
             length: Number of slots.
         """
         if not self.built:

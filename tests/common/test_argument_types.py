@@ -45,8 +45,9 @@ NUMBERS = """
 """.split()
 NAMES = """
     kernel_initializer bias_initializer kernel_regularizer bias_regularizer activity_regularizer kernel_constraint
-    bias_constraint attention_initializer initializer embeddings_initializer custom_random_features_initializer
-    custom_random_features_activation inner_activation intermediate_activation intermediate_act_fn activation
+    bias_constraint attention_initializer initializer embedding_initializer embeddings_initializer
+    custom_random_features_initializer custom_random_features_activation inner_activation intermediate_activation
+    intermediate_act_fn activation
     feature_transform causal_padding dropout_position normalization_type output gp_kernel_type gp_cov_likelihood
     convention truncator self_attention_cls cross_attention_cls
 """.split()

@@ -36,7 +36,14 @@ def test_a_name_is_the_class_of_that_name_in_its_module(name):
 def test_type_checkers_see_the_same_names_in_the_same_modules():
     (block,) = (node for node in SOURCE.body if isinstance(node, ast.If))
     seen = {alias.name: node.module for node in block.body for alias in node.names}
-    assert seen == {name: f"layers.{home}" for name, home in layers.HOMES.items()}
+    assert seen == {name: f"layers.{home}" for name, home in (layers.HOMES | layers.FUNCTIONS).items()}
+
+
+@pytest.mark.parametrize("name", layers.FUNCTIONS)
+def test_a_function_is_offered_too(name):
+    function = getattr(layers, name)
+    assert function.__name__ == name and function.__module__ == f"layers.{layers.FUNCTIONS[name]}"
+    assert name in dir(layers)
 
 
 def test_a_name_that_is_not_offered_is_an_attribute_error():

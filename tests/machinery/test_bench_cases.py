@@ -53,6 +53,7 @@ NOT_MEASURED = {
     "BertTokenizer": "text",
     "BigBirdMasks": "measured with BigBirdAttention",
     "SentencepieceTokenizer": "text",
+    "TransformerDecoder": "tables and a stack of blocks, whose parts are measured",
     "VotingAttention": "weighs a few documents, once, for MultiChannelAttention",
 }
 """Layers without a case, and why."""

@@ -132,6 +132,13 @@ def test_the_callback_keeps_the_precision_of_the_last_epoch_alone():
     assert precisions[0] > 1.5 * precisions[1]
 
 
+def test_a_language_model_writes():
+    decoder = layers.TransformerDecoder(50, hidden_size=8, num_layers=2, num_attention_heads=2, intermediate_size=16)
+    decoder.build((None, None))
+    texts = layers.generate(decoder, [[3, 1, 4], [2]], length=5, temperature=1.0, top_k=3, seed=0)
+    assert texts.shape == (2, 8) and texts[0, :3].tolist() == [3, 1, 4] and texts[1, 6:].tolist() == [0, 0]
+
+
 def test_the_lessons_are_asked_for_where_there_are_none(tmp_path):
     pytest.importorskip("jupytext")
     said = run(["crosscheck.lesson.make"], tmp_path, expected=2)

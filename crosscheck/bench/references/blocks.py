@@ -20,6 +20,7 @@ from reference.common.activations import gelu
 from reference.common.normalization import RMSNorm
 from reference.on_device_embedding import OnDeviceEmbeddingWeights
 from reference.positional_embedding import PositionalEmbeddingWeights
+from reference.transformer_decoder import decoder_only, generation
 
 
 def of_transformer_encoder(draw):
@@ -33,6 +34,28 @@ def of_transformer_decoder(draw):
     attended, norm, *inner, last, _ = draw.encoder()
     weights = transformer_decoder.DecoderWeights(attended, norm, draw.attention(), draw.norm(), *inner, last)
     yield "post-norm", partial(transformer_decoder.transformer_decoder_block, draw.tokens(), draw.tokens(), weights)
+
+
+def of_transformer_decoder__decoder_only(draw):
+    yield "pre-norm", partial(decoder_only.transformer_decoder, draw.ids(), decoder_weights(draw))
+
+
+def of_transformer_decoder__generation(draw):
+    """A few tokens after a few: each of them reads the whole text again."""
+    prompt, weights = draw.ids()[0, :8].tolist(), decoder_weights(draw)
+
+    def logits_after(text):
+        return decoder_only.transformer_decoder(np.array([text]), weights)[0][0, -1]
+
+    call = partial(generation.generate, logits_after, prompt, 8, draw.rng.random(8))
+    yield "sampled", partial(call, temperature=0.8, top_k=10, top_p=0.9)
+
+
+def decoder_weights(draw):
+    table = OnDeviceEmbeddingWeights(draw.array(draw.sizes.n, draw.sizes.m))
+    positions = PositionalEmbeddingWeights(draw.array(draw.sizes.t, draw.sizes.m))
+    blocks = tuple(draw.encoder() for _ in range(draw.sizes.depth))
+    return decoder_only.DecoderOnlyWeights(table, blocks, positions, draw.norm())
 
 
 def of_rezero_transformer(draw):
