@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from layers.common.checks import check_at_least
-from layers.common.ids import check_integers, wide_enough, within
+from layers.common.ids import check_integers, rows_at, wide_enough, within
 from layers.common.projection import matrix_product
 
 
@@ -83,7 +83,7 @@ class OnDeviceEmbedding(keras.layers.Layer):
     def look_up(self, ids):
         """Equation (1)."""
         ids, known = within(ids, self.vocab_size)
-        rows = ops.cast(ops.take(self.embeddings, ids, axis=0), self.compute_dtype)
+        rows = ops.cast(rows_at(self.embeddings, ids), self.compute_dtype)
         return ops.where(known[..., None], rows, ops.zeros_like(rows))
 
     def multiply(self, ids):

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from layers.common.checks import check_at_least, check_rank_at_least
+from layers.common.ids import rows_at
 from layers.common.slices import section
 from layers.positional_embedding.buckets import check_buckets, relative_buckets
 from layers.positional_embedding.learned import ForAnyBatch, check_learned, length_of
@@ -230,7 +231,7 @@ class RelativePositionBias(ForAnyBatch):
         # If both lengths are known, the buckets are constants in the graph.
         xp = np if isinstance(t, int) and isinstance(s, int) else ops
         buckets = relative_buckets(xp.arange(s)[None, :] - xp.arange(t)[:, None], *ranges, xp)
-        return ops.transpose(ops.take(self.embeddings, ops.cast(buckets, "int32"), axis=0), (2, 0, 1))[None]
+        return ops.transpose(rows_at(self.embeddings, ops.cast(buckets, "int32")), (2, 0, 1))[None]
 
     def get_config(self):
         return super().get_config() | {

@@ -1,0 +1,93 @@
+"""How far one step of training moves each weight, with the optimizers of Keras: the same on each backend.
+
+Outputs and gradients of two backends may agree while their training differs, because an optimizer sees more of a gradient than
+its numbers: TensorFlow may pass the gradient of a table as entries, one for each place where a row is looked up.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from crosscheck.agreement import Trial
+from crosscheck.case import arguments
+from crosscheck.tree import leaves, to_numpy
+
+OPTIMIZERS = {
+    "SGD": lambda: keras.optimizers.SGD(0.1),
+    "Adam": lambda: keras.optimizers.Adam(0.01),
+    "Adafactor": lambda: keras.optimizers.Adafactor(0.01),
+}
+LEAST_GRADIENT = 1e-9
+"""Relative to the largest gradient. Adam and Adafactor divide by the size of the gradient, so that one that is zero by symmetry,
+and consists of rounding errors, would move a weight anywhere."""
+
+
+def representatives(cases):
+    """For each class of layer, the first case with the most inputs, of those that can run on JAX and have gradients."""
+    by_class = {}
+    for case in cases:
+        if not {"gradient", "jax"} & set(case.skips):
+            by_class.setdefault(type(case.layer(dtype="float64")), []).append(case)
+    return [max(found, key=lambda case: len(case.inputs(np.random.default_rng(0)))) for found in by_class.values()]
+
+
+def moves(case):
+    """{"optimizer:number of the weight": how far one step moves it}, in float64, for the weights whose gradient is not zero.
+
+    The loss is the sum of the outputs, each multiplied by a random number.
+    """
+    trial = Trial(case)
+    layer, inputs = trial.make()
+    if not layer.trainable_variables:
+        return {}
+    cotangents, tensors = trial.cotangents(), arguments(inputs, layer.compute_dtype)
+
+    def loss():
+        outputs = leaves(case.call(layer, **tensors))
+        return sum(ops.sum(outputs[where] * ops.cast(c, outputs[where].dtype)) for where, c in cotangents.items())
+
+    slopes, ends = BACKENDS[keras.backend.backend()](loss, layer)
+    largest = max(abs(slope).max() for slope in slopes)
+    moved = [i for i, slope in enumerate(slopes) if abs(slope).max() > LEAST_GRADIENT * largest]
+    starts = [to_numpy(variable) for variable in layer.trainable_variables]
+    return {f"{name}:{i}": ends[name][i] - starts[i] for name in OPTIMIZERS for i in moved}
+
+
+def on_tensorflow(loss, layer):
+    """The gradients, and {optimizer: weights after a step}, as arrays. Optimizers get what the tape gives, as in training."""
+    import tensorflow as tf
+
+    variables, ends = layer.trainable_variables, {}
+    values = [variable.value for variable in variables]
+    with tf.GradientTape() as tape:
+        total = loss()
+    slopes = [tf.zeros_like(v) if slope is None else slope for v, slope in zip(values, tape.gradient(total, values))]
+    starts = [to_numpy(variable) for variable in variables]
+    for name, make in OPTIMIZERS.items():
+        make().apply(slopes, variables)
+        ends[name] = [to_numpy(variable) for variable in variables]
+        for variable, start in zip(variables, starts):
+            variable.assign(start)
+    return [tf.convert_to_tensor(slope).numpy() for slope in slopes], ends
+
+
+def on_jax(loss, layer):
+    import jax
+
+    variables, optimizers = layer.trainable_variables, {name: make() for name, make in OPTIMIZERS.items()}
+    for optimizer in optimizers.values():
+        optimizer.build(variables)
+
+    def loss_of(values):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+            return loss()
+
+    def step(values, states):
+        slopes = jax.grad(loss_of)(values)
+        return slopes, {name: of.stateless_apply(states[name], slopes, values)[0] for name, of in optimizers.items()}
+
+    states = {name: [variable.value for variable in optimizer.variables] for name, optimizer in optimizers.items()}
+    return jax.tree.map(to_numpy, jax.jit(step)([variable.value for variable in variables], states))
+
+
+BACKENDS = {"tensorflow": on_tensorflow, "jax": on_jax}
