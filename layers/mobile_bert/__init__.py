@@ -97,9 +97,9 @@ class MobileBertEmbedding(MobileBertLayer):
         if input_mask is not None:
             e = ops.where(ops.cast(input_mask, "bool")[..., None], e, ops.zeros_like(e))
         x = self.embedding_projection(trigram(e))
-        x = x + self.position_embedding(x)
+        x = ops.add(x, self.position_embedding(x))
         if token_type_ids is not None:
-            x = x + self.type_embedding(token_type_ids)
+            x = ops.add(x, self.type_embedding(token_type_ids))
         return self.dropout_layer(self.embedding_norm(x), training=training)
 
     def get_config(self):
@@ -222,10 +222,10 @@ class MobileBertTransformer(MobileBertLayer):
         attended, scores = self.attention(
             query, value, key=query, attention_mask=attention_mask, return_attention_scores=True, training=training
         )
-        y = self.attention_norm(u + attended)
+        y = self.attention_norm(ops.add(u, attended))
         for i in range(self.num_feedforward_networks):
-            y = self.output_norm[i](y + self.output_dense[i](self.intermediate_act_fn(self.intermediate_dense[i](y))))
-        z = self.bottleneck_output_norm(x + self.dropout_layer(self.bottleneck_output(y), training=training))
+            y = self.output_norm[i](ops.add(y, self.output_dense[i](self.intermediate_act_fn(self.intermediate_dense[i](y)))))
+        z = self.bottleneck_output_norm(ops.add(x, self.dropout_layer(self.bottleneck_output(y), training=training)))
         return (z, scores) if return_attention_scores else z
 
     def query_and_value(self, x, u):
