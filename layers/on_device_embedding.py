@@ -84,7 +84,7 @@ class OnDeviceEmbedding(keras.layers.Layer):
         """Equation (1)."""
         ids, known = within(ids, self.vocab_size)
         rows = ops.cast(rows_at(self.embeddings, ids), self.compute_dtype)
-        return ops.where(known[..., None], rows, ops.zeros_like(rows))
+        return ops.where(known[..., None], rows, ops.zeros((), rows.dtype))
 
     def multiply(self, ids):
         """Equation (2)."""
