@@ -34,14 +34,16 @@ def representatives(cases):
 def moves(case):
     """{"optimizer:number of the weight": how far one step moves it}, in float64, for the weights whose gradient is not zero.
 
-    The loss is the sum of the outputs, each multiplied by a random number. A layer without a table takes a step of SGD only,
+    The loss is the sum of the outputs, each multiplied by a random number. All examples are equal, so that each id occurs several
+    times. A layer without a table takes a step of SGD only,
     since there other optimizers see no more than the numbers of the gradient, and compiling them takes as long as the rest.
     """
     trial = Trial(case)
     layer, inputs = trial.make()
     if not layer.trainable_variables:
         return {}
-    cotangents, tensors = trial.cotangents(), arguments(inputs, layer.compute_dtype)
+    repeated = keras.tree.map_structure(lambda x: like_the_first(x, case.batch), inputs)
+    cotangents, tensors = trial.cotangents(), arguments(repeated, layer.compute_dtype)
 
     def loss():
         outputs = leaves(case.call(layer, **tensors))
@@ -54,6 +56,11 @@ def moves(case):
     moved = [i for i, slope in enumerate(slopes) if abs(slope).max() > LEAST_GRADIENT * largest]
     starts = [to_numpy(variable) for variable in layer.trainable_variables]
     return {f"{name}:{i}": ends[name][i] - starts[i] for name in optimizers for i in moved}
+
+
+def like_the_first(x, batch):
+    """An array with a row for each of `batch` examples, with the first in place of all; any other value as it is."""
+    return np.repeat(x[:1], batch, axis=0) if isinstance(x, np.ndarray) and x.shape[:1] == (batch,) else x
 
 
 def on_tensorflow(loss, layer, optimizers):
