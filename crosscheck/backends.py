@@ -21,6 +21,9 @@ def differentiate(call, layer, inputs, cotangents, compiled=False):
 
     Returns:
         ({leaf: output}, {path of a trainable variable: gradient}, {name of a float input: gradient}).
+
+    Raises:
+        TypeError: if TensorFlow gives a gradient as entries for single rows, with which some optimizers train wrongly.
     """
     tensors = {name: x for name, x in inputs.items() if keras.ops.is_tensor(x)}
     floats = {n: x for n, x in tensors.items() if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))}
@@ -81,6 +84,9 @@ def on_tensorflow(run, variables):
             outputs, loss = run(floats, others)
         values = {path: variable.value for path, variable in variables.items()}
         slopes = tape.gradient(loss, (values, floats), unconnected_gradients="zero") if outputs else ({}, {})
+        for name, slope in [pair for part in slopes for pair in part.items()]:
+            if isinstance(slope, tf.IndexedSlices):
+                raise TypeError(f"the gradient for {name} must be one tensor, as of rows_at. Received: entries for single rows")
         return outputs, *(tf.nest.map_structure(tf.convert_to_tensor, part) for part in slopes)
 
     return lambda floats, others, compiled: (tf.function(program, jit_compile=True) if compiled else program)(floats, others)

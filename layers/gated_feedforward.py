@@ -1,6 +1,7 @@
 """The gated feed-forward network of a transformer (Keras 3)."""
 
 import keras
+from keras import ops
 
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
@@ -113,7 +114,7 @@ class GatedFeedforward(BlockLayer):
             y = self.gated_feed_forward(x, i)
             if self.dropout_position == "before_residual":
                 y = self.dropout_layer(y, training=training)
-            x = x + y
+            x = ops.add(x, y)
             if self.apply_output_layer_norm:
                 x = self.output_norm[i](x)
             if self.dropout_position == "after_residual":
@@ -124,7 +125,7 @@ class GatedFeedforward(BlockLayer):
         """Equation (2), or (1) if there is no gate, with the maps of block `i`."""
         units = self.inner_activation(self.intermediate_dense[i](x))
         if self.use_gate:
-            units = units * self.gate_dense[i](x)
+            units = ops.multiply(units, self.gate_dense[i](x))
         return self.output_dense[i](units)
 
     def check_shape(self, shape, size=None):

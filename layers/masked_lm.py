@@ -106,7 +106,7 @@ class MaskedLM(BlockLayer):
         positions, inside = within(masked_positions, ops.shape(sequence_data)[1])
         h = self.layer_norm(self.activation(self.dense(gather(sequence_data, positions))))
         logits = matrix_product(h, ops.transpose(ops.cast(self.table, self.compute_dtype)), self.bias)
-        logits = ops.where(inside[..., None], logits, ops.zeros_like(logits))
+        logits = ops.where(inside[..., None], logits, ops.zeros((), logits.dtype))
         if self.output_type == "logits":
             return logits
         return ops.cast(ops.log_softmax(in_float32_at_least(logits)), self.compute_dtype)

@@ -93,7 +93,7 @@ class MultiChannelAttention(MultiHeadAttention):
         b, t, h, _ = ops.shape(q)
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
         weights = masked_softmax(ops.reshape(scores, (b, h, t, *sizes)), mask)
-        weighted = self.dropout_layer(weights, training=training) * ops.expand_dims(w, -1)
+        weighted = ops.multiply(self.dropout_layer(weights, training=training), ops.expand_dims(w, -1))
         return ops.einsum("bhts,bshe->bthe", ops.reshape(weighted, (b, h, t, product(sizes))), v), weights
 
     def channel_weights(self, query, value, context_attention_weights):

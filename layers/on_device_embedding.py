@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_number, interpreted
-from layers.common.ids import check_integers, wide_enough, within
+from layers.common.ids import check_integers, rows_at, wide_enough, within
 from layers.common.projection import matrix_product
 
 
@@ -84,8 +84,8 @@ class OnDeviceEmbedding(keras.layers.Layer):
     def look_up(self, ids):
         """Equation (1)."""
         ids, known = within(ids, self.vocab_size)
-        rows = ops.cast(ops.take(self.embeddings, ids, axis=0), self.compute_dtype)
-        return ops.where(known[..., None], rows, ops.zeros_like(rows))
+        rows = ops.cast(rows_at(self.embeddings, ids), self.compute_dtype)
+        return ops.where(known[..., None], rows, ops.zeros((), rows.dtype))
 
     def multiply(self, ids):
         """Equation (2)."""

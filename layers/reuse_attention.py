@@ -166,7 +166,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
             heads, new_weights = attended(scores, allowed, lambda weights: self.mix(weights, v, training))
             outputs.append(self.output_new_dense(heads))
             weights.append(new_weights)
-        output = outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
+        output = outputs[0] if len(outputs) == 1 else ops.add(*outputs)
 
         if several_axes:
             output = sequences.from_sequence(output, query, axes)
@@ -186,7 +186,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         # The reference scales the scores; q has fewer numbers to scale.
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
         if self.use_relative_pe:
-            scores = scores + self.relative_bias(ops.shape(query)[1], ops.shape(key)[1])
+            scores = ops.add(scores, self.relative_bias(ops.shape(query)[1], ops.shape(key)[1]))
         return scores
 
     def relative_bias(self, t, s):

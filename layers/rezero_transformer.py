@@ -141,10 +141,10 @@ class ReZeroTransformer(BlockLayer):
 
         masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": key_tokens, "attention_bias": bias}
         added = self.self_attention(x, key_value, training=training, **masks)
-        y = x + alpha * self.attention_dropout_layer(added, training=training)
+        y = ops.add(x, ops.multiply(alpha, self.attention_dropout_layer(added, training=training)))
         if self.use_layer_norm:
             y = self.self_attention_norm(y)
-        z = y + alpha_ffn * self.feed_forward(y, training)
+        z = ops.add(y, ops.multiply(alpha_ffn, self.feed_forward(y, training)))
         return self.output_norm(z) if self.use_layer_norm else z
 
     @property

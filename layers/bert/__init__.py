@@ -1,6 +1,7 @@
 """BERT's encoder (Keras 3)."""
 
 import keras
+from keras import ops
 
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
@@ -185,7 +186,7 @@ class BertEncoder(BlockLayer):
     def embed_inputs(self, tokens, segments, training):
         """Equation (1)."""
         words, kinds = self.word_embeddings(tokens), self.type_embeddings(segments)
-        x = self.embeddings_norm(words + self.position_embedding(words) + kinds)
+        x = self.embeddings_norm(ops.add(ops.add(words, self.position_embedding(words)), kinds))
         return self.embeddings_dropout(x, training=training)
 
     def shape_of(self, shapes):

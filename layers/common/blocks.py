@@ -3,6 +3,7 @@
 import warnings
 
 import keras
+from keras import ops
 
 from layers.common.checks import check_at_least, check_epsilon, check_same, shapes
 from layers.common.masks import check_two_axes
@@ -13,7 +14,8 @@ from layers.common.projection import LinearMap, ProjectingLayer, fresh
 class BlockLayer(ProjectingLayer):
     """A layer made of sublayers, which all get the options given to the layer as a whole.
 
-    A subclass overrides the attributes below that it takes as arguments.
+    A subclass overrides the attributes below that it takes as arguments. What sublayers return is added with `ops.add`: under a
+    `DTypePolicyMap` they may differ in dtype, which TensorFlow's `+` refuses and JAX's promotes.
     """
 
     use_bias = True
@@ -94,11 +96,11 @@ class BlockLayer(ProjectingLayer):
     def after_attention(self, x, added, training):
         """z of equation (2) of `reference/transformer_encoder.py`, or of (3), from x and the output of attention, `added`."""
         added = self.attention_dropout_layer(added, training=training)
-        y = x + added if self.use_query_residual else added
+        y = ops.add(x, added) if self.use_query_residual else added
         if self.norm_first:
-            return y + self.feed_forward(self.output_norm(y), training)
+            return ops.add(y, self.feed_forward(self.output_norm(y), training))
         y = self.self_attention_norm(y)
-        return self.output_norm(y + self.feed_forward(y, training))
+        return self.output_norm(ops.add(y, self.feed_forward(y, training)))
 
 
 def head_size(size, num_attention_heads, key_dim=None, rounds=False):

@@ -28,3 +28,18 @@ def within(ids, count):
     ids = wide_enough(ids)
     inside = ops.logical_and(ids >= 0, ids < ops.cast(count, ids.dtype))
     return ops.where(inside, ids, ops.zeros_like(ids)), inside
+
+
+def rows_at(table, ids):
+    """The rows `ids` of `table`, a weight of at least 2 axes: the shape of `ids` followed by that of a row.
+
+    The gradient for the table is dense: for each row, the sum over all places where it is looked up. TensorFlow's gradient of a
+    plain gather has an entry for each place instead (`tf.IndexedSlices`), and Keras's optimizers with second moments, such as
+    Adam, would add the squares of the entries where the square of their sum belongs. Two uses of one table would bring back
+    repeated rows even if each use had none. TensorFlow sums the entries in the gradient of a reshape, which copies nothing.
+
+    Args:
+        table: A weight, or its value.
+        ids: Integers, all inside, such as the first result of `within`.
+    """
+    return ops.take(ops.reshape(table, table.shape), ids, axis=0)

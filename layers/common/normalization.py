@@ -77,14 +77,22 @@ def in_float32_at_least(x):
 class NoNorm(keras.layers.Layer):
     """`no_norm` of `reference/common/normalization.py`: the gamma and beta of a layer norm, without mean and variance.
 
-    Since nothing is divided, numbers may grow from block to block, and overflow in float16.
+    Since nothing is divided, numbers may grow from block to block, and overflow in float16. `get_weights` gives beta before
+    gamma, as the Model Garden's does, so that `set_weights` takes weights from there; in files, gamma comes first.
     """
 
     def build(self, input_shape):
-        self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer="ones")
         self.beta = self.add_weight(name="beta", shape=input_shape[-1:], initializer="zeros")
+        self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer="ones")
         self.input_spec = same_size(input_shape)
         self.supports_masking = True  # padding remains padding
 
     def call(self, inputs):
         return self.gamma * inputs + self.beta
+
+    def save_own_variables(self, store):
+        store["0"], store["1"] = ops.convert_to_numpy(self.gamma), ops.convert_to_numpy(self.beta)
+
+    def load_own_variables(self, store):
+        self.gamma.assign(store["0"])
+        self.beta.assign(store["1"])

@@ -95,11 +95,11 @@ class MobileBertEmbedding(MobileBertLayer):
         check_length("input_ids", input_ids.shape[1], max_sequence_length=self.max_sequence_length)
         e = self.word_embedding(input_ids)
         if input_mask is not None:
-            e = ops.where(ops.cast(input_mask, "bool")[..., None], e, ops.zeros_like(e))
+            e = ops.where(ops.cast(input_mask, "bool")[..., None], e, ops.zeros((), e.dtype))
         x = self.embedding_projection(trigram(e))
-        x = x + self.position_embedding(x)
+        x = ops.add(x, self.position_embedding(x))
         if token_type_ids is not None:
-            x = x + self.type_embedding(token_type_ids)
+            x = ops.add(x, self.type_embedding(token_type_ids))
         return self.dropout_layer(self.embedding_norm(x), training=training)
 
     def get_config(self):
@@ -226,10 +226,10 @@ class MobileBertTransformer(MobileBertLayer):
         query, value = self.query_and_value(x, u)
         masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": tokens, "key_mask": tokens}
         attended, scores = self.attention(query, value, query, return_attention_scores=True, training=training, **masks)
-        y = self.attention_norm(u + attended)
+        y = self.attention_norm(ops.add(u, attended))
         for i in range(self.num_feedforward_networks):
-            y = self.output_norm[i](y + self.output_dense[i](self.intermediate_act_fn(self.intermediate_dense[i](y))))
-        z = self.bottleneck_output_norm(x + self.dropout_layer(self.bottleneck_output(y), training=training))
+            y = self.output_norm[i](ops.add(y, self.output_dense[i](self.intermediate_act_fn(self.intermediate_dense[i](y)))))
+        z = self.bottleneck_output_norm(ops.add(x, self.dropout_layer(self.bottleneck_output(y), training=training)))
         return (z, scores) if return_attention_scores else z
 
     def query_and_value(self, x, u):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_rank_at_least, interpreted
+from layers.common.ids import rows_at
 from layers.common.positions import check_position
 from layers.positional_embedding.buckets import buckets_between, check_buckets
 from layers.positional_embedding.learned import ForAnyBatch, check_learned, check_offset, length_of, rows_along
@@ -238,7 +239,7 @@ class RelativePositionBias(ForAnyBatch):
         check_position(offset=offset)
         ranges = (self.relative_attention_num_buckets, self.relative_attention_max_distance, self.bidirectional)
         buckets = buckets_between(ops.shape(query)[1], ops.shape(key)[1], offset, *ranges)
-        return ops.transpose(ops.take(self.embeddings, ops.cast(buckets, "int32"), axis=0), (2, 0, 1))[None]
+        return ops.transpose(rows_at(self.embeddings, ops.cast(buckets, "int32")), (2, 0, 1))[None]
 
     def get_config(self):
         return super().get_config() | {

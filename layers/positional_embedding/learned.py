@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_at_least, check_rank_at_least
-from layers.common.ids import within
+from layers.common.ids import rows_at, within
 from layers.common.positions import check_position, known, positions_from
 from layers.common.slices import section
 from layers.positional_embedding.sinusoids import LARGEST
@@ -58,8 +58,7 @@ def rows_from(table, offset, t):
     if start is not None:
         return section(table, start, start + t, axis=0)
     places, inside = within(positions_from(offset, t), table.shape[0])
-    # The gradient of a reshape is dense: TensorFlow would list the rows of each use, and Adam would square each alone.
-    rows = ops.take(ops.reshape(table, table.shape), places, axis=0)
+    rows = rows_at(table, places)
     return ops.where(inside[:, None], rows, ops.zeros_like(rows))
 
 

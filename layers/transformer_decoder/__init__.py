@@ -171,16 +171,16 @@ class TransformerDecoderBlock(BlockLayer):
         masks |= {"attention_mask": self_mask} | accepted(self.self_attention, query_mask=tokens, value_mask=tokens)
         options = {"cache": cache, "decode_loop_step": decode_loop_step}
         added, cache = attend(self.self_attention, own, own, training, **options, **masks)
-        y = self.after(self.self_attention_norm, x + self.self_attention_dropout(added, training=training))
+        y = self.after(self.self_attention_norm, ops.add(x, self.self_attention_dropout(added, training=training)))
 
         channels = {"context_attention_weights": w} if self.multi_channel_cross_attention else {}
         query = self.before(self.encdec_attention_norm, y)
         masks = {"attention_mask": cross_mask} | accepted(self.encdec_attention, query_mask=tokens, value_mask=memory_tokens)
         added = attend(self.encdec_attention, query, memory, training, **masks, **channels)
-        z = self.after(self.encdec_attention_norm, y + self.encdec_attention_dropout(added, training=training))
+        z = self.after(self.encdec_attention_norm, ops.add(y, self.encdec_attention_dropout(added, training=training)))
 
         added = self.feed_forward(self.before(self.output_norm, z), training)
-        return self.after(self.output_norm, z + added), cache
+        return self.after(self.output_norm, ops.add(z, added)), cache
 
     def before(self, norm, x):
         return norm(x) if self.norm_first else x

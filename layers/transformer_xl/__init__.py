@@ -105,8 +105,8 @@ class TransformerXLBlock(XLLayer):
 
     def after_attention(self, x, attended, training):
         """The rest of equation (2)."""
-        y = self.self_attention_norm(x + self.attention_dropout_layer(attended, training=training))
-        return self.output_norm(y + self.feed_forward(y, training))
+        y = self.self_attention_norm(ops.add(x, self.attention_dropout_layer(attended, training=training)))
+        return self.output_norm(ops.add(y, self.feed_forward(y, training)))
 
     def compute_output_shape(self, content_stream_shape, query_stream_shape=None):
         streams = {"content_attention": content_stream_shape, "query_attention": query_stream_shape}

@@ -26,23 +26,34 @@ def slopes_and_xla():
 
 
 @pytest.fixture(scope="session")
-def outputs_on_jax(tmp_path_factory):
-    """{case:leaf: array} of a chapter's cases on the JAX backend, which runs in a process of its own."""
+def ask_jax(tmp_path_factory):
+    """A function of a question and a chapter: {name: array}, from the JAX backend, which runs in a process of its own."""
     on_jax = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore", "XLA_FLAGS": QUICK}
     environment = os.environ | on_jax
     program = [sys.executable, "-m", "crosscheck.report.outputs"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(program, env=environment, text=True, **pipes)
 
-    @lru_cache(maxsize=1)
-    def outputs(chapter):
+    def ask(what, chapter):
         file = tmp_path_factory.mktemp("jax") / f"{chapter}.npz"
-        print(chapter, file, file=process.stdin, flush=True)
+        print(what, chapter, file, file=process.stdin, flush=True)
         said = process.stdout.readline().strip()
         assert said == "done", said
         return dict(np.load(file))
 
-    yield outputs
+    yield ask
     process.stdin.close()
     process.stdout.close()
     process.wait()
+
+
+@pytest.fixture(scope="session")
+def outputs_on_jax(ask_jax):
+    """{case:leaf: array} of a chapter's cases on JAX."""
+    return lru_cache(maxsize=1)(lambda chapter: ask_jax("outputs", chapter))
+
+
+@pytest.fixture(scope="session")
+def moves_on_jax(ask_jax):
+    """{case:optimizer:weight: array} of a chapter's classes on JAX: how far one step of training moves each weight."""
+    return lru_cache(maxsize=1)(lambda chapter: ask_jax("moves", chapter))

