@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -31,20 +30,18 @@ every_backend = pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 every_tokenizer = pytest.mark.parametrize("tokenizer", ["BertTokenizer", "SentencepieceTokenizer"])
 
 
-def on_jax(program, *arguments):
-    """What a Python program prints on JAX. It finds this folder's modules."""
-    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONWARNINGS": "ignore"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    ran = subprocess.run([sys.executable, "-c", program, *arguments], env=environment, capture_output=True, text=True)
+@cache
+def found_on_jax():
+    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONWARNINGS": "ignore", "PYTHONPATH": os.pathsep.join(sys.path)}
+    program = [sys.executable, text_forms.__file__]
+    ran = subprocess.run(program, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    return ran.stdout
+    return json.loads(ran.stdout.splitlines()[-1])
 
 
 @cache
 def outcomes(backend):
-    if backend == "tensorflow":
-        return text_forms.outcomes()
-    return json.loads(on_jax("import json, text_forms; print(json.dumps(text_forms.outcomes()))"))
+    return text_forms.outcomes() if backend == "tensorflow" else found_on_jax()["outcomes"]
 
 
 @every_backend
@@ -91,36 +88,13 @@ def test_a_symbolic_input_is_refused_on_jax_with_what_to_do_instead():
     assert found["a symbol"]["of ids"]["input_word_ids"] == "symbolic"
 
 
-def test_a_model_of_ones_own_that_packs_on_jax_says_so_before_it_runs():
+def test_a_model_of_ones_own_that_packs_says_so_on_jax_before_it_runs():
     """`fit` traces a model, and what it traces are no ids."""
-    said = on_jax(
-        "import keras, numpy as np, layers\n"
-        "class Model(keras.Model):\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.pack = layers.BertPackInputs(6, 1, 2, 0)\n"
-        "        self.table = keras.layers.Embedding(9, 3)\n"
-        "    def call(self, x):\n"
-        "        return keras.ops.mean(self.table(self.pack(x)['input_word_ids']), (1, 2))\n"
-        "model = Model()\n"
-        "model.compile('sgd', 'mse')\n"
-        "try:\n"
-        "    model.fit(np.array([[5, 6]]), np.array([1.0]), verbose=0)\n"
-        "except ValueError as error:\n"
-        "    print(error)\n"
-    )
-    assert "not symbolic, on the jax backend: BertPackInputs runs TensorFlow's operations" in said
+    assert "not symbolic, on the jax backend: BertPackInputs runs TensorFlow's operations" in found_on_jax()["fitted"]
 
 
 def test_the_examples_of_the_docstrings_run_on_jax():
-    said = on_jax(
-        "import doctest, keras, layers\n"
-        "for kind in (layers.BertTokenizer, layers.BertPackInputs):\n"
-        "    names = {'keras': keras, kind.__name__: kind}\n"
-        "    doctest.run_docstring_examples(kind, names)\n"
-        "print('ended')\n"
-    )
-    assert said == "ended\n"
+    assert found_on_jax()["failed examples"] == 0
 
 
 def test_fit_compiles_no_model_that_packs_with_xla():

@@ -1,5 +1,6 @@
-"""What the text layers give for every form of input: {layer: {form: nested lists, or the error}}, printed as JSON if run."""
+"""What the text layers give for every form of input: {layer: {form: nested lists, or the error}}."""
 
+import doctest
 import json
 
 import keras
@@ -112,7 +113,7 @@ def outcomes():
     for name, forms in {"one": ONE, "full": FULL, "two": TWO, "unfit": UNFIT}.items():
         found[name] = {form: outcome(pack, make) for form, make in forms.items()}
         if name != "unfit":
-            in_data = {form: make for form, make in forms.items() if "tensor" in form or "splits" in form}
+            in_data = {form: make for form, make in forms.items() if form in ("a tensor", "with row splits of 32 bits")}
             found[name] |= {f"{form} in tf.data": outcome(in_a_dataset(pack), make) for form, make in in_data.items()}
     found["unfit"]["unknown axes"] = outcome(in_a_dataset(pack, known=False), FULL["a tensor"])
     found["a symbol"] = {"of ids": outcome(pack, lambda: keras.Input((None,), dtype="int32"))}
@@ -148,5 +149,38 @@ def in_a_dataset(layer, known=True):
     return run
 
 
+class Packing(keras.Model):
+    """A model of one's own, which packs what it gets."""
+
+    def __init__(self):
+        super().__init__()
+        self.pack = layers.BertPackInputs(6, 1, 2, 0)
+        self.table = keras.layers.Embedding(9, 3)
+
+    def call(self, ids):
+        return keras.ops.mean(self.table(self.pack(ids)["input_word_ids"]), (1, 2))
+
+
+def fitted():
+    """Whether a model that packs can be trained, or why not."""
+    model = Packing()
+    model.compile("sgd", "mse")
+    try:
+        model.fit(np.array([[5, 6]]), np.array([1.0]), verbose=0)
+    except ValueError as error:
+        return str(error)
+    return "fitted"
+
+
+def failed_examples():
+    """How many examples in the docstrings fail."""
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+    for kind in (layers.BertTokenizer, layers.BertPackInputs):
+        for test in finder.find(kind, globs={"keras": keras, kind.__name__: kind}):
+            runner.run(test)
+    assert runner.tries > 3
+    return runner.failures
+
+
 if __name__ == "__main__":
-    print(json.dumps(outcomes()))
+    print(json.dumps({"outcomes": outcomes(), "fitted": fitted(), "failed examples": failed_examples()}))
