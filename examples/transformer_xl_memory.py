@@ -51,7 +51,8 @@ model.fit(*draw(rng, 4096), epochs=4, batch_size=128, verbose=0)
 FOLDER.mkdir(exist_ok=True)
 model.save(FOLDER / "transformer_xl_memory.keras")
 loaded = keras.saving.load_model(FOLDER / "transformer_xl_memory.keras")
-given, wanted = draw(rng, 256)
-right = np.argmax(loaded.predict(given, verbose=0), axis=-1) == wanted
+given, wanted = draw(rng, 128)
+predicted = loaded.predict(given, verbose=0)
+right = np.argmax(predicted, axis=-1) == wanted
 parts = {"new": right[:, : LENGTH - 1].mean(), "remembered": right[:, LENGTH:].mean()}
 print(f"right: {parts['new']:.2f} of the tokens that are new, {parts['remembered']:.2f} of those that are in the memory")
