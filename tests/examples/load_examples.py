@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import layers  # noqa: F401
+import layers
 
 
 def load(name):
@@ -35,6 +35,11 @@ def classify_text():
     return outputs
 
 
+def continue_text():
+    decoder = load("continue_text").get_layer("decoder")
+    return layers.generate(decoder, kept("continue_text")["prompts"], length=14, end_id=3, pad_id=0)
+
+
 def masked_language_model():
     model = load("masked_language_model")
     inputs = {name: np.array(x, "int32") for name, x in kept("masked_language_model")["inputs"].items()}
@@ -52,6 +57,6 @@ def uncertain_classifier():
 
 
 if __name__ == "__main__":
-    loaded = (classify_text, masked_language_model, transformer_xl_memory, uncertain_classifier)
+    loaded = (classify_text, continue_text, masked_language_model, transformer_xl_memory, uncertain_classifier)
     outputs = {function.__name__: function() for function in loaded}
     print(json.dumps({name: x if isinstance(x, dict) else x.tolist() for name, x in outputs.items()}))

@@ -66,6 +66,14 @@ def test_texts_are_classified(backend, found, loaded):
 
 
 @every_backend
+def test_a_text_is_continued(backend, found, loaded):
+    kept = found(backend, "continue_text")
+    assert 0.9 < kept["accuracy"] < 1  # the first word of a rhyme cannot be known
+    assert kept["continued"] == [kept["RHYMES"][i].lower() for i in (0, 1, 3)]
+    assert loaded(backend)["continue_text"] == kept["written"]
+
+
+@every_backend
 def test_hidden_words_are_found(backend, found, loaded):
     kept = found(backend, "masked_language_model")
     assert kept["accuracy"] == 1.0

@@ -10,6 +10,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 KEPT = {
     "classify_text": ("accuracy", "new", "logits"),
+    "continue_text": ("accuracy", "prompts", "RHYMES", "continued", "written"),
     "masked_language_model": ("accuracy", "inputs", "guesses", "words"),
     "transformer_xl_memory": ("parts", "given", "predicted"),
     "uncertain_classifier": ("accuracy", "places", "variances", "outputs"),
@@ -27,7 +28,7 @@ def train(name):
 def plain(value):
     if isinstance(value, dict):
         return {key: plain(x) for key, x in value.items()}
-    return np.asarray(value).tolist()
+    return np.asarray(value, object if isinstance(value, list) else None).tolist()
 
 
 if __name__ == "__main__":
