@@ -2,6 +2,9 @@ import re
 
 import pytest
 
+TOGETHER = ("tests/examples/test_examples.py", "tests/common/test_text.py")
+"""Files whose tests share what takes long to make."""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
@@ -16,6 +19,8 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
             if file.endswith(".ipynb"):  # a cell needs what the cells above it left in the kernel
+                return file
+            if file.endswith(TOGETHER):
                 return file
             if case := re.search(r"/conformance/.*::.*\[(\w+)/", nodeid):  # a chapter's outputs on JAX are made once
                 return case[1]

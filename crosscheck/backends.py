@@ -44,9 +44,9 @@ def build(call, layer, inputs, symbolic=True):
     """Build `layer` by calling it on `inputs`.
 
     On JAX a symbolic call with the same shapes is enough; a real call would take seconds to compile its steps. `symbolic=False`
-    is for a layer that does not support symbolic calls.
+    is for a layer that does not support symbolic calls, as those of TensorFlow's operations do not on JAX.
     """
-    if symbolic and keras.backend.backend() == "jax":
+    if symbolic and layer.supports_jit and keras.backend.backend() == "jax":
         inputs = {name: symbol_of(x) if keras.ops.is_tensor(x) else x for name, x in inputs.items()}
     call(layer, **inputs)
 
@@ -59,9 +59,9 @@ def evaluate(call, layer, inputs):
     """The output of the layer for `inputs`, called through `call`.
 
     TensorFlow runs it eagerly. JAX would compile every operation separately, which takes longer than compiling them together, so
-    on JAX the call is one program.
+    on JAX the call is one program, unless the layer is one of TensorFlow's operations.
     """
-    if keras.backend.backend() != "jax":
+    if keras.backend.backend() != "jax" or not layer.supports_jit:
         return call(layer, **inputs)
     import jax
 

@@ -97,13 +97,18 @@ def rounded(value, dtype):
 
 
 def arguments(inputs, dtype):
-    """The call arguments as tensors, floats in `dtype`; values that are not arrays (a flag, None, a list) unchanged."""
+    """The call arguments as tensors, floats in `dtype`; values that are not arrays (a flag, None, a list) unchanged.
+
+    Texts stay an array where the backend's tensors hold none.
+    """
     return {name: as_tensor(value, dtype) for name, value in inputs.items()}
 
 
 def as_tensor(value, dtype):
     if isinstance(value, Ragged):
         return ragged_tensor(value)
+    if isinstance(value, np.ndarray) and is_text(value) and keras.backend.backend() != "tensorflow":
+        return value
     if isinstance(value, np.ndarray) and (value.dtype.kind in "fiub" or is_text(value)):
         return keras.ops.convert_to_tensor(value, dtype if is_float(value) else None)
     return value

@@ -5,19 +5,20 @@ import numpy as np
 
 from layers.common.checks import check_at_least, check_rank_at_least, check_same
 from layers.common.ids import check_integers
+from layers.common.text import TextLayer, as_tensor_of_ids
 
 IDS = ("start_of_sequence_id", "end_of_segment_id", "padding_id")
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class BertPackInputs(keras.layers.Layer):
+class BertPackInputs(TextLayer):
     """Packs one or more segments of token ids into rows of equal length, with special tokens between them.
 
     Computes equations (1) to (6) of `reference/bert_pack_inputs.py`. A row is `[CLS] A [SEP] B [SEP] [PAD] …`. If the
     segments are too long together, they are truncated at their ends.
 
-    The layer consists of TensorFlow graph operations: it runs in `tf.data`, in eager mode and in functional models, and is saved
-    with them. XLA cannot compile it.
+    The layer consists of TensorFlow graph operations: it runs eagerly, in `tf.data`, and on TensorFlow in a model, which XLA
+    cannot compile then. On JAX a model holds no ragged tensors: call the layer in `tf.data` or before the model.
 
     Axes: `b` batch, `t` position.
 
@@ -35,8 +36,10 @@ class BertPackInputs(keras.layers.Layer):
     Call arguments:
         inputs: A segment, or a list of segments. A segment is a ragged tensor of integers in the range of int32, of shape
             `(b, (tokens))` or `(b, (words), (pieces))`. All segments have the same number of axes. Rows may be empty: an empty
-            segment still gets its [SEP]. In a dense tensor, every entry counts as a token; remove padding first, with
+            segment still gets its [SEP]. In a dense tensor or array, every entry counts as a token; remove padding first, with
             `tf.ragged.boolean_mask`. The segments have types 0, 1, 2, …; published BERT models know only types 0 and 1.
+            A segment may be nested lists instead. A list of lists of integers is one segment, `(b, (tokens))`; any other list is
+            a list of segments. So lists of words, `(b, (words), (pieces))`, are given as a list of one segment, `[words]`.
 
     Returns:
         Dict of three int32 tensors `(b, t)`: "input_word_ids", the ids; "input_mask", 1 at tokens, including [CLS] and [SEP], and
@@ -45,7 +48,8 @@ class BertPackInputs(keras.layers.Layer):
     Raises:
         ValueError: if a special id is missing, is not an integer from 0 to 2³¹ − 1, or is given twice with different values;
             `truncator` is unknown; `seq_length` leaves no room for the special tokens; the list of segments is empty; or the
-            segments are not integers, have fewer than 2 axes, or differ in their number of axes or rows.
+            segments are not integers, have fewer than 2 axes, differ in their number of axes or rows, or are symbolic on JAX.
+        AttributeError: if an argument other than `seq_length` and `truncator` is set after construction.
         tf.errors.InvalidArgumentError: if numbers of rows that are known only when the graph runs differ, or a token is outside
             the range of int32.
         ImportError: if TensorFlow is not installed.
@@ -66,6 +70,8 @@ class BertPackInputs(keras.layers.Layer):
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
     """
 
+    fixed = (*IDS, "special_tokens_dict")
+
     def __init__(
         self,
         seq_length,
@@ -77,22 +83,32 @@ class BertPackInputs(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_at_least(2, seq_length=seq_length)
-        if truncator not in TRUNCATORS:
-            raise ValueError(f"truncator must be one of {tuple(TRUNCATORS)}. Received: truncator={truncator!r}")
         try:
             import tensorflow  # noqa: F401
         except ImportError as error:
             raise ImportError("BertPackInputs needs tensorflow; reference.bert_pack_inputs works without it") from error
         self.seq_length = seq_length
+        self.truncator = truncator
+        self.check_options()
         self.special_tokens_dict = None if special_tokens_dict is None else dict(special_tokens_dict)
         given = dict(zip(IDS, (start_of_sequence_id, end_of_segment_id, padding_id)))
         for name, value in given.items():
             setattr(self, name, the_id(name, value, (special_tokens_dict or {}).get(name)))
-        self.truncator = truncator
 
-    def build(self, inputs_shape):
-        pass
+    def check_options(self):
+        """Raise a ValueError if the arguments that may be set at any time are invalid."""
+        check_at_least(2, seq_length=self.seq_length)
+        if self.truncator not in TRUNCATORS:
+            raise ValueError(f"truncator must be one of {tuple(TRUNCATORS)}. Received: truncator={self.truncator!r}")
+
+    def as_tensors(self, inputs):
+        """`inputs`, each segment of them a tensor."""
+        is_list = isinstance(inputs, (list, tuple))
+        if is_list and not inputs:
+            raise ValueError("inputs must be at least one segment. Received: inputs=[]")
+        if not is_list or all(is_row(row) for row in inputs):
+            return as_tensor_of_ids("inputs[0]", inputs)
+        return [as_tensor_of_ids(f"inputs[{i}]", x) for i, x in enumerate(inputs)]
 
     def call(self, inputs):
         import tensorflow as tf
@@ -117,7 +133,7 @@ class BertPackInputs(keras.layers.Layer):
         import tensorflow as tf
 
         segments = self.checked(inputs)
-        ragged = [tf.RaggedTensor.from_tensor(x) if isinstance(x, tf.Tensor) else x for x in segments]
+        ragged = [x if isinstance(x, tf.RaggedTensor) else tf.RaggedTensor.from_tensor(x) for x in segments]
         ragged = [in_int32(x if len(x.shape) == 2 else x.merge_dims(1, -1)) for x in ragged]
         message = "all of inputs must have the same number of rows"  # for sizes unknown to `checked`
         checks = [tf.debugging.assert_equal(x.nrows(), ragged[0].nrows(), message) for x in ragged[1:]]
@@ -128,9 +144,9 @@ class BertPackInputs(keras.layers.Layer):
 
     def checked(self, inputs):
         """The list of segments, after checking that they can be packed."""
-        segments = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        if not segments:
-            raise ValueError("inputs must be at least one segment. Received: inputs=[]")
+        self.check_options()
+        inputs = self.as_tensors(inputs)
+        segments = inputs if isinstance(inputs, list) else [inputs]
         named = {f"inputs[{i}]": x for i, x in enumerate(segments)}
         check_integers(**named)
         check_rank_at_least(2, **{name: x.shape for name, x in named.items()})
@@ -160,6 +176,11 @@ class BertPackInputs(keras.layers.Layer):
             "special_tokens_dict": self.special_tokens_dict and dict(self.special_tokens_dict),
             "truncator": self.truncator,
         }
+
+
+def is_row(value):
+    """Whether a value is a row of tokens, as a list."""
+    return isinstance(value, (list, tuple)) and not any(isinstance(x, (list, tuple)) or getattr(x, "shape", ()) for x in value)
 
 
 def the_id(name, given, in_dict):

@@ -3,7 +3,7 @@
 import keras
 
 from layers.common.checks import check_flags, check_number
-from layers.common.text import TextLayer, check_strings, import_tensorflow_text
+from layers.common.text import TextLayer, check_strings, import_tensorflow_text, read_file
 
 try:
     import tensorflow as tf
@@ -18,19 +18,21 @@ class SentencepieceTokenizer(TextLayer):
     """Tokenizes raw text into the ids of a SentencePiece model's pieces.
 
     Computes equation (2) of `reference/sentencepiece_tokenizer/`, or the merges of a byte-pair model, with the operation of
-    tensorflow-text. It runs in `tf.data` and in a model on TensorFlow; XLA cannot compile strings. The layer's configuration
-    contains the SentencePiece model, so a saved layer loads without the model file.
+    tensorflow-text. It runs eagerly, in `tf.data`, and on TensorFlow in a model, which XLA cannot compile then. On JAX a model
+    holds no strings: call the layer in `tf.data` or before the model. The layer's configuration contains the SentencePiece
+    model, so a saved layer loads without the model file.
 
     Axes: `b` batch.
 
     Args:
         lower_case: Whether to convert the text to lower case first, with TensorFlow's tables, which follow Unicode 13. Prefer a
             model whose own normalization does this (a rule whose name ends in `_cf`).
-        model_file_path: Path of a `.model` file, which is read once, in the constructor.
+        model_file_path: Path of a `.model` file, or its address, such as `gs://…`. It is read once, in the constructor.
         model_serialized_proto: The bytes of such a file, or a str of these in hexadecimal, as in a configuration. Exactly one
             of the two model arguments is required. Afterwards, the attribute `model_file_path` is None and
             `model_serialized_proto` holds the bytes.
-        tokenize_with_offsets: Whether to return the positions of the pieces in `inputs` too, in bytes.
+        tokenize_with_offsets: Whether to return the positions of the pieces in `inputs` too, in bytes. This attribute, and the
+            two flags for the text, may be set later; the other arguments may not.
         nbest_size: With 0 or 1, the best segmentation is returned. With 2 to 512, it is sampled from that many best ones; below
             0, from all, or for a byte-pair model by skipping merges. Sampling has no seed, so it is not reproducible.
         alpha: Exponent of the probabilities from which a segmentation is sampled, at least 0; for a byte-pair model, the
@@ -46,9 +48,11 @@ class SentencepieceTokenizer(TextLayer):
 
     Raises:
         ImportError: if tensorflow-text is not installed.
+        OSError: if the file cannot be read; FileNotFoundError if there is none.
+        AttributeError: if an argument that cannot be changed is set after construction.
         ValueError: if both or neither of the model arguments are given, the bytes are not a SentencePiece model, a flag is not
             a bool, `nbest_size` is not an integer of at most 512, `alpha` is not a finite number of at least 0, offsets are
-            combined with `strip_diacritics`, or the inputs are not strings with 1 axis.
+            combined with `strip_diacritics`, the inputs are not strings with 1 axis, or they are symbolic on JAX.
 
     Example:
 
@@ -68,6 +72,8 @@ class SentencepieceTokenizer(TextLayer):
         for the sampling.
     """
 
+    fixed = ("model_file_path", "model_serialized_proto", "nbest_size", "alpha")
+
     def __init__(
         self,
         lower_case,
@@ -80,22 +86,17 @@ class SentencepieceTokenizer(TextLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_flags(lower_case=lower_case, tokenize_with_offsets=tokenize_with_offsets, strip_diacritics=strip_diacritics)
         if not isinstance(nbest_size, int) or isinstance(nbest_size, bool) or nbest_size > 512:
             raise ValueError(f"nbest_size must be an integer of at most 512. Received: nbest_size={nbest_size!r}")
         check_number("a finite number of at least 0", lambda number: number >= 0, alpha=alpha)
-        if tokenize_with_offsets and strip_diacritics:
-            raise ValueError(
-                "tokenize_with_offsets must be False with strip_diacritics, because offsets would refer to the stripped text. "
-                "Received: tokenize_with_offsets=True, strip_diacritics=True"
-            )
         self.lower_case = lower_case
+        self.tokenize_with_offsets = tokenize_with_offsets
+        self.strip_diacritics = strip_diacritics
+        self.check_flags()
         self.model_file_path = None
         self.model_serialized_proto = read_model(model_file_path, model_serialized_proto)
-        self.tokenize_with_offsets = tokenize_with_offsets
         self.nbest_size = nbest_size
         self.alpha = alpha
-        self.strip_diacritics = strip_diacritics
         self.text = import_tensorflow_text("SentencepieceTokenizer", "reference.sentencepiece_tokenizer.encode")
         self.tokenizer = self.make_tokenizer()
 
@@ -109,7 +110,18 @@ class SentencepieceTokenizer(TextLayer):
             raise ValueError(f"model_serialized_proto must be a SentencePiece model. Received: {size} bytes") from error
         return tokenizer
 
+    def check_flags(self):
+        """Raise a ValueError if the flags, which may be set at any time, are invalid."""
+        names = ("lower_case", "tokenize_with_offsets", "strip_diacritics")
+        check_flags(**{name: getattr(self, name) for name in names})
+        if self.tokenize_with_offsets and self.strip_diacritics:
+            raise ValueError(
+                "tokenize_with_offsets must be False with strip_diacritics, because offsets would refer to the stripped text. "
+                "Received: tokenize_with_offsets=True, strip_diacritics=True"
+            )
+
     def call(self, inputs):
+        self.check_flags()
         check_strings(inputs)
         prepared = self.prepare(inputs)
         if not self.tokenize_with_offsets:
@@ -138,6 +150,7 @@ class SentencepieceTokenizer(TextLayer):
         return {"vocab_size": self.vocab_size} | {name: int(i) for name, token, i, piece in found if piece == token.encode()}
 
     def compute_output_spec(self, inputs):
+        self.check_flags()
         check_strings(inputs)
         ids, *places = (keras.KerasTensor((*inputs.shape, None), dtype, ragged=True) for dtype in ("int32", "int64", "int64"))
         return (ids, *places) if self.tokenize_with_offsets else ids
@@ -185,8 +198,7 @@ def read_model(path, proto):
         given = "both" if proto is not None else "neither"
         raise ValueError(f"exactly one of model_file_path and model_serialized_proto must be given. Received: {given}")
     if path is not None:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read()
+        return read_file("model_file_path", path)
     if not isinstance(proto, (bytes, str)):
         raise ValueError(f"model_serialized_proto must be bytes or a str of hexadecimal digits. Received: {type(proto).__name__}")
     try:

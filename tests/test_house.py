@@ -45,6 +45,7 @@ BRIDGE = {"__init__", "__main__", "agreement", "backends", "case", "catalogue", 
 PURPOSES = {"bench", "cases", "lesson", "models", "report"}
 SYMBOLS = set("qkv xyz gpuw ij _")
 """Queries, keys, values; inputs, outputs, features; a gate or second stream, a probability, a vector, a weight; indices."""
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 LEGEND = set(re.findall(r"`(\w)` [a-z]", README.split("## Axes")[1].split("\n## ")[0]))
 
 every_chapter = pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
@@ -162,7 +163,18 @@ def test_every_lesson_belongs_to_a_chapter():
 
 def test_tests_stand_in_folders_like_what_they_test():
     entries = {path.stem.removeprefix("test_") for path in (ROOT / "tests").iterdir() if path.suffix in ("", ".py")}
-    assert entries - {"__pycache__"} <= NAMES | {"common", "machinery", "smoke", "conformance", "house", "conftest"}
+    assert entries - {"__pycache__"} <= NAMES | {"common", "machinery", "smoke", "conformance", "examples", "house", "conftest"}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
+def test_an_example_is_short_uses_layers_alone_and_is_shown_first(path):
+    assert len(path.read_text().splitlines()) <= 60
+    assert {name.split(".")[0] for name in imported_names(path)} <= ALLOWED["layers"] | STANDARD | {
+        "json",
+        "pathlib",
+        "tensorflow",
+    }
+    assert f"]({name_of(path)})" in README.split("## Start")[1].split("\n## ")[0]
 
 
 def test_chapters_have_places_of_their_own():

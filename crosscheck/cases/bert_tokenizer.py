@@ -55,7 +55,6 @@ SKIPS = {
     "gradient": "ids have no gradient",
     "xla": "XLA compiles no strings",
     "mixed": "ids are integers, so there is nothing to round",
-    "jax": "JAX has no strings",
 }
 
 

@@ -6,7 +6,7 @@ import keras
 
 from layers.bert_tokenizer.code_points import code_points
 from layers.common.checks import check_at_least, check_flags
-from layers.common.text import TextLayer, check_strings, import_tensorflow_text
+from layers.common.text import TextLayer, check_strings, import_tensorflow_text, read_file
 
 UNKNOWN = "[UNK]"
 SPECIAL = {"start_of_sequence_id": "[CLS]", "end_of_segment_id": "[SEP]", "padding_id": "[PAD]", "mask_id": "[MASK]"}
@@ -16,17 +16,19 @@ SPECIAL = {"start_of_sequence_id": "[CLS]", "end_of_segment_id": "[SEP]", "paddi
 class BertTokenizer(TextLayer):
     """Splits strings into words, and words into pieces of a vocabulary, as BERT does.
 
-    Computes rules (1) to (6) of `reference/bert_tokenizer/` as graph operations: it runs in `tf.data`, is saved with a model
-    and is loaded without the vocabulary file. XLA cannot compile strings, so do not put the layer inside a model that is compiled
-    with XLA. Characters that are newer than the Unicode version of Python's `unicodedata` remain unchanged.
+    Computes rules (1) to (6) of `reference/bert_tokenizer/` as graph operations: it runs eagerly, in `tf.data`, and on TensorFlow
+    in a model, which XLA cannot compile then. On JAX a model holds no strings: call the layer in `tf.data` or before the model.
+    It is saved and loaded without the vocabulary file. Characters that are newer than the Unicode version of Python's
+    `unicodedata` remain unchanged.
 
     Axes: `b` batch; the axes of words and pieces are ragged.
 
     Args:
-        vocab_file: Path of a UTF-8 text file with one piece per line, or a list of the pieces. The id of a piece is its index,
-            from 0.
+        vocab_file: Path of a UTF-8 text file with one piece per line, or its address, such as `gs://…`; or a list of the pieces.
+            The id of a piece is its index, from 0. A byte order mark in front of the first piece is dropped.
         lower_case: Whether to convert text to lower case and strip accents, as for BERT's uncased models.
-        tokenize_with_offsets: Whether to return the positions of the pieces in the text too.
+        tokenize_with_offsets: Whether to return the positions of the pieces in the text too. This attribute may be set later; the
+            other arguments may not.
         max_input_chars_per_word: Longer words become [UNK]. The default, 200, is that of BERT's code; some tokenizers of BERT
             models use 100.
 
@@ -39,9 +41,11 @@ class BertTokenizer(TextLayer):
 
     Raises:
         ImportError: if tensorflow-text is not installed.
-        FileNotFoundError: if `vocab_file` does not exist.
-        ValueError: if the vocabulary lacks [UNK] or has an empty or a repeated piece, a flag is not a bool,
-            `max_input_chars_per_word` is below 1, or the inputs are not strings or do not have one axis.
+        OSError: if `vocab_file` cannot be read; FileNotFoundError if there is no such file.
+        AttributeError: if an argument that cannot be changed is set after construction.
+        ValueError: if the vocabulary is not UTF-8, lacks [UNK] or has an empty or a repeated piece, a flag is not a bool,
+            `max_input_chars_per_word` is below 1, the inputs are not strings or do not have one axis, or they are symbolic on
+            JAX.
 
     Example:
 
@@ -60,6 +64,8 @@ class BertTokenizer(TextLayer):
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3; [Song et al., 2021](https://arxiv.org/abs/2012.15524),
         section 3, for the algorithm with which tensorflow-text finds the pieces.
     """
+
+    fixed = ("vocab_file", "lower_case", "max_input_chars_per_word")
 
     def __init__(self, vocab_file, lower_case, tokenize_with_offsets=False, max_input_chars_per_word=200, **kwargs):
         super().__init__(**kwargs)
@@ -86,7 +92,7 @@ class BertTokenizer(TextLayer):
     def call(self, inputs):
         from layers.bert_tokenizer.graph import by_text, bytes_of_pieces, spell, split_words
 
-        check_strings(inputs)
+        self.check_inputs(inputs)
         words = split_words(inputs, self.code_points, self.lower_case)
         spelled, is_long = spell(words.letters, self.max_input_chars_per_word, UNKNOWN)
         if not self.tokenize_with_offsets:
@@ -95,8 +101,12 @@ class BertTokenizer(TextLayer):
         offsets = bytes_of_pieces(words, is_long, start, limit)
         return by_text(ids, words), *(by_text(ids.with_values(offset), words) for offset in offsets)
 
-    def compute_output_spec(self, inputs):
+    def check_inputs(self, inputs):
+        check_flags(tokenize_with_offsets=self.tokenize_with_offsets)  # again, because it may have been set
         check_strings(inputs)
+
+    def compute_output_spec(self, inputs):
+        self.check_inputs(inputs)
         dtypes = ("int32", "int64", "int64") if self.tokenize_with_offsets else ("int32",)
         specs = tuple(keras.KerasTensor((inputs.shape[0], None, None), dtype, ragged=True) for dtype in dtypes)
         return specs if self.tokenize_with_offsets else specs[0]
@@ -112,16 +122,24 @@ class BertTokenizer(TextLayer):
 
 def read_vocabulary(vocab_file):
     """The pieces, in the order of their ids."""
-    if isinstance(vocab_file, (list, tuple)):
-        pieces = tuple(vocab_file)
-    else:
-        with open(vocab_file, encoding="utf-8") as file:
-            pieces = tuple(file.read().removesuffix("\n").split("\n"))
+    pieces = tuple(vocab_file) if isinstance(vocab_file, (list, tuple)) else lines_of(vocab_file)
+    if strangers := [piece for piece in pieces if not isinstance(piece, str)]:
+        raise ValueError(f"vocab_file must be a path, or a list of pieces of type str. Received: a list with {strangers[0]!r}")
+    pieces = (pieces[0].removeprefix("\ufeff"), *pieces[1:]) if pieces else pieces
     repeated = [piece for piece, count in Counter(pieces).items() if count > 1]
     if UNKNOWN not in pieces or "" in pieces or repeated:
         received = f"{repeated[0]!r} twice" if repeated else "an empty piece" if "" in pieces else f"no {UNKNOWN}"
         raise ValueError(f"vocab_file must contain {UNKNOWN}, and no empty or repeated pieces. Received: {received}")
     return pieces
+
+
+def lines_of(path):
+    """The lines of a text file, whatever ends them."""
+    try:
+        text = read_file("vocab_file", path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"vocab_file must be a text in UTF-8. Received: {str(path)!r}: {error}") from error
+    return tuple(text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n"))
 
 
 def make_finder(vocabulary, longest):

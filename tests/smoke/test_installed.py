@@ -91,6 +91,8 @@ def test_a_copy_has_its_config(name):
 @unless_skipped("save")
 def test_a_saved_model_of_it_loads_with_the_same_numbers(name, tmp_path):
     case, layer, inputs = made(name)
+    if BACKEND == "jax" and not layer.supports_jit:
+        pytest.skip("TensorFlow's operations cannot be part of a model on JAX")
     given = arguments(inputs, layer.compute_dtype)
     symbols = {where: symbol_of(where, x) if keras.ops.is_tensor(x) else x for where, x in given.items()}
     wanted = {where: x for where, x in symbols.items() if isinstance(x, keras.KerasTensor)}
@@ -147,8 +149,6 @@ def test_the_lessons_are_asked_for_where_there_are_none(tmp_path):
 
 @pytest.mark.parametrize("chapter", ["masked_softmax", "sentencepiece_tokenizer"])
 def test_the_comparison_runs_in_an_empty_folder(chapter, tmp_path):
-    if BACKEND == "jax" and chapter == "sentencepiece_tokenizer":
-        pytest.skip("JAX has no strings")
     said = run(["crosscheck", chapter, "--jobs", "1"], tmp_path, expected=0)
     assert f"agree on {BACKEND}" in said
 
