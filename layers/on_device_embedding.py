@@ -84,7 +84,7 @@ class OnDeviceEmbedding(keras.layers.Layer):
         """Equation (1)."""
         ids, known = within(ids, self.vocab_size)
         rows = ops.cast(ops.take(self.embeddings, ids, axis=0), self.compute_dtype)
-        return ops.where(known[..., None], rows, ops.zeros_like(rows))
+        return ops.where(ops.expand_dims(known, -1), rows, ops.zeros_like(rows))
 
     def multiply(self, ids):
         """Equation (2)."""

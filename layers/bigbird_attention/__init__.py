@@ -100,7 +100,7 @@ class BigBirdAttention(MultiHeadAttention):
         t, w = ops.shape(q)[1], self.from_block_size
         blocks = block_count(t, w)
         if isinstance(blocks, int) and blocks <= 5 + self.num_rand_blocks:
-            pairs = None if mask is None else ops.logical_and(mask[:, None, :, None], mask[:, None, None, :])
+            pairs = None if mask is None else ops.logical_and(ops.expand_dims(mask, (1, 3)), ops.expand_dims(mask, (1, 2)))
             return super().attend(q, k, v, pairs, training)[0]
 
         blocks = blocks if isinstance(blocks, int) else ops.maximum(blocks, 2)  # the first and the last row
@@ -108,14 +108,14 @@ class BigBirdAttention(MultiHeadAttention):
         if mask is None and not (isinstance(missing, int) and missing == 0):
             real = ops.ones(ops.shape(q)[:2], "bool")
         q, k, v = (into_blocks(x, w, missing) for x in (q * self.key_dim**-0.5, k, v))
-        real = None if real is None else into_blocks(real[:, :, None, None], w, missing)
+        real = None if real is None else into_blocks(ops.expand_dims(real, (2, 3)), w, missing)
 
         first, last = self.edge_rows(q, k, v, real, training)
         inner = self.inner_rows(section(q, 1, blocks - 1, axis=2), k, v, real, training)
         heads = ops.concatenate([first, inner, last], axis=2)
         heads = ops.reshape(heads, (ops.shape(q)[0], self.num_heads, blocks * w, self.value_dim))
         heads = section(ops.transpose(heads, (0, 2, 1, 3)), 0, t, axis=1)
-        return heads if mask is None else heads * ops.cast(mask[:, :, None, None], heads.dtype)
+        return heads if mask is None else heads * ops.cast(ops.expand_dims(mask, (2, 3)), heads.dtype)
 
     def inner_rows(self, q, k, v, real, training):
         """Equation (2): the queries of each row attend to the blocks that it sees, which are gathered once."""
