@@ -120,10 +120,11 @@ class BigBirdAttention(MultiHeadAttention):
     def inner_rows(self, q, k, v, real, training):
         """Equation (2): the queries of each row attend to the blocks that it sees, which are gathered once."""
         seen, counts = seen_blocks(self.random_draws, ops.shape(k)[2])
-        allowed = ops.repeat(counts, self.from_block_size, axis=-1)[None, :, :, None]
+        allowed = ops.expand_dims(ops.repeat(counts, self.from_block_size, axis=-1), (0, 3))
         if real is not None:
             of_every_head = ops.broadcast_to(real, (ops.shape(real)[0], self.num_heads, *ops.shape(real)[2:]))
-            allowed = ops.logical_and(allowed, gather_blocks(of_every_head, seen)[:, :, :, None, :, 0])
+            real_keys = ops.squeeze(gather_blocks(of_every_head, seen), -1)
+            allowed = ops.logical_and(allowed, ops.expand_dims(real_keys, 3))
         return self.mix_rows(q, gather_blocks(k, seen), gather_blocks(v, seen), allowed, training)
 
     def edge_rows(self, q, k, v, real, training):

@@ -43,7 +43,7 @@ def test_quantized_to_int8_it_gives_nearly_the_same_and_loads_with_the_same_numb
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         model.quantize("int8")
-    assert all(re.search(REFUSED, str(warning.message)) for warning in said)
+    assert all(re.search(REFUSED, str(each.message)) for each in said if each.category is UserWarning)
     maps = parts(layer, (LinearMap, keras.layers.Dense, keras.layers.Embedding))
     assert all(part.quantization_mode == "int8" for part in maps)
     after = numbers(model(given))
@@ -57,10 +57,10 @@ def test_quantized_to_int8_it_gives_nearly_the_same_and_loads_with_the_same_numb
 
 @one_case_a_class("save")
 def test_low_rank_additions_are_used_and_saved_as_one_kernel(case, tmp_path):
+    if not parts(trial_of(case.name).make("float32")[0], (LinearMap, keras.layers.Dense)):
+        return
     model, layer, given = model_of(case)
     maps, rng = parts(layer, (LinearMap, keras.layers.Dense)), np.random.default_rng(0)
-    if not maps:
-        return
     before = numbers(model(given))
     for part in maps:
         part.enable_lora(2)

@@ -1,0 +1,190 @@
+"""What leaves Keras with the same numbers: each public class as a SavedModel, for TFLite, and by `jax.export`.
+
+`python -m crosscheck.report.export` measures it and writes EXPORT.md; with names of classes it prints their rows.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import keras
+
+from crosscheck.agreement import Trial, largest_error
+from crosscheck.case import TOLERANCE, arguments
+from crosscheck.catalogue import representatives
+from crosscheck.tree import is_ragged, leaves, numbers
+
+COLUMNS = ("SavedModel", "TFLite", "TFLite, open lengths", "jax.export")
+SAME = "✓"
+PAGE = Path(__file__).parent.parent.parent / "EXPORT.md"
+
+
+def is_symbol(value):
+    return keras.ops.is_tensor(value) or isinstance(value, keras.KerasTensor)
+
+
+def symbol(case, name, tensor, is_open):
+    open_sizes = (case.batch, *case.unknown) if is_open else ()
+    shape = [None if size in open_sizes else size for size in tensor.shape]
+    return keras.Input(
+        batch_shape=shape, dtype=keras.backend.standardize_dtype(tensor.dtype), name=name, ragged=is_ragged(tensor)
+    )
+
+
+def functional(case, trial, is_open):
+    """A functional model of the case in float32, whose outputs are a list; its inputs; and its outputs, {leaf: array}."""
+    layer, inputs = trial.make("float32")
+    given = arguments(inputs, "float32")
+    symbols = {n: symbol(case, n, x, is_open) if keras.ops.is_tensor(x) else x for n, x in given.items()}
+    outputs = list(leaves(case.call(layer, **symbols)).values())
+    model = keras.Model({n: x for n, x in symbols.items() if is_symbol(x)}, outputs)
+    given = {n: x for n, x in given.items() if keras.ops.is_tensor(x)}
+    trial.make("float32")
+    expected = numbers(model(given))
+    trial.make("float32")
+    return model, given, expected
+
+
+def verdict(found, expected):
+    """ "✓", or by how much the numbers differ."""
+    error = largest_error(found, expected)
+    return SAME if error < TOLERANCE["float32"] else f"differs by {error:.0e}"
+
+
+def saved_model(model, given, expected, folder):
+    import tensorflow as tf
+
+    model.export(folder, verbose=False)
+    loaded = tf.saved_model.load(folder)
+    return verdict(numbers(loaded.serve(given)), expected)
+
+
+def tflite(folder, given, expected):
+    """Built-in operations alone: neither Flex nor custom ones."""
+    import tensorflow as tf
+
+    program = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+    interpreter = tf.lite.Interpreter(model_content=program)
+    runner = interpreter.get_signature_runner("serving_default")
+    found = runner(**{name: keras.ops.convert_to_numpy(x) for name, x in given.items()})
+    places = sorted(found, key=lambda name: int(name.removeprefix("output_")))
+    return verdict(dict(zip(expected, (found[place] for place in places))), expected)
+
+
+def said(error):
+    """An error in a few words."""
+    text = str(error)
+    if operations := re.findall(r"'tf\.(\w+)' op is neither", text) or re.findall(r"Flex(\w+)\(", text):
+        return f"no built-in for {', '.join(dict.fromkeys(operations))}"
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line}"[:160]
+
+
+def attempt(function, *arguments):
+    try:
+        return function(*arguments)
+    except Exception as error:  # whatever it is, it is what the table says
+        return said(error)
+
+
+def on_tensorflow(case):
+    """{column: verdict} of the three that TensorFlow decides."""
+    trial, found = Trial(case), {}
+    with tempfile.TemporaryDirectory() as folder:
+        for is_open in (True, False):
+            try:
+                model, given, expected = functional(case, trial, is_open)
+            except Exception as error:
+                return dict.fromkeys(COLUMNS[:3], said(error))
+            place = f"{folder}/{is_open}"
+            if is_open:
+                found["SavedModel"] = attempt(saved_model, model, given, expected, place)
+            else:
+                attempt(partial(model.export, place, verbose=False))
+            found["TFLite, open lengths" if is_open else "TFLite"] = attempt(tflite, place, given, expected)
+    return found
+
+
+def on_jax(case):
+    """The verdict of `jax.export` with a symbolic batch."""
+    import jax
+    from jax import export
+
+    trial = Trial(case)
+    layer, inputs = trial.make("float32")
+    given = arguments(inputs, "float32")
+    tensors, rest = ({n: x for n, x in given.items() if keras.ops.is_tensor(x) == wanted} for wanted in (True, False))
+    state = [variable.value for variable in layer.variables]
+
+    def call(state, tensors):
+        with keras.StatelessScope(state_mapping=list(zip(layer.variables, state))):
+            return leaves(case.call(layer, **tensors, **rest))
+
+    (b,) = export.symbolic_shape("b")
+    described = {
+        name: jax.ShapeDtypeStruct([b if size == case.batch else size for size in x.shape], x.dtype)
+        for name, x in tensors.items()
+    }
+    fixed = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in state]
+    exported = export.export(jax.jit(call))(fixed, described)
+    loaded = export.deserialize(exported.serialize())
+    return verdict(numbers(loaded.call(state, tensors)), numbers(call(state, tensors)))
+
+
+def rows(names=()):
+    """{class: {column: verdict}}."""
+    cases = {name: case for name, case in representatives().items() if not names or name in names}
+    found = {name: attempt(on_tensorflow, case) for name, case in cases.items()}
+    for name, said_there in jax_verdicts(list(cases)).items():
+        found[name]["jax.export"] = said_there
+    return found
+
+
+def jax_verdicts(names):
+    environment = os.environ | {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    program = [sys.executable, "-W", "ignore", "-m", "crosscheck.report.export", "--on-jax", *names]
+    ran = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+INTRODUCTION = """# What can be exported
+
+Made by `python -m crosscheck.report.export`, which exports one case of each class in float32, runs the result, and compares
+its numbers with those of the layer. ✓ means that they agree to 2·10⁻⁵; elsewhere is what happened instead.
+
+- **SavedModel**: `model.export` on TensorFlow, with open batch and lengths, loaded with `tf.saved_model.load`.
+- **TFLite**: `tf.lite.TFLiteConverter.from_saved_model` with built-in operations alone, for fixed sizes.
+- **TFLite, open lengths**: the same with open batch and lengths.
+- **jax.export**: on JAX, with a symbolic batch, serialized and loaded.
+"""
+
+
+def page(found):
+    """EXPORT.md, from `rows()`."""
+    lines = [f"| class | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    lines += [f"| {line_of(name, row)} |" for name, row in sorted(found.items())]
+    return "\n".join([INTRODUCTION, *lines]) + "\n"
+
+
+def line_of(name, row):
+    return " | ".join([f"`{name}`", *(row[column].replace("|", "\\|") for column in COLUMNS)])
+
+
+def main(arguments):
+    if arguments[:1] == ["--on-jax"]:
+        print(json.dumps({name: attempt(on_jax, representatives()[name]) for name in arguments[1:]}))
+        return
+    found = rows(arguments)
+    for name, row in found.items():
+        print(line_of(name, row))
+    if not arguments:
+        PAGE.write_text(page(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
