@@ -21,6 +21,8 @@ from crosscheck.tree import is_ragged, leaves, numbers
 
 COLUMNS = ("SavedModel", "TFLite", "TFLite, open lengths", "jax.export")
 SAME = "✓"
+TOGETHER = 6
+ON = "--on"
 PAGE = Path(__file__).parent.parent.parent / "EXPORT.md"
 
 
@@ -93,7 +95,7 @@ def attempt(function, *arguments):
 
 
 def on_tensorflow(case):
-    """{column: verdict} of the three that TensorFlow decides."""
+    """{column: verdict} of the three that TensorFlow measures."""
     trial, found = Trial(case), {}
     with tempfile.TemporaryDirectory() as folder:
         for is_open in (True, False):
@@ -111,7 +113,11 @@ def on_tensorflow(case):
 
 
 def on_jax(case):
-    """The verdict of `jax.export` with a symbolic batch."""
+    """{column: verdict} of the one that JAX measures, with a symbolic batch."""
+    return {"jax.export": attempt(exported_by_jax, case)}
+
+
+def exported_by_jax(case):
     import jax
     from jax import export
 
@@ -136,21 +142,28 @@ def on_jax(case):
     return verdict(numbers(loaded.call(state, tensors)), numbers(call(state, tensors)))
 
 
-def rows(names=()):
-    """{class: {column: verdict}}."""
-    cases = {name: case for name, case in representatives().items() if not names or name in names}
-    found = {name: attempt(on_tensorflow, case) for name, case in cases.items()}
-    for name, said_there in jax_verdicts(list(cases)).items():
-        found[name]["jax.export"] = said_there
-    return found
+def rows(names):
+    """{class: {column: verdict}}, a few classes at a time, each time in a process of its own for each backend."""
+    for first in range(0, len(names), TOGETHER):
+        some = names[first : first + TOGETHER]
+        there = {backend: verdicts(backend, some) for backend in MEASURE}
+        for name in some:
+            yield name, there["tensorflow"][name] | there["jax"][name]
 
 
-def jax_verdicts(names):
-    environment = os.environ | {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    program = [sys.executable, "-W", "ignore", "-m", "crosscheck.report.export", "--on-jax", *names]
-    ran = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
-    return json.loads(ran.stdout.splitlines()[-1])
+def verdicts(backend, names):
+    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    program = [sys.executable, "-W", "ignore", "-m", "crosscheck.report.export", ON, backend, *names]
+    ran = subprocess.run(program, env=environment, capture_output=True, text=True)
+    if ran.returncode == 0:
+        return json.loads(ran.stdout.splitlines()[-1])
+    if len(names) > 1:  # a converter may end its process: find out with which
+        return {name: verdicts(backend, [name])[name] for name in names}
+    columns = COLUMNS[:3] if backend == "tensorflow" else COLUMNS[3:]
+    return {names[0]: dict.fromkeys(columns, "the process died")}
 
+
+MEASURE = {"tensorflow": on_tensorflow, "jax": on_jax}
 
 INTRODUCTION = """# What can be exported
 
@@ -176,12 +189,16 @@ def line_of(name, row):
 
 
 def main(arguments):
-    if arguments[:1] == ["--on-jax"]:
-        print(json.dumps({name: attempt(on_jax, representatives()[name]) for name in arguments[1:]}))
+    if arguments[:1] == [ON]:
+        _, backend, *names = arguments
+        print(json.dumps({name: MEASURE[backend](representatives()[name]) for name in names}))
         return
-    found = rows(arguments)
-    for name, row in found.items():
-        print(line_of(name, row))
+    if unknown := set(arguments) - set(representatives()):
+        sys.exit(f"names must be public classes. Received: {', '.join(sorted(unknown))}")
+    found = {}
+    for name, row in rows(arguments or list(representatives())):
+        found[name] = row
+        print(line_of(name, row), flush=True)
     if not arguments:
         PAGE.write_text(page(found))
 

@@ -1,7 +1,5 @@
 """A wrapper that bounds the spectral norm of a layer's kernel (Keras 3)."""
 
-import inspect
-
 import keras
 from keras import ops
 
@@ -121,7 +119,7 @@ class SpectralNormalization(keras.layers.Wrapper):
         # A Dense whose compute dtype differs from that of σ̂ is called like any other layer.
         self.has_one_dtype = {self.layer.compute_dtype, self.compute_dtype} == {dtype}
         # Keras hands it on to sublayers, but not from a stateless call.
-        self.takes_training = "training" in inspect.signature(self.layer.call).parameters
+        self.takes_training = self.layer._call_has_training_arg
         if self.is_plain_dense:
             self.input_spec = self.layer.input_spec
 

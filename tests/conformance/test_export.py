@@ -18,9 +18,8 @@ def test_the_page_has_a_row_for_every_class_with_a_verdict_in_every_column():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of the converters
 def test_rows_measured_again_are_those_of_the_page():
-    for name, row in rows(AGAIN).items():
+    for name, row in rows(AGAIN):
         assert f"| {line_of(name, row)} |" in TEXT
 
 
