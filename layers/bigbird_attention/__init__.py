@@ -219,10 +219,10 @@ class BigBirdMasks(keras.layers.Layer):
             check_same(what, inputs=inputs.shape[axis], mask=mask.shape[axis])
         mask = ops.cast(ops.not_equal(mask, 0), self.compute_dtype)
         t, w = ops.shape(mask)[1], self.block_size
-        blocks = into_blocks(mask[:, :, None, None], w, block_count(t, w) * w - t)[:, 0, ..., 0]
+        blocks = ops.squeeze(into_blocks(ops.expand_dims(mask, (2, 3)), w, block_count(t, w) * w - t), (1, 4))
         windows = ops.concatenate([blocks[:, 1:-3], blocks[:, 2:-2], blocks[:, 3:-1]], axis=-1)
-        band = blocks[:, None, 2:-2, :, None] * windows[:, None, :, None, :]
-        return [band, mask[:, None, :, None], mask[:, None, None, :], blocks]
+        band = ops.expand_dims(ops.expand_dims(blocks[:, 2:-2], 3) * ops.expand_dims(windows, 2), 1)
+        return [band, ops.expand_dims(mask, (1, 3)), ops.expand_dims(mask, (1, 2)), blocks]
 
     def compute_mask(self, inputs, mask=None):
         return None  # the outputs are masks themselves
