@@ -58,6 +58,19 @@ def all_cases():
     return [case for chapter in chapters() for case in chapter.cases]
 
 
+@cache
+def representatives():
+    """{public class: its first case}, for what would take too long with every case."""
+    found = {}
+    for chapter in chapters():
+        for case in chapter.cases:
+            if missing := set(chapter.classes) - set(found):
+                # The class is asked of the layer only where the chapter has several.
+                kind = missing.pop() if len(chapter.classes) == 1 else type(case.layer(dtype="float32")).__name__
+                found.setdefault(kind, case)
+    return found
+
+
 def find_cases(names):
     """The cases with these `names`, each of a chapter or a case; all cases without names.
 

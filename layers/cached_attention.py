@@ -136,7 +136,7 @@ class CachedAttention(MultiHeadAttention):
         # Σ_d q k as a product with ones, for which XLA does not store q k.
         scores = ops.reshape(ops.matmul(ops.reshape(q * k, (-1, d)), ops.ones((d, 1), k.dtype)), (b, s, h))
         scores = ops.where(is_new[:, None], ops.sum(q * new_k, axis=-1), scores)
-        weights = masked_softmax(biased(ops.transpose(scores, (0, 2, 1))[:, :, None], bias), mask)
+        weights = masked_softmax(biased(ops.expand_dims(ops.transpose(scores, (0, 2, 1)), 2), bias), mask)
         w = ops.transpose(self.dropout_layer(weights, training=training), (0, 3, 1, 2))
         w_new = ops.sum(ops.where(is_new[:, None, None], w, 0.0), axis=1, keepdims=True)
         return ops.sum(w * v, axis=1, keepdims=True) + w_new * new_v, weights

@@ -87,6 +87,7 @@ class MaskedLM(BlockLayer):
             embedding_table.build((None, None))  # here, so that the weight's path starts with its own layer's name
         self.embedding_table = embedding_table
         check_rank(2, embedding_table=self.table.shape)
+        self.check_table()
         self.activation = get_activation("activation", activation)
         self.initializer = self.kernel_initializer
         self.output_type = output  # Keras calls a layer's symbolic output `output`
@@ -105,8 +106,8 @@ class MaskedLM(BlockLayer):
         self.check_shapes(sequence_data.shape, masked_positions.shape, self.sequence_size)
         positions, inside = within(masked_positions, ops.shape(sequence_data)[1])
         h = self.layer_norm(self.activation(self.dense(gather(sequence_data, positions))))
-        logits = matrix_product(h, ops.transpose(ops.cast(self.table, self.compute_dtype)), self.bias)
-        logits = ops.where(inside[..., None], logits, ops.zeros((), logits.dtype))
+        logits = matrix_product(h, ops.transpose(ops.cast(self.float_table(), self.compute_dtype)), self.bias)
+        logits = ops.where(ops.expand_dims(inside, -1), logits, ops.zeros((), logits.dtype))
         if self.output_type == "logits":
             return logits
         return ops.cast(ops.log_softmax(in_float32_at_least(logits)), self.compute_dtype)
@@ -122,6 +123,23 @@ class MaskedLM(BlockLayer):
                 f"Received: embedding_table of type {type(self.embedding_table).__name__}, without that weight"
             )
         return self.embedding_table.embeddings
+
+    @property
+    def is_quantized(self):
+        return isinstance(self.embedding_table, keras.Layer) and self.embedding_table.quantization_mode is not None
+
+    def float_table(self):
+        """The shared table in floating point: of a quantized layer, whose weight means nothing without its scale, every row."""
+        self.check_table()
+        return self.embedding_table.quantized_call(ops.arange(self.table.shape[0])) if self.is_quantized else self.table
+
+    def check_table(self):
+        dtype = keras.backend.standardize_dtype(self.table.dtype)
+        if not self.is_quantized and not keras.backend.is_float_dtype(dtype):
+            raise ValueError(
+                "embedding_table must hold floating-point numbers; if they are quantized, pass the layer that has the table. "
+                f"Received: embedding_table with a table of dtype {dtype}"
+            )
 
     def check_shapes(self, sequence_data, masked_positions, size=None):
         check_rank(3, sequence_data=sequence_data)

@@ -85,7 +85,7 @@ class OnDeviceEmbedding(keras.layers.Layer):
         """Equation (1)."""
         ids, known = within(ids, self.vocab_size)
         rows = ops.cast(rows_at(self.embeddings, ids), self.compute_dtype)
-        return ops.where(known[..., None], rows, ops.zeros((), rows.dtype))
+        return ops.where(ops.expand_dims(known, -1), rows, ops.zeros((), rows.dtype))
 
     def multiply(self, ids):
         """Equation (2)."""

@@ -530,13 +530,6 @@ def test_an_image_size_for_another_layer_is_rejected(message, layer, inputs):
         SpectralNormalization(getattr(keras.layers, kind)(*arguments), image_size=(7, 6)).build(inputs)
 
 
-def test_a_kernel_with_a_low_rank_addition_is_rejected(rng):
-    layer = made(rng.normal(size=(M, F)))
-    layer.layer.enable_lora(2)
-    with pytest.raises(ValueError, match="layer must have a weight called kernel. Received: layer=Dense"):
-        layer(np.ones((B, M)))
-
-
 FIT = """
 import keras, numpy as np
 from layers.spectral_normalization import SpectralNormalization

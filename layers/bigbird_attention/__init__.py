@@ -115,7 +115,7 @@ class BigBirdAttention(MultiHeadAttention):
         t, w = ops.shape(q)[1], self.from_block_size
         blocks = block_count(t, w)
         if isinstance(blocks, int) and blocks <= 5 + self.num_rand_blocks:
-            pairs = None if mask is None else ops.logical_and(mask[:, None, :, None], mask[:, None, None, :])
+            pairs = None if mask is None else ops.logical_and(ops.expand_dims(mask, (1, 3)), ops.expand_dims(mask, (1, 2)))
             return super().attend(q, k, v, pairs, training)[0]
 
         blocks = blocks if isinstance(blocks, int) else ops.maximum(blocks, 2)  # the first and the last row
@@ -123,22 +123,23 @@ class BigBirdAttention(MultiHeadAttention):
         if mask is None and not (isinstance(missing, int) and missing == 0):
             real = ops.ones(ops.shape(q)[:2], "bool")
         q, k, v = (into_blocks(x, w, missing) for x in (q * self.key_dim**-0.5, k, v))
-        real = None if real is None else into_blocks(real[:, :, None, None], w, missing)
+        real = None if real is None else into_blocks(ops.expand_dims(real, (2, 3)), w, missing)
 
         first, last = self.edge_rows(q, k, v, real, training)
         inner = self.inner_rows(section(q, 1, blocks - 1, axis=2), k, v, real, training)
         heads = ops.concatenate([first, inner, last], axis=2)
         heads = ops.reshape(heads, (ops.shape(q)[0], self.num_heads, blocks * w, self.value_dim))
         heads = section(ops.transpose(heads, (0, 2, 1, 3)), 0, t, axis=1)
-        return heads if mask is None else heads * ops.cast(mask[:, :, None, None], heads.dtype)
+        return heads if mask is None else heads * ops.cast(ops.expand_dims(mask, (2, 3)), heads.dtype)
 
     def inner_rows(self, q, k, v, real, training):
         """Equation (2): the queries of each row attend to the blocks that it sees, which are gathered once."""
         seen, counts = seen_blocks(self.random_draws, ops.shape(k)[2])
-        allowed = ops.repeat(counts, self.from_block_size, axis=-1)[None, :, :, None]
+        allowed = ops.expand_dims(ops.repeat(counts, self.from_block_size, axis=-1), (0, 3))
         if real is not None:
             of_every_head = ops.broadcast_to(real, (ops.shape(real)[0], self.num_heads, *ops.shape(real)[2:]))
-            allowed = ops.logical_and(allowed, gather_blocks(of_every_head, seen)[:, :, :, None, :, 0])
+            real_keys = ops.squeeze(gather_blocks(of_every_head, seen), -1)
+            allowed = ops.logical_and(allowed, ops.expand_dims(real_keys, 3))
         return self.mix_rows(q, gather_blocks(k, seen), gather_blocks(v, seen), allowed, training)
 
     def edge_rows(self, q, k, v, real, training):
@@ -233,10 +234,10 @@ class BigBirdMasks(keras.layers.Layer):
             check_same(what, inputs=inputs.shape[axis], mask=mask.shape[axis])
         mask = ops.cast(ops.not_equal(mask, 0), self.compute_dtype)
         t, w = ops.shape(mask)[1], self.block_size
-        blocks = into_blocks(mask[:, :, None, None], w, block_count(t, w) * w - t)[:, 0, ..., 0]
+        blocks = ops.squeeze(into_blocks(ops.expand_dims(mask, (2, 3)), w, block_count(t, w) * w - t), (1, 4))
         windows = ops.concatenate([blocks[:, 1:-3], blocks[:, 2:-2], blocks[:, 3:-1]], axis=-1)
-        band = blocks[:, None, 2:-2, :, None] * windows[:, None, :, None, :]
-        return [band, mask[:, None, :, None], mask[:, None, None, :], blocks]
+        band = ops.expand_dims(ops.expand_dims(blocks[:, 2:-2], 3) * ops.expand_dims(windows, 2), 1)
+        return [band, ops.expand_dims(mask, (1, 3)), ops.expand_dims(mask, (1, 2)), blocks]
 
     def compute_mask(self, inputs, mask=None):
         return None  # the outputs are masks themselves

@@ -7,6 +7,7 @@ from keras import ops
 
 from layers.common.checks import interpreted
 from layers.common.masks import first_mask
+from layers.common.quantization import check_not_quantized, with_policies_of_parts
 
 
 class ProjectingLayer(keras.layers.Layer):
@@ -32,6 +33,7 @@ class ProjectingLayer(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_not_quantized(self)
         self.supports_masking = True  # see `layers/common/masks.py`
         initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
         self.kernel_initializer, self.bias_initializer = interpreted(keras.initializers.get, **initializers)
@@ -72,7 +74,7 @@ class ProjectingLayer(keras.layers.Layer):
         return keras.Operation.compute_output_spec(self, *args, **kwargs)
 
     def get_config(self):
-        return super().get_config() | {
+        return with_policies_of_parts(self, super().get_config()) | {
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
@@ -83,17 +85,47 @@ class ProjectingLayer(keras.layers.Layer):
         }
 
 
+QUANTIZED = ("int8", "int4", "float8")
+
+
 class LinearMap(keras.layers.EinsumDense):
-    """An EinsumDense computed as one matrix product: it sums over the last axes of the inputs and the first of the kernel."""
+    """An EinsumDense computed as one matrix product: it sums over the last axes of the inputs and the first of the kernel.
+
+    Its own equation, which quantization reads, has one axis for all that the inputs and the output share, `b`.
+    """
+
+    def __init__(self, equation, output_shape, **kwargs):
+        kernel_axes, output_axes = equation.split(",")[1].split("->")
+        summed = [axis for axis in kernel_axes if axis not in output_axes]
+        kept = kernel_axes[len(summed) :]
+        sizes = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)[-len(kept) :]
+        super().__init__(f"b{''.join(summed)},{kernel_axes}->b{kept}", sizes, **kwargs)
+        self.summed = len(summed)
+
+    def build(self, inputs_shape):
+        self.sizes = tuple(inputs_shape[-self.summed :])
+        super().build((None, *self.sizes))
+        self.input_spec = keras.InputSpec(min_ndim=self.summed + 1)
 
     def call(self, inputs, training=None):
-        kernel_axes, output_axes = self.equation.split(",")[1].split("->")
-        summed = len(set(kernel_axes) - set(output_axes))
-        outer, kernel = ops.shape(inputs)[:-summed], self.kernel
-        size, sizes = math.prod(kernel.shape[:summed]), kernel.shape[summed:]
+        outer, kernel = ops.shape(inputs)[: -self.summed], self.kernel
+        size, sizes = math.prod(kernel.shape[: self.summed]), kernel.shape[self.summed :]
         bias = None if self.bias is None else ops.reshape(self.bias, (-1,))
         y = matrix_product(ops.reshape(inputs, (*outer, size)), ops.reshape(kernel, (size, -1)), bias)
         return self.activation(ops.reshape(y, (*outer, *sizes)))
+
+    def quantize(self, mode=None, type_check=True, **kwargs):
+        if mode not in QUANTIZED:  # a warning in `Model.quantize`, like that of Keras for layers that it does not quantize
+            raise NotImplementedError(f"mode must be one of {QUANTIZED} for {self.path!r}. Received: mode={mode!r}")
+        super().quantize(mode, type_check=False, **kwargs)
+
+    def quantized_call(self, inputs, training=None):
+        rows = ops.reshape(inputs, (-1, *self.sizes))
+        y = super().quantized_call(rows, training=training)
+        return ops.reshape(y, (*ops.shape(inputs)[: -self.summed], *self.partial_output_shape))
+
+    def compute_output_shape(self, inputs_shape):
+        return (*inputs_shape[: -self.summed], *self.partial_output_shape)
 
 
 def matrix_product(x, kernel, bias=None):

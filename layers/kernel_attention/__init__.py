@@ -167,9 +167,9 @@ class KernelAttention(MultiHeadAttention):
         log_gate = None
         if self.use_gate:
             x = ops.transpose(widened(self.gate_dense(key)), (0, 2, 1))
-            log_gate, u = ops.log_sigmoid(x), u * ops.sigmoid(-x)[..., None]
+            log_gate, u = ops.log_sigmoid(x), u * ops.expand_dims(ops.sigmoid(-x), -1)
         if mask is not None:
-            k, u = (ops.where(mask[..., None], x, 0.0) for x in (k, u))
+            k, u = (ops.where(ops.expand_dims(mask, -1), x, 0.0) for x in (k, u))
             log_gate = log_gate if log_gate is None else ops.where(mask, log_gate, 0.0)
         if self.scale_by_length:
             count = ops.shape(k)[2] if mask is None else ops.maximum(ops.sum(ops.cast(mask, q.dtype), -1), 1)[..., None, None]

@@ -41,10 +41,10 @@ def causal(a, b, u, log_gate=None, state=None):
     a, b, u = in_chunks(a, size), in_chunks(b, size, LOWEST), in_chunks(u, size)
     kept = ops.zeros_like(u[:, :, :, :1, :1])
     if log_gate is not None:
-        total = ops.cumsum(in_chunks(log_gate[..., None], size), axis=3)
+        total = ops.cumsum(in_chunks(ops.expand_dims(log_gate, -1), size), axis=3)
         a, b, kept = a + total, b - total, total[:, :, :, -1:]
     sums = carried(kept, summary(b + kept, u), state)
-    inside = tuple(x[:, :, :, :, 0] for x in of_earlier(*(x[:, :, :, :, None] for x in (a, b, u))))
+    inside = tuple(x[:, :, :, :, 0] for x in of_earlier(*(ops.expand_dims(x, 4) for x in (a, b, u))))
     result, _ = merged(reading(a, tuple(x[:, :, :-1] for x in sums)), inside)
     return joined(result)[:, :, :length], tuple(x[:, :, -1] for x in sums)
 
@@ -134,7 +134,7 @@ def summary(b, u):
 
 def peak_of(b):
     """The largest exponent of each feature, `(…, r, 1)`."""
-    return ops.stop_gradient(ops.max(b, axis=-2, initial=LOWEST)[..., None])
+    return ops.stop_gradient(ops.expand_dims(ops.max(b, axis=-2, initial=LOWEST), -1))
 
 
 def taken_out(exponents):

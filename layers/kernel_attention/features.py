@@ -71,7 +71,7 @@ def features(transform, q, k, projection=None, key_mask=None):
         a, b = (ops.sqrt(1 - 4 * spread) * x + spread * ops.sum(ops.square(projection), axis=-1) for x in (a, b))
     if transform != "expmod":
         b = b - ops.sum(ops.square(k), axis=-1, keepdims=True) / 2
-    return a, b if key_mask is None else ops.where(key_mask[..., None], b, LOWEST)
+    return a, b if key_mask is None else ops.where(ops.expand_dims(key_mask, -1), b, LOWEST)
 
 
 def spread_of(q, k, key_mask):
@@ -90,7 +90,7 @@ def spread_of(q, k, key_mask):
 
 def means(x, mask):
     """The mean of x, `(b, h, 1, d)`, and of ‖x‖², `(b, h, 1, 1)`, over the positions that the mask allows."""
-    weights = ops.ones_like(x[:, :1, :, :1]) if mask is None else ops.cast(mask, x.dtype)[..., None]
+    weights = ops.ones_like(x[:, :1, :, :1]) if mask is None else ops.expand_dims(ops.cast(mask, x.dtype), -1)
     weights = weights / ops.maximum(ops.sum(weights, axis=2, keepdims=True), 1)
     mean = ops.sum(weights * x, axis=2, keepdims=True)
     return mean, ops.sum(weights * ops.sum(ops.square(x), axis=-1, keepdims=True), axis=2, keepdims=True)

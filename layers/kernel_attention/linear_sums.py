@@ -36,7 +36,7 @@ def causal(phi_q, phi_k, u, log_gate=None, state=None):
     if log_gate is None:
         sums = running(ops.matmul(ops.swapaxes(phi_k, 3, 4), u), state)
     else:
-        total = ops.cumsum(in_chunks(log_gate[..., None], size), axis=3)
+        total = ops.cumsum(in_chunks(ops.expand_dims(log_gate, -1), size), axis=3)
         end = total[..., -1:, :]
         weights = weights * ops.exp(ops.where(weights > 0, total - ops.swapaxes(total, 3, 4), 0.0))
         sums = decaying(ops.exp(end), ops.matmul(ops.swapaxes(phi_k * ops.exp(end - total), 3, 4), u), state)

@@ -18,7 +18,7 @@ def causal_structure(rows, columns, dtype, log_gate=None):
     if log_gate is None:
         return ops.where(earlier, ops.zeros((), dtype), LOWEST)[None, None]
     total = ops.cumsum(log_gate, axis=2)
-    return ops.where(earlier, total[:, :, :rows, None] - total[:, :, None, :], LOWEST)
+    return ops.where(earlier, ops.expand_dims(total[:, :, :rows], -1) - ops.expand_dims(total, 2), LOWEST)
 
 
 def window_structure(rows, columns, dtype, size, window, decay=None, left=False):
@@ -35,7 +35,7 @@ def pairs_of(exponents, structure=None, mask=None):
     if structure is not None:
         exponents = exponents + structure
     if mask is not None:
-        exponents = ops.where(mask[:, :, None], exponents, LOWEST)
+        exponents = ops.where(ops.expand_dims(mask, 2), exponents, LOWEST)
     pairs = ops.exp(exponents - ops.stop_gradient(ops.max(exponents, axis=-1, keepdims=True, initial=LOWEST)))
     return pairs if structure is None else ops.where(structure > LOWEST / 2, pairs, 0.0)
 

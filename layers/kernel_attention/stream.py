@@ -43,10 +43,10 @@ def unpacked(cache, q):
     if cache is None:
         return None, None
     cache = {name: widened(x) for name, x in for_each_example(cache, q).items()}
-    state = ops.concatenate([cache["kv"], cache["k_sum"][..., None]], axis=-1)
+    state = ops.concatenate([cache["kv"], ops.expand_dims(cache["k_sum"], -1)], axis=-1)
     if "peak" in cache:
         # In float16, `LOWEST` becomes −∞, and −∞ − (−∞) is NaN.
-        state = state, ops.maximum(cache["peak"], LOWEST)[..., None]
+        state = state, ops.expand_dims(ops.maximum(cache["peak"], LOWEST), -1)
     return state, cache["total"][..., None, None] if "total" in cache else None
 
 

@@ -95,7 +95,7 @@ class MobileBertEmbedding(MobileBertLayer):
         check_length("input_ids", input_ids.shape[1], max_sequence_length=self.max_sequence_length)
         e = self.word_embedding(input_ids)
         if input_mask is not None:
-            e = ops.where(ops.cast(input_mask, "bool")[..., None], e, ops.zeros((), e.dtype))
+            e = ops.where(ops.expand_dims(ops.cast(input_mask, "bool"), -1), e, ops.zeros((), e.dtype))
         x = self.embedding_projection(trigram(e))
         x = ops.add(x, self.position_embedding(x))
         if token_type_ids is not None:

@@ -5,7 +5,9 @@ from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_number
 from layers.common.normalization import in_float32_at_least
+from layers.common.quantization import float_policy
 from layers.spectral_normalization.power_iteration import ConvolutionMap, KernelMap, converge, estimated_norm, iterate, unit
+from layers.spectral_normalization.wrapped import Instead, float_kernel, multiplied, trained_kernel
 
 WARM = 1e-5
 
@@ -21,8 +23,11 @@ class SpectralNormalization(keras.layers.Wrapper):
     non-trainable weights. A training call first updates them with `iteration` power iterations; other calls only read them. When
     the layer is built, power iteration on the initial kernel runs until σ̂ grows by at most 10⁻⁵ of its value per iteration
     (at most 500 iterations), which found the norms of random kernels to two thousandths, so the first call is already bounded.
-    After assigning a kernel by hand, call `warm_start()` to repeat this, with a smaller `tolerance` for more accuracy; loaded
-    weights include their vectors.
+    After assigning a kernel by hand, or adding to it with `enable_lora`, call `warm_start()` to repeat this, with a smaller
+    `tolerance` for more accuracy; loaded weights include their vectors.
+
+    Whatever else the wrapped layer does, it does here too: counters, seeds and moving means go on, and its losses count. Its
+    kernel may be quantized to int8 or float8, and may have a low-rank addition; the bound then holds for the kernel in use.
 
     The bound holds for a matrix made from the kernel. For a Dense it is the kernel; for an EinsumDense, the kernel with the
     input's axes as rows. In both cases, ‖W x‖ ≤ c ‖x‖. For a convolution, and for any other layer with a kernel, the rows are all
@@ -53,7 +58,8 @@ class SpectralNormalization(keras.layers.Wrapper):
 
     Raises:
         ValueError: if the layer has no weight `kernel`, `iteration` is below 1, `norm_multiplier` is not above 0, `image_size`
-            does not have one size per axis or the layer is not a convolution without groups, or an image is too large.
+            does not have one size per axis or the layer is not a convolution without groups, an image is too large, or the layer
+            assigns its own kernel or is quantized in another way.
 
     Example:
 
@@ -89,7 +95,7 @@ class SpectralNormalization(keras.layers.Wrapper):
     ):
         check_flags(training=training, inhere_layer_name=inhere_layer_name)
         name = kwargs.pop("name", None) or layer.name + "_spectral_norm" * (not inhere_layer_name)
-        super().__init__(layer, name=name, **({"dtype": layer.dtype_policy} | kwargs))
+        super().__init__(layer, name=name, **({"dtype": float_policy(layer.dtype_policy)} | kwargs))
         check_at_least(1, iteration=iteration)
         check_number("above 0", lambda bound: bound > 0, norm_multiplier=norm_multiplier)
         self.iteration = iteration
@@ -99,24 +105,32 @@ class SpectralNormalization(keras.layers.Wrapper):
         self.image_size = None if image_size is None else tuple(image_size)
         if self.image_size is not None:
             check_at_least(1, **{f"image_size[{axis}]": size for axis, size in enumerate(self.image_size)})
-        # `call_with` drops the losses of the wrapped layer; this layer has the same output, so it applies the regularizer.
-        self.activity_regularizer = layer.activity_regularizer or self.activity_regularizer
+        if layer.activity_regularizer is not None:
+            self.activity_regularizer = None  # the wrapped layer has the same output, and applies its own
         self.supports_masking = layer.supports_masking
 
     def build(self, input_shape):
         super().build(input_shape)
-        kernel = self.trained_kernel()
+        kernel = trained_kernel(self.layer)
         self.linear = self.image_map(input_shape) if self.image_size else KernelMap(kernel.shape, self.input_axes(kernel))
-        dtype = "float32" if kernel.dtype in ("float16", "bfloat16") else kernel.dtype
+        dtype = "float64" if self.layer.variable_dtype == "float64" else "float32"
         # Each replica computes the same vectors from the same kernel.
         options = {"trainable": False, "dtype": dtype, "autocast": False, "aggregation": "only_first_replica"}
         self.u = self.add_weight(name="u", shape=self.linear.u_shape, initializer=self.warm_u, **options)
         self.v = self.add_weight(name="v", shape=self.linear.v_shape, initializer=self.warm_v, **options)
         # A Dense whose compute dtype differs from that of σ̂ is called like any other layer.
-        is_dense = type(self.layer) is keras.layers.Dense and not self.layer.quantization_mode
-        self.is_plain_dense = is_dense and {self.layer.compute_dtype, self.compute_dtype} == {dtype}
+        self.has_one_dtype = {self.layer.compute_dtype, self.compute_dtype} == {dtype}
+        # Keras hands it on to sublayers, but not from a stateless call.
+        self.takes_training = self.layer._call_has_training_arg
         if self.is_plain_dense:
             self.input_spec = self.layer.input_spec
+
+    @property
+    def is_plain_dense(self):
+        """Whether the wrapped layer does nothing that `call_dense` does not. Quantization and low-rank additions come later."""
+        layer = self.layer
+        is_dense = self.has_one_dtype and type(layer) is keras.layers.Dense and layer.activity_regularizer is None
+        return is_dense and layer.quantization_mode is None and not layer.lora_enabled
 
     def call(self, inputs, training=None):
         self.check_image(inputs.shape)
@@ -128,7 +142,7 @@ class SpectralNormalization(keras.layers.Wrapper):
             self.v.assign(v)
         if self.is_plain_dense:
             return self.call_dense(kernel, inputs, u, v)
-        return self.call_with(kernel * self.factor(estimated_norm(self.linear, kernel, u, v)), inputs)
+        return self.call_with(kernel, self.factor(estimated_norm(self.linear, kernel, u, v)), inputs, training)
 
     def factor(self, sigma):
         """min(1, c / σ̂), and 1 for a kernel of zeros."""
@@ -141,12 +155,12 @@ class SpectralNormalization(keras.layers.Wrapper):
         y = y if self.layer.bias is None else ops.add(y, self.layer.bias)
         return self.layer.activation(ops.reshape(y[1:], (*ops.shape(inputs)[:-1], kernel.shape[-1])))
 
-    def call_with(self, kernel, inputs):
-        """The output of the wrapped layer for `inputs`, with `kernel` in place of its own."""
-        own = {id(variable): ops.convert_to_tensor(variable) for variable in self.layer.variables}
-        own[id(self.layer.kernel)] = ops.cast(kernel, self.layer.kernel.dtype)
-        with keras.StatelessScope(state_mapping=[(v, own[id(v)]) for v in self.layer.variables]):
-            return self.layer(inputs)
+    def call_with(self, kernel, factor, inputs, training):
+        """The output of the wrapped layer for `inputs`, with `kernel` · `factor` in place of its own, `kernel`."""
+        with Instead(self.layer, multiplied(self.layer, kernel, factor)) as scope:
+            output = self.layer(inputs, training=training) if self.takes_training else self.layer(inputs)
+        scope.apply(self)
+        return output
 
     def warm_start(self, tolerance=WARM):
         """Run power iteration until `u` and `v` fit the current kernel, for example after assigning it.
@@ -167,15 +181,8 @@ class SpectralNormalization(keras.layers.Wrapper):
         v = self.linear.apply_transposed(ops.convert_to_tensor(self.u), self.read_kernel())
         return ops.cast(unit(v, otherwise=ops.zeros_like(v)), dtype)
 
-    def trained_kernel(self):
-        kernel = getattr(self.layer, "kernel", None)
-        if not isinstance(kernel, keras.Variable):  # for example, with LoRA it is a tensor
-            kind = f"{type(self.layer).__name__} {self.layer.name!r}"
-            raise ValueError(f"layer must have a weight called kernel. Received: layer={kind}")
-        return kernel
-
     def read_kernel(self):
-        return in_float32_at_least(ops.convert_to_tensor(self.trained_kernel()))
+        return in_float32_at_least(float_kernel(self.layer))
 
     def input_axes(self, kernel):
         """The axes of the kernel that belong to the input."""

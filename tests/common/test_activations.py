@@ -1,5 +1,9 @@
 """Activations of layers are those of the references, to the last digits of float64."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -32,3 +36,24 @@ def test_an_activation_survives_its_config(activation):
 def test_an_unknown_activation_is_rejected_by_name(unknown):
     with pytest.raises(ValueError, match=f"inner_activation must be .* Received: inner_activation={unknown!r}"):
         get_activation("inner_activation", unknown)
+
+
+JAX_TO_TENSORFLOW = """
+import keras, numpy as np, tensorflow as tf
+from layers.common.activations import gelu
+from reference.common.activations import ACTIVATIONS
+x = np.linspace(-6, 6, 101, dtype="float32")[None]
+symbol = keras.Input((101,))
+keras.Model(symbol, gelu(symbol)).export({folder!r}, verbose=False)
+loaded = tf.saved_model.load({folder!r})
+np.testing.assert_allclose(loaded.serve(x), ACTIVATIONS["gelu"](x), atol=2e-6)
+"""
+
+
+@pytest.mark.slow
+def test_tensorflow_reads_the_exact_gelu_of_a_model_exported_on_jax(tmp_path):
+    """It has no operation for the bare erf of JAX."""
+    program = JAX_TO_TENSORFLOW.format(folder=str(tmp_path / "model"))
+    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONWARNINGS": "ignore"}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
