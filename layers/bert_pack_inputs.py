@@ -5,12 +5,13 @@ import numpy as np
 
 from layers.common.checks import check_at_least, check_rank_at_least, check_same
 from layers.common.ids import check_integers
+from layers.common.output_shapes import TracedLayer
 
 IDS = ("start_of_sequence_id", "end_of_segment_id", "padding_id")
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class BertPackInputs(keras.layers.Layer):
+class BertPackInputs(TracedLayer):
     """Packs one or more segments of token ids into rows of equal length, with special tokens between them.
 
     Computes equations (1) to (6) of `reference/bert_pack_inputs.py`. A row is `[CLS] A [SEP] B [SEP] [PAD] …`. If the
@@ -65,6 +66,8 @@ class BertPackInputs(keras.layers.Layer):
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
     """
+
+    integer_arguments = ("inputs",)
 
     def __init__(
         self,

@@ -5,6 +5,8 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common.checks import check_at_least, check_rank, check_same
+from layers.common.output_shapes import appended_spec
+from layers.common.sizes import as_tensor, known_shape
 from layers.masked_softmax import masked_softmax
 
 
@@ -144,15 +146,13 @@ class CachedAttention(MultiHeadAttention):
         super().check_shapes(query, value, key)
         check_rank(3, query=query)
 
-    def compute_output_shape(self, query_shape, value_shape, key_shape=None, cache_shape=None, decode_loop_step=None):
-        slots = value_shape[1]
-        if cache_shape is not None:
-            before = cache_shape["key"][1]
-            appended = None if before is None or slots is None else before + slots
-            slots = appended if decode_loop_step is None else before
-        sizes = {"key": self.key_dim, "value": self.value_dim}
-        cache = {name: (query_shape[0], slots, self.num_heads, size) for name, size in sizes.items()}
-        return super().compute_output_shape(query_shape, value_shape, key_shape), cache
+    def untraced_spec(self, query, value, attention_mask=None, cache=None, decode_loop_step=None, **others):
+        if (cache := appended_spec(attention_mask, cache, decode_loop_step, value)) is None:
+            return None
+        b, t, m = query.shape
+        output = self.symbol(b, t, *(self.output_shape or (m,)))
+        scores = self.symbol(b, self.num_heads, t, cache["key"].shape[1])
+        return (output, scores, cache) if others.get("return_attention_scores") else (output, cache)
 
 
 def place(step, cache, new):
@@ -164,7 +164,7 @@ def place(step, cache, new):
     dtype = keras.backend.standardize_dtype(getattr(step, "dtype", "int32" if type(step) is int else "bool"))
     if "int" not in dtype or len(getattr(step, "shape", ())) > 0:
         raise ValueError(f"decode_loop_step must be an integer or a scalar integer tensor. Received: decode_loop_step={step}")
-    value, slots, t = known(step), cache.shape[1], new.shape[1]
+    value, (slots, t) = value_of(step), known_shape((cache.shape[1], new.shape[1]))
     if slots is not None and t is not None:
         if slots < t or not (value is None or 0 <= value <= slots - t):
             raise ValueError(
@@ -177,7 +177,7 @@ def place(step, cache, new):
     return ops.where(fits, step, 0), fits
 
 
-def known(step):
+def value_of(step):
     """The value of an integer or a tensor; None for a tensor without a value during tracing."""
     try:
         return step.__index__()
@@ -187,6 +187,8 @@ def known(step):
 
 def write(cache, new, start, fits):
     """`cache` with `new` in the slots from `start` on; unchanged if `new` does not fit."""
+    if keras.backend.backend() == "jax" and None in known_shape((cache.shape[1], new.shape[1])):
+        return written_by_slot(cache, new, start, fits)
     where = (start * 0, start, start * 0, start * 0)  # on JAX, all four must have the same dtype
     if fits is not True:
         new = ops.where(fits, new, ops.slice(cache, where, ops.shape(new)))
@@ -205,6 +207,13 @@ def write(cache, new, start, fits):
         return ops.slice_update(cache, where, new), gradient
 
     return update(cache, new)
+
+
+def written_by_slot(cache, new, start, fits):
+    """The same for sizes that JAX does not know: it cannot slice the cache without knowing that it is long enough."""
+    place = ops.arange(ops.shape(cache)[1]) - start
+    inside = ops.logical_and(ops.logical_and(place >= 0, place < as_tensor(ops.shape(new)[1])), fits)
+    return ops.where(inside[:, None, None], ops.take(new, ops.where(inside, place, 0), axis=1), cache)
 
 
 def up_to_itself(q, k, position, fits):
@@ -226,7 +235,7 @@ def check_cache(cache, q, k, v):
     check_same("length if a cache is given", query=q.shape[1], value=k.shape[1])
     slots = {name: tuple(part.shape)[1:2] for name, part in cache.items()}
     for name, new in (("key", k), ("value", v)):
-        shape, expected = tuple(cache[name].shape), (new.shape[0], None, *new.shape[2:])
+        shape, expected = known_shape(cache[name].shape), known_shape((new.shape[0], None, *new.shape[2:]))
         if len(shape) != 4 or any(None not in sizes and sizes[0] != sizes[1] for sizes in zip(shape, expected)):
             raise ValueError(f'cache["{name}"] must have the shape {expected}. Received: {shape}')
     check_same("number of slots", **{f'cache["{name}"]': slot[0] for name, slot in slots.items()})

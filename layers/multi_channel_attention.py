@@ -6,7 +6,7 @@ from keras import ops
 from layers.attention import MultiHeadAttention, normalized
 from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_same
 from layers.common.projection import ProjectingLayer
-from layers.common.sequences import product
+from layers.common.sizes import product
 from layers.masked_softmax import masked_softmax
 
 
@@ -210,9 +210,6 @@ class VotingAttention(ProjectingLayer):
             return ops.ones((1, ops.shape(first)[1]), "bool")
         check_broadcastable("doc_attention_mask", doc_attention_mask.shape, first.shape[:2])
         return ops.cast(doc_attention_mask, "bool")
-
-    def compute_output_shape(self, encoder_outputs_shape, doc_attention_mask_shape=None):
-        return tuple(encoder_outputs_shape[:2])
 
     def get_config(self):
         return super().get_config() | {"num_heads": self.num_heads, "head_size": self.head_size}

@@ -1,29 +1,93 @@
 """What layers return on another backend: `python -m crosscheck.report.outputs` answers one question a line, for comparisons.
 
-A question is `CHAPTER FILE.npz`; the answer is `done` when the outputs of the chapter's cases are in the file, else the reason.
+A question is `CHAPTER FOLDER`; the answer is `done` when the folder has the two files that `save` describes, else the reason.
 Each chapter is computed in a fork of this process, so that what it compiled is gone afterwards.
 """
 
+import json
 import os
 import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
+import keras
 import numpy as np
 
 from crosscheck.agreement import Trial
+from crosscheck.backends import open_symbols
 from crosscheck.catalogue import find_cases
 from crosscheck.report.comparison import in_a_line
+from crosscheck.tree import leaves
 
 
 def main():
     for question in sys.stdin:
-        chapter, file = question.rstrip("\n").split(" ", 1)
-        print(in_a_fork(lambda chapter=chapter, file=file: save(chapter, file)), flush=True)
+        chapter, folder = question.rstrip("\n").split(" ", 1)
+        print(in_a_fork(lambda chapter=chapter, folder=Path(folder): save(chapter, folder)), flush=True)
 
 
-def save(chapter, file):
-    """Write {"case:leaf": float64 array} for each case that can run on JAX."""
+def save(chapter, folder):
+    """Write what the cases of a chapter give that can run on JAX.
+
+    `outputs.npz` is {"case:leaf": float64 array}. `symbolic.json` is {case: {"outputs": {leaf: [shape, dtype]}}} of a symbolic
+    call with open sizes, or {case: {"error": why it failed}}; with "loaded" for the first case of each class, which is
+    `loaded_error` of its functional model.
+    """
     cases = [case for case in find_cases([chapter]) if "jax" not in case.skips]
-    np.savez(file, **{f"{case.name}:{where}": leaf for case in cases for where, leaf in Trial(case).output().items()})
+    outputs, symbolic, kinds = {}, {}, set()
+    for case in cases:
+        trial = Trial(built_with_open_sizes(case, symbolic, kinds))
+        outputs |= {f"{case.name}:{where}": leaf for where, leaf in trial.output().items()}
+    np.savez(folder / "outputs.npz", **outputs)
+    (folder / "symbolic.json").write_text(json.dumps(symbolic))
+
+
+def built_with_open_sizes(case, symbolic, kinds):
+    """`case`, whose first symbolic call, which builds the layer, leaves the batch and unknown lengths open.
+
+    What it finds is added to `symbolic`, as `save` describes; a class whose model was saved, to `kinds`.
+    """
+
+    def call(layer, **inputs):
+        if case.name in symbolic or not any(isinstance(x, keras.KerasTensor) for x in inputs.values()):
+            return case.call(layer, **inputs)
+        widths = {x.shape[-1] for x in inputs.values() if isinstance(x, keras.KerasTensor) and len(x.shape) > 2}
+        if widths & {case.batch, *case.unknown}:  # a width must be known to the layer that is built
+            case.call(layer, **inputs)
+        try:
+            symbols = open_symbols(case, inputs)
+            found = leaves(case.call(layer, **symbols))
+            symbolic[case.name] = {"outputs": {where: [tuple(x.shape), x.dtype] for where, x in found.items()}}
+            if type(layer) not in kinds and "save" not in case.skips:
+                kinds.add(type(layer))
+                model = keras.Model({n: x for n, x in symbols.items() if isinstance(x, keras.KerasTensor)}, found)
+                symbolic[case.name]["loaded"] = loaded_error(model)
+            return found
+        except Exception as error:
+            symbolic[case.name] = {"error": in_a_line(error, most=2000)}
+            return case.call(layer, **inputs)
+
+    return replace(case, call=call)
+
+
+def loaded_error(model):
+    """What differs between a functional model and its saved and loaded copy; None if nothing does."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model.keras")
+        loaded = keras.saving.load_model(Path(folder) / "model.keras")
+    if configurations(loaded) != configurations(model):
+        return "another configuration"
+    if any(not np.array_equal(x, y) for x, y in zip(loaded.get_weights(), model.get_weights(), strict=True)):
+        return "other weights"
+    shapes = [{name: (x.shape, x.dtype) for name, x in each.output.items()} for each in (loaded, model)]
+    return None if shapes[0] == shapes[1] else "other output shapes"
+
+
+def configurations(model):
+    """The configurations of a model's layers, but for the inputs, which Keras renames in a clone, as a saved model has them."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    return json.dumps([layer.get_config() for layer in layers], sort_keys=True, default=str)
 
 
 def in_a_fork(work):

@@ -7,6 +7,7 @@ import keras
 from layers.common.checks import check_at_least, check_epsilon, shapes
 from layers.common.normalization import LayerNorm, RMSNorm
 from layers.common.projection import LinearMap, ProjectingLayer, fresh
+from layers.common.sizes import known
 
 
 class BlockLayer(ProjectingLayer):
@@ -84,7 +85,7 @@ def head_size(size, num_attention_heads, key_dim=None, rounds=False):
     Raises:
         ValueError: if `size` is unknown, or `key_dim` is None and `num_attention_heads` does not divide `size`.
     """
-    if size is None:
+    if known(size) is None:
         raise ValueError("the last axis of the inputs must have a known size. Received: a last axis of size None")
     if key_dim is None and size % num_attention_heads and 0 < num_attention_heads < size and rounds:
         warnings.warn(
@@ -131,7 +132,7 @@ def first_positions(count, x, normed, mask):
     check_at_least(1, output_range=count)
     if len(x.shape) != 3:
         raise ValueError(f"output_range needs inputs with 3 axes. Received: inputs of shape {tuple(x.shape)}")
-    if x.shape[1] is not None and count > x.shape[1]:
+    if known(x.shape[1]) is not None and count > x.shape[1]:
         raise ValueError(f"output_range must be at most the length, {x.shape[1]}. Received: output_range={count}")
     if mask is not None and len(mask.shape) > 1 and mask.shape[-2] != 1:
         mask = mask[..., :count, :]

@@ -6,9 +6,10 @@ import keras
 from keras import ops
 
 from layers.common.checks import interpreted
+from layers.common.output_shapes import TracedLayer
 
 
-class ProjectingLayer(keras.layers.Layer):
+class ProjectingLayer(TracedLayer):
     """A layer whose linear maps share initializers, regularizers and constraints.
 
     Args:
@@ -60,10 +61,6 @@ class ProjectingLayer(keras.layers.Layer):
         # Keras checks only the rank: with another width, a later call would raise an unclear error from the backend.
         layer.input_spec = keras.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
         return layer
-
-    def compute_output_spec(self, *args, **kwargs):
-        # Traced, because flags such as return_attention_scores change the number of outputs.
-        return keras.Operation.compute_output_spec(self, *args, **kwargs)
 
     def get_config(self):
         return super().get_config() | {

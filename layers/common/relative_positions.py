@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_broadcastable, check_needs, check_shape
+from layers.common.sizes import known_shape
 from layers.common.slices import section
 
 
@@ -33,7 +34,7 @@ def relative_shift(x, s):
 
 def has_encoding(t, s, rows):
     """Boolean `(t, s)`, True where the distance between query and key has a row; None if it always has."""
-    if all(isinstance(size, int) for size in (t, s, rows)) and rows == t + s:
+    if None not in known_shape((t, s, rows)) and rows == t + s:
         return None
     return ops.arange(s)[None, :] + t - ops.arange(t)[:, None] < rows
 
@@ -64,7 +65,7 @@ def check_terms(terms, positions, batch, t, s, h, d):
 
 def check_rows(t, s, rows):
     """Raise a ValueError unless `rows` covers all distances, or all distances to earlier keys. A size of None is unknown."""
-    if None not in (t, s, rows) and rows not in (t + s, s + 1):
+    if None not in known_shape((t, s, rows)) and rows not in (t + s, s + 1):
         raise ValueError(
             f"relative_position_encoding must have a row for each distance: t + s = {t + s} rows for {s}, …, {1 - t}, "
             f"or s + 1 = {s + 1} rows for {s}, …, 0, which is causal; s = {s} includes the state. Received: {rows} rows"

@@ -1,8 +1,8 @@
 """Attention over several axes of a tensor: flattening them into one sequence, and restoring them."""
 
-import math
-
 from keras import ops
+
+from layers.common.sizes import product
 
 
 def to_sequence(x, axes):
@@ -44,8 +44,3 @@ def full_shape(query, value, axes, heads):
     sizes, value_sizes = ops.shape(query), ops.shape(value)
     batch = [size for axis, size in enumerate(sizes[:-1]) if axis not in axes]
     return (*batch, heads, *(sizes[axis] for axis in axes), *(value_sizes[axis] for axis in axes))
-
-
-def product(sizes):
-    """The product of axis sizes, some of which may be tensors."""
-    return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else ops.prod(ops.stack(sizes))

@@ -3,15 +3,19 @@
 import keras
 
 from layers.common.checks import check_rank
+from layers.common.output_shapes import TracedLayer
 
 
-class TextLayer(keras.layers.Layer):
+class TextLayer(TracedLayer):
     """A layer whose inputs are strings, `(b,)`: a TensorFlow tensor, an array or a list. Works on any backend, without XLA."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.supports_jit = False
         self.built = True
+
+    def argument_dtype(self, name):
+        return "string"
 
     def __call__(self, inputs, *args, **kwargs):
         """On backends other than TensorFlow, whose arrays cannot hold strings, only `call` is run."""

@@ -5,14 +5,15 @@ import numpy as np
 from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_rank_at_least, interpreted
-from layers.common.slices import section
+from layers.common.output_shapes import TracedLayer
+from layers.common.sizes import known_shape
 from layers.positional_embedding.buckets import check_buckets, relative_buckets
-from layers.positional_embedding.learned import ForAnyBatch, check_learned, length_of
+from layers.positional_embedding.learned import ForAnyBatch, check_learned, first_rows, length_of
 from layers.positional_embedding.sinusoids import check_sinusoid, sinusoid
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class PositionalEmbedding(keras.layers.Layer):
+class PositionalEmbedding(TracedLayer):
     """A learned vector for each position, the same for every example, to add to token embeddings.
 
     Computes equation (1) of `reference/positional_embedding.py`. Vectors of positions that no
@@ -35,7 +36,8 @@ class PositionalEmbedding(keras.layers.Layer):
     Raises:
         ValueError: if `max_length` is below 1, the inputs are longer than `max_length`, `seq_axis` is not an axis of the inputs
             or is the last, or the last axis is unknown or differs from that of the table. If the length is known only when the
-            graph runs, the backend raises the error for inputs that are too long.
+            graph runs, the backend raises the error for inputs that are too long; a program exported from JAX cannot, and
+            returns NaN for the positions that have no row.
 
     Example:
 
@@ -72,12 +74,7 @@ class PositionalEmbedding(keras.layers.Layer):
         aligned = [1] * rank
         aligned[self.seq_axis], aligned[-1] = shape[self.seq_axis], shape[-1]
         # Reshape to the requested length, which fails if there are fewer rows; broadcasting a single row would not fail.
-        rows = ops.reshape(section(self.embeddings, 0, shape[self.seq_axis], axis=0), aligned)
-        return ops.broadcast_to(rows, shape)
-
-    def compute_output_shape(self, inputs_shape):
-        check_learned(inputs_shape, self.max_length, self.seq_axis)
-        return inputs_shape
+        return ops.broadcast_to(ops.reshape(first_rows(self.embeddings, shape[self.seq_axis]), aligned), shape)
 
     def get_config(self):
         return super().get_config() | {
@@ -230,7 +227,7 @@ class RelativePositionBias(ForAnyBatch):
         t, s = ops.shape(query)[1], ops.shape(key)[1]
         ranges = (self.relative_attention_num_buckets, self.relative_attention_max_distance, self.bidirectional)
         # If both lengths are known, the buckets are constants in the graph.
-        xp = np if isinstance(t, int) and isinstance(s, int) else ops
+        xp = ops if None in known_shape((t, s)) else np
         buckets = relative_buckets(xp.arange(s)[None, :] - xp.arange(t)[:, None], *ranges, xp)
         return ops.transpose(ops.take(self.embeddings, ops.cast(buckets, "int32"), axis=0), (2, 0, 1))[None]
 

@@ -4,9 +4,12 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_at_least, check_rank_at_least
+from layers.common.output_shapes import TracedLayer
+from layers.common.sizes import known
+from layers.common.slices import section
 
 
-class ForAnyBatch(keras.layers.Layer):
+class ForAnyBatch(TracedLayer):
     """A layer whose output has no batch axis of examples, and so has no mask, whatever the mask of its inputs."""
 
     def __init__(self, **kwargs):
@@ -15,9 +18,6 @@ class ForAnyBatch(keras.layers.Layer):
 
     def compute_mask(self, *inputs, **kwargs):
         return None
-
-    def compute_output_spec(self, *args, **kwargs):
-        return keras.Operation.compute_output_spec(self, *args, **kwargs)  # traced: a length may be an argument
 
 
 def length_of(inputs, length):
@@ -33,14 +33,24 @@ def length_of(inputs, length):
             raise ValueError("inputs or length must be given. Received: inputs=None, length=None")
         return length
     check_rank_at_least(2, inputs=inputs.shape)
-    if length is not None and length != inputs.shape[1]:
+    if length is not None and length != known(inputs.shape[1]):
         raise ValueError(f"inputs must have the length {length}. Received: inputs of shape {tuple(inputs.shape)}")
     return ops.shape(inputs)[1]
 
 
+def first_rows(table, count):
+    """The first `count` rows of a table."""
+    if known(count) is not None or keras.backend.backend() != "jax":
+        return section(table, 0, count, axis=0)
+    # JAX does not slice a table that may be too short, and what it exports cannot raise an error.
+    place = ops.arange(count)
+    rows = ops.take(table, ops.minimum(place, table.shape[0] - 1), axis=0)
+    return ops.where((place < table.shape[0])[:, None], rows, float("nan"))
+
+
 def check_learned(shape, max_length, seq_axis, width=None):
     """Raise a ValueError unless a table of `max_length` rows of `width` numbers (None for any) fits inputs of `shape`."""
-    if len(shape) < 2 or shape[-1] is None or shape[-1] != (width or shape[-1]):
+    if len(shape) < 2 or known(shape[-1]) is None or shape[-1] != (width or shape[-1]):
         last = f"of size {width}" if width else "of known size"
         raise ValueError(f"inputs must have at least 2 axes, the last {last}. Received: inputs of shape {tuple(shape)}")
     if not -len(shape) <= seq_axis < len(shape) or seq_axis in (-1, len(shape) - 1):
@@ -48,7 +58,7 @@ def check_learned(shape, max_length, seq_axis, width=None):
             "seq_axis must be an axis of inputs other than the last. "
             f"Received: seq_axis={seq_axis}, inputs of shape {tuple(shape)}"
         )
-    length = shape[seq_axis]
+    length = known(shape[seq_axis])
     if length is not None and length > max_length:
         raise ValueError(
             f"inputs must not be longer than max_length={max_length} along axis {seq_axis}. "

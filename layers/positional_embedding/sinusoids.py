@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from layers.common.checks import check_number
+from layers.common.sizes import known
 
 CONVENTIONS = ("interleaved", "concatenated")
 BASE = 256
@@ -38,7 +39,7 @@ def sines_and_cosines(length, omega, dtype):
         dtype: "float64" or "float32".
     """
     t = ops.arange(length, dtype="int32")
-    longest = length if isinstance(length, int) else LARGEST
+    longest = known(length) or LARGEST
     sin = cos = None
     step = 1
     while step < longest or sin is None:

@@ -1,7 +1,6 @@
 """The transformer decoder block (Keras 3)."""
 
 import keras
-from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.cached_attention import CachedAttention, check_parts
@@ -17,8 +16,9 @@ from layers.common.checks import (
     check_same,
     interpreted,
 )
+from layers.common.output_shapes import appended_spec
 from layers.multi_channel_attention import MultiChannelAttention
-from layers.transformer_decoder.parts import attend, attention_class, built, parts_of
+from layers.transformer_decoder.parts import attend, attention_class, built, causal, parts_of
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -158,7 +158,7 @@ class TransformerDecoderBlock(BlockLayer):
         self.check_inputs(x, memory, cross_mask, w)
         self.check_self_mask(x, self_mask, cache, decode_loop_step)
         if cache is None:
-            self_mask = self.causal(x, self_mask)  # with a cache, the self-attention masks later keys itself
+            self_mask = causal(x, self_mask)  # with a cache, the self-attention masks later keys itself
 
         own = self.before(self.self_attention_norm, x)
         options = {"attention_mask": self_mask, "cache": cache, "decode_loop_step": decode_loop_step}
@@ -173,19 +173,16 @@ class TransformerDecoderBlock(BlockLayer):
         added = self.feed_forward(self.before(self.output_norm, z), training)
         return self.after(self.output_norm, z + added), cache
 
+    def untraced_spec(self, inputs, cache=None, decode_loop_step=None, **others):
+        x, _, _, self_mask, _ = parts_of(inputs)
+        cache = appended_spec(self_mask, cache, decode_loop_step, x)
+        return None if cache is None else (self.symbol(*x.shape), cache)
+
     def before(self, norm, x):
         return norm(x) if self.norm_first else x
 
     def after(self, norm, x):
         return x if self.norm_first else norm(x)
-
-    def causal(self, x, self_mask):
-        """The causal mask, combined with `self_mask` if it is given."""
-        place = ops.arange(ops.shape(x)[1])
-        mask = ops.expand_dims(place[None, :] <= place[:, None], 0)
-        if self_mask is None:
-            return mask
-        return ops.logical_and(ops.cast(self_mask, "bool"), mask)
 
     def init_cache(self, batch, length):
         """A cache with `length` slots for `decode_loop_step`, or with 0 slots to append to. The block must be built.

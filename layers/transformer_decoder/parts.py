@@ -1,6 +1,7 @@
 """The parts of a decoder block's inputs, and the attention that it is made of (Keras 3)."""
 
 import keras
+from keras import ops
 
 from layers.common.blocks import split_inputs
 from layers.common.registry import registered
@@ -43,3 +44,10 @@ def attend(attention, query, value, training, **arguments):
     if isinstance(attention, keras.layers.Layer):
         arguments["training"] = training
     return attention(query, value, **arguments)
+
+
+def causal(x, self_mask):
+    """The causal mask, combined with `self_mask` if it is given."""
+    place = ops.arange(ops.shape(x)[1])
+    mask = ops.expand_dims(place[None, :] <= place[:, None], 0)
+    return mask if self_mask is None else ops.logical_and(ops.cast(self_mask, "bool"), mask)

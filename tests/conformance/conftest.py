@@ -1,5 +1,6 @@
 """Processes of their own, for what would stay in a test's process for ever."""
 
+import json
 import os
 import subprocess
 import sys
@@ -26,8 +27,11 @@ def slopes_and_xla():
 
 
 @pytest.fixture(scope="session")
-def outputs_on_jax(tmp_path_factory):
-    """{case:leaf: array} of a chapter's cases on the JAX backend, which runs in a process of its own."""
+def on_jax(tmp_path_factory):
+    """What a chapter's cases give on the JAX backend, which runs in a process of its own.
+
+    {case:leaf: array} of the outputs, and {case: what a symbolic call gave}, as `crosscheck/report/outputs.py` describes it.
+    """
     on_jax = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore", "XLA_FLAGS": QUICK}
     environment = os.environ | on_jax
     program = [sys.executable, "-m", "crosscheck.report.outputs"]
@@ -35,14 +39,14 @@ def outputs_on_jax(tmp_path_factory):
     process = subprocess.Popen(program, env=environment, text=True, **pipes)
 
     @lru_cache(maxsize=1)
-    def outputs(chapter):
-        file = tmp_path_factory.mktemp("jax") / f"{chapter}.npz"
-        print(chapter, file, file=process.stdin, flush=True)
+    def found(chapter):
+        folder = tmp_path_factory.mktemp("jax")
+        print(chapter, folder, file=process.stdin, flush=True)
         said = process.stdout.readline().strip()
         assert said == "done", said
-        return dict(np.load(file))
+        return dict(np.load(folder / "outputs.npz")), json.loads((folder / "symbolic.json").read_text())
 
-    yield outputs
+    yield found
     process.stdin.close()
     process.stdout.close()
     process.wait()
