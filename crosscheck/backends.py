@@ -6,7 +6,7 @@ Keras itself has neither gradients nor a compiler, so this module takes them fro
 import keras
 from keras import ops
 
-from crosscheck.tree import leaves
+from crosscheck.tree import is_ragged, leaves
 
 
 def differentiate(call, layer, inputs, cotangents, compiled=False):
@@ -53,6 +53,22 @@ def build(call, layer, inputs, symbolic=True):
 
 def symbol_of(tensor):
     return keras.Input(batch_shape=tensor.shape, dtype=keras.backend.standardize_dtype(tensor.dtype))
+
+
+def open_symbols(case, tensors):
+    """A symbolic input for each of `tensors`, with the batch and the unknown lengths of `case` left open; others as they are."""
+    open_sizes = (case.batch, *case.unknown)
+    return {
+        name: keras.Input(
+            batch_shape=[None if size in open_sizes else size for size in x.shape],
+            dtype=keras.backend.standardize_dtype(x.dtype),
+            name=name,
+            ragged=is_ragged(x),
+        )
+        if keras.ops.is_tensor(x) or isinstance(x, keras.KerasTensor)
+        else x
+        for name, x in tensors.items()
+    }
 
 
 def evaluate(call, layer, inputs):

@@ -233,9 +233,6 @@ class MultiHeadAttention(ProjectingLayer):
                 check_same(f"size of axis {axis}", query=query[axis], value=value[axis])
         return axes
 
-    def compute_output_shape(self, query_shape, value_shape, key_shape=None):
-        return (*query_shape[:-1], *(self.output_shape or query_shape[-1:]))
-
     def get_config(self):
         return super().get_config() | {
             "num_heads": self.num_heads,

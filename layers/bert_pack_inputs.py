@@ -71,6 +71,7 @@ class BertPackInputs(TextLayer):
     """
 
     fixed = (*IDS, "special_tokens_dict")
+    integer_arguments = ("inputs",)
 
     def __init__(
         self,

@@ -7,7 +7,9 @@ from layers.attention import MultiHeadAttention
 from layers.common.caches import for_each_example, rows_for
 from layers.common.checks import check_at_least, check_rank, check_same
 from layers.common.masks import after, biased, check_bias
-from layers.common.positions import check_position, known, within_room
+from layers.common.output_shapes import appended_spec
+from layers.common.positions import check_position, value_of, within_room
+from layers.common.sizes import as_tensor, known_shape
 from layers.common.slices import section_from
 from layers.masked_softmax import masked_softmax
 
@@ -160,15 +162,13 @@ class CachedAttention(MultiHeadAttention):
         check_rank(3, query=query)
         return super().check_shapes(query, value, key)
 
-    def compute_output_shape(self, query_shape, value_shape, key_shape=None, cache_shape=None, decode_loop_step=None):
-        slots = value_shape[1]
-        if cache_shape is not None:
-            before = cache_shape["key"][1]
-            appended = None if before is None or slots is None else before + slots
-            slots = appended if decode_loop_step is None else before
-        sizes = {"key": self.key_dim, "value": self.value_dim}
-        cache = {name: (query_shape[0], slots, self.num_heads, size) for name, size in sizes.items()}
-        return super().compute_output_shape(query_shape, value_shape, key_shape), cache
+    def untraced_spec(self, query, value, attention_mask=None, cache=None, decode_loop_step=None, **others):
+        if (cache := appended_spec(attention_mask, cache, decode_loop_step, value)) is None:
+            return None
+        b, t, m = query.shape
+        output = self.symbol(b, t, *(self.output_shape or (m,)))
+        scores = self.symbol(b, self.num_heads, t, cache["key"].shape[1])
+        return (output, scores, cache) if others.get("return_attention_scores") else (output, cache)
 
 
 def place(step, cache, new):
@@ -178,7 +178,7 @@ def place(step, cache, new):
         ValueError: if `new` is known not to fit, or `step` is not an integer.
     """
     check_position(decode_loop_step=step)
-    value, slots, t = known(step), cache.shape[1], new.shape[1]
+    value, (slots, t) = value_of(step), known_shape((cache.shape[1], new.shape[1]))
     if slots is not None and t is not None:
         if slots < t or not (value is None or 0 <= value <= slots - t):
             raise ValueError(
@@ -186,11 +186,13 @@ def place(step, cache, new):
             )
         if value is not None:
             return value, True
-    return within_room(step, ops.shape(cache)[1] - ops.shape(new)[1])
+    return within_room(step, as_tensor(ops.shape(cache)[1] - ops.shape(new)[1]))
 
 
 def write(cache, new, start, fits):
     """`cache` with `new` in the slots from `start` on; unchanged if `new` does not fit."""
+    if keras.backend.backend() == "jax" and None in known_shape((cache.shape[1], new.shape[1])):
+        return written_by_slot(cache, new, start, fits)
     where = (start * 0, start, start * 0, start * 0)  # on JAX, all four must have the same dtype
     if fits is not True:
         new = ops.where(fits, new, section_from(cache, start, ops.shape(new)[1], axis=1))
@@ -219,6 +221,13 @@ def in_slots(cache, mask, start, fits):
     return write(ops.ones_like(cache[..., :1, :1]), new, start, fits)[..., 0, 0]
 
 
+def written_by_slot(cache, new, start, fits):
+    """The same for sizes that JAX does not know: it cannot slice the cache without knowing that it is long enough."""
+    place = ops.arange(ops.shape(cache)[1]) - start
+    inside = ops.logical_and(ops.logical_and(place >= 0, place < as_tensor(ops.shape(new)[1])), fits)
+    return ops.where(inside[:, None, None], ops.take(new, ops.where(inside, place, 0), axis=1), cache)
+
+
 def up_to_itself(q, k, position, fits):
     """The causal mask `(1, 1, t, s)`, where the first query is at `position`; all False unless the new tokens fit."""
     causal = ops.arange(ops.shape(k)[1])[None, :] <= position + ops.arange(ops.shape(q)[1])[:, None]
@@ -237,7 +246,7 @@ def check_cache(cache, q, k, v):
     check_same("length if a cache is given", query=q.shape[1], value=k.shape[1])
     slots = {name: tuple(part.shape)[1:2] for name, part in cache.items()}
     for name, new in (("key", k), ("value", v)):
-        shape, expected = tuple(cache[name].shape), (new.shape[0], None, *new.shape[2:])
+        shape, expected = known_shape(cache[name].shape), known_shape((new.shape[0], None, *new.shape[2:]))
         if len(shape) != 4 or any(None not in sizes and sizes[0] != sizes[1] for sizes in zip(shape, expected)):
             raise ValueError(f'cache["{name}"] must have the shape {expected}. Received: {shape}')
     check_same("number of slots", **{f'cache["{name}"]': slot[0] for name, slot in slots.items()})

@@ -5,6 +5,7 @@ import keras
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
 from layers.common.checks import check_at_least, check_rate, interpreted
+from layers.common.sizes import known
 
 RENAMED = {"kernel_initializer": "initializer"}
 
@@ -102,10 +103,10 @@ class ClassificationHead(BlockLayer):
         return self.logits(self.dropout_layer(pooled, training=training))
 
     def check_shape(self, shape, size=None):
-        if len(shape) not in (2, 3) or shape[-1] is None or shape[-1] != (size or shape[-1]):
+        if len(shape) not in (2, 3) or known(shape[-1]) is None or shape[-1] != (size or shape[-1]):
             last = f"of size {size}" if size else "of known size"
             raise ValueError(f"features must have 2 or 3 axes, the last {last}. Received: features of shape {tuple(shape)}")
-        length = shape[1] if len(shape) == 3 else None
+        length = known(shape[1]) if len(shape) == 3 else None
         outside = self.cls_token_idx != 0 if len(shape) == 2 else length and not -length <= self.cls_token_idx < length
         if outside or length == 0:
             raise ValueError(

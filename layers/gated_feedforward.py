@@ -7,6 +7,7 @@ from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
 from layers.common.checks import check_at_least, check_flags, check_rate
 from layers.common.compatibility import garden_arguments
+from layers.common.sizes import known
 
 POSITIONS = ("before_residual", "after_residual")
 
@@ -129,12 +130,9 @@ class GatedFeedforward(BlockLayer):
         return self.output_dense[i](units)
 
     def check_shape(self, shape, size=None):
-        if len(shape) < 2 or shape[-1] is None or shape[-1] != (size or shape[-1]):
+        if len(shape) < 2 or known(shape[-1]) is None or shape[-1] != (size or shape[-1]):
             last = f"of size {size}" if size else "of known size"
             raise ValueError(f"inputs must have at least 2 axes, the last {last}. Received: inputs of shape {tuple(shape)}")
-
-    def compute_output_shape(self, inputs_shape):
-        return inputs_shape
 
     def get_config(self):
         return super().get_config() | {

@@ -9,6 +9,7 @@ from layers.common.checks import check_rank, check_same, interpreted
 from layers.common.ids import check_integers, within
 from layers.common.normalization import in_float32_at_least
 from layers.common.projection import matrix_product
+from layers.common.sizes import known
 
 RENAMED = {"kernel_initializer": "initializer"}
 OUTPUTS = ("logits", "predictions")
@@ -72,6 +73,8 @@ class MaskedLM(BlockLayer):
     """
 
     renamed_arguments = RENAMED
+
+    integer_arguments = ("masked_positions",)
 
     def __init__(self, embedding_table, activation=None, initializer="glorot_uniform", output="logits", **kwargs):
         [initializer] = interpreted(keras.initializers.get, initializer=initializer)
@@ -145,7 +148,7 @@ class MaskedLM(BlockLayer):
         check_rank(3, sequence_data=sequence_data)
         check_rank(2, masked_positions=masked_positions)
         check_same("batch size", sequence_data=sequence_data[0], masked_positions=masked_positions[0])
-        if sequence_data[1] == 0 or sequence_data[-1] is None or sequence_data[-1] != (size or sequence_data[-1]):
+        if known(sequence_data[1]) == 0 or known(sequence_data[-1]) is None or sequence_data[-1] != (size or sequence_data[-1]):
             last = f"of size {size}" if size else "of known size"
             raise ValueError(
                 f"sequence_data must have at least one position and a last axis {last}. "

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_broadcastable
+from layers.common.output_shapes import TracedLayer
 
 
 def masked_softmax(scores, mask=None, axes=-1):
@@ -72,7 +73,7 @@ def lowered(scores, mask):
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class MaskedSoftmax(keras.layers.Layer):
+class MaskedSoftmax(TracedLayer):
     """Softmax over the positions that a mask allows; forbidden positions get exactly zero.
 
     Computes equation (1) of `reference/masked_softmax.py`, in at least float32.
@@ -133,9 +134,6 @@ class MaskedSoftmax(keras.layers.Layer):
 
     def compute_mask(self, scores, mask=None):
         return None  # later layers must not treat some of the weights as padding
-
-    def compute_output_shape(self, scores_shape, mask_shape=None):
-        return scores_shape
 
     def get_config(self):
         return super().get_config() | {

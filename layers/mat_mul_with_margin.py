@@ -4,10 +4,12 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_number, check_rank, check_same
+from layers.common.output_shapes import TracedLayer
+from layers.common.sizes import known_shape
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class MatMulWithMargin(keras.layers.Layer):
+class MatMulWithMargin(TracedLayer):
     """Dot products of all left and right vectors, less a margin for each matching pair.
 
     Computes equation (2) of `reference/mat_mul_with_margin.py`. Trained with a cross-entropy loss, in which the label of row i is
@@ -71,11 +73,6 @@ class MatMulWithMargin(keras.layers.Layer):
         right_logits = ops.reshape(ops.transpose(left_logits[:, :b]), (b, b))
         return left_logits, right_logits
 
-    def compute_output_shape(self, left_encoded_shape, right_encoded_shape):
-        check_sides(left_encoded_shape, right_encoded_shape)
-        b, c = left_encoded_shape[0], right_encoded_shape[0]
-        return (b, c), (b, b)
-
     def get_config(self):
         return super().get_config() | {"logit_scale": self.logit_scale, "logit_margin": self.logit_margin}
 
@@ -84,7 +81,7 @@ def check_sides(left_encoded, right_encoded):
     check_rank(2, left_encoded=left_encoded, right_encoded=right_encoded)
     check_same("size of the last axis", left_encoded=left_encoded[-1], right_encoded=right_encoded[-1])
     b, c = left_encoded[0], right_encoded[0]
-    if b is not None and c is not None and c < b:
+    if None not in known_shape((b, c)) and c < b:
         raise ValueError(
             "right_encoded must have at least as many rows as left_encoded. "
             f"Received: left_encoded with {b} and right_encoded with {c}"

@@ -7,7 +7,8 @@ from layers.attention import MultiHeadAttention
 from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_same, check_shape
 from layers.common.masks import both
 from layers.common.projection import ProjectingLayer
-from layers.common.sequences import normalized, product
+from layers.common.sequences import normalized
+from layers.common.sizes import product
 from layers.masked_softmax import masked_softmax
 
 
@@ -229,9 +230,6 @@ class VotingAttention(ProjectingLayer):
 
     def compute_mask(self, encoder_outputs, previous_mask=None):
         return None if previous_mask is None else ops.any(ops.cast(previous_mask, "bool"), axis=-1)
-
-    def compute_output_shape(self, encoder_outputs_shape, doc_attention_mask_shape=None):
-        return tuple(encoder_outputs_shape[:2])
 
     def get_config(self):
         return super().get_config() | {"num_heads": self.num_heads, "head_size": self.head_size}

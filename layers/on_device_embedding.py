@@ -5,11 +5,12 @@ from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_number, interpreted
 from layers.common.ids import check_integers, rows_at, wide_enough, within
+from layers.common.output_shapes import TracedLayer
 from layers.common.projection import matrix_product
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class OnDeviceEmbedding(keras.layers.Layer):
+class OnDeviceEmbedding(TracedLayer):
     """Embeds ids as rows of a table, by a look-up or, on devices where that is slow, by a product with one-hot vectors.
 
     Computes equation (1) of `reference/on_device_embedding.py`, or equation (2) with `use_one_hot`. Both give the same numbers
@@ -56,6 +57,8 @@ class OnDeviceEmbedding(keras.layers.Layer):
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.4.
     """
 
+    integer_arguments = ("inputs",)
+
     def __init__(self, vocab_size, embedding_width, initializer="glorot_uniform", use_one_hot=False, scale_factor=None, **kwargs):
         super().__init__(**kwargs)
         check_at_least(1, vocab_size=vocab_size, embedding_width=embedding_width)
@@ -91,13 +94,6 @@ class OnDeviceEmbedding(keras.layers.Layer):
         """Equation (2)."""
         one_hot = ops.one_hot(wide_enough(ids), self.vocab_size, dtype=self.compute_dtype)
         return matrix_product(one_hot, ops.cast(self.embeddings, self.compute_dtype))
-
-    def compute_output_shape(self, inputs_shape):
-        return (*inputs_shape, self.embedding_width)
-
-    def compute_output_spec(self, inputs):
-        check_integers(inputs=inputs)
-        return super().compute_output_spec(inputs)
 
     def get_config(self):
         return super().get_config() | {

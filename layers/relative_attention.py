@@ -6,15 +6,8 @@ from keras import ops
 from layers.attention import MultiHeadAttention
 from layers.common.checks import check_rank, check_same, check_shape
 from layers.common.masks import after
-from layers.common.relative_positions import (
-    Terms,
-    check_terms,
-    has_encoding,
-    has_open_sizes,
-    open_spec,
-    projected,
-    relative_shift,
-)
+from layers.common.relative_positions import Terms, check_terms, has_encoding, has_open_sizes, projected, relative_shift
+from layers.common.sizes import joined_length
 from layers.masked_softmax import attended
 
 
@@ -132,7 +125,7 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
 
     def attend(self, q, k, v, mask, training, terms):
         """Equations (1) and (2): the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
-        # Transpose q once for all terms, and scale q instead of the scores, because it has fewer numbers.
+        # Transpose q once for all terms, and scale it instead of the scores, because it has fewer numbers.
         q = ops.transpose(q * self.key_dim**-0.5, (0, 2, 1, 3))
         scores = ops.matmul(self.plus(q, terms.u), ops.transpose(k, (0, 2, 3, 1)))
         if terms.encoded is not None:
@@ -152,10 +145,13 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
         """q + bias, where q is `(b, h, t, d)` and already divided by √d."""
         return q if bias is None else ops.add(q, ops.expand_dims(bias, 1) * self.key_dim**-0.5)
 
-    def compute_output_spec(self, *args, **kwargs):
-        if not has_open_sizes((args, kwargs)):
-            return super().compute_output_spec(*args, **kwargs)
-        return open_spec(self, args, kwargs)
+    def untraced_spec(self, query, value, state=None, return_attention_scores=False, **others):
+        if not has_open_sizes((query, value, state, others)):
+            return None  # there are more distances than keys
+        b, t, m = query.shape
+        output = self.symbol(b, t, *(self.output_shape or (m,)))
+        scores = self.symbol(b, self.num_heads, t, joined_length(state, value))
+        return (output, scores) if return_attention_scores else output
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -247,5 +243,7 @@ class TwoStreamRelativeAttention(MultiHeadRelativeAttention):
         if target_mapping is None:
             check_same("length, unless target_mapping is given", content_stream=content[1], query_stream=query[1])
 
-    def compute_output_shape(self, content_stream_shape, query_stream_shape):
-        return tuple((*shape[:-1], *(self.output_shape or shape[-1:])) for shape in (content_stream_shape, query_stream_shape))
+    def untraced_spec(self, content_stream, query_stream, **others):
+        if not has_open_sizes((content_stream, query_stream, others)):
+            return None
+        return tuple(self.symbol(*x.shape[:-1], *(self.output_shape or x.shape[-1:])) for x in (content_stream, query_stream))

@@ -8,6 +8,7 @@ from layers.common import sequences
 from layers.common.checks import check_at_least, check_flags
 from layers.common.masks import biased, check_bias
 from layers.common.normalization import in_float32_at_least
+from layers.common.sizes import known_shape
 from layers.common.slices import section
 from layers.masked_softmax import attended
 
@@ -228,7 +229,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         expected = (*batch, k, *lengths)
         fits = len(scores.shape) == len(expected) and all(
             size is None or wanted is None or size == wanted or (axis == len(batch) and size > k)
-            for axis, (size, wanted) in enumerate(zip(scores.shape, expected))
+            for axis, (size, wanted) in enumerate(zip(known_shape(scores.shape), known_shape(expected)))
         )
         if not fits:
             raise ValueError(

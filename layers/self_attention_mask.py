@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_rank, check_rank_at_least, check_same, shapes
+from layers.common.output_shapes import TracedLayer
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class SelfAttentionMask(keras.layers.Layer):
+class SelfAttentionMask(TracedLayer):
     """Makes a self-attention mask from a padding mask.
 
     Computes equation (1) of `reference/self_attention_mask.py`. Only keys are masked: queries at padding attend like all others.

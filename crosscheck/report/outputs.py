@@ -1,35 +1,105 @@
 """What layers return on another backend: `python -m crosscheck.report.outputs` answers one question a line, for comparisons.
 
-A question is `outputs CHAPTER FILE.npz`, for the outputs of the chapter's cases, or `moves CHAPTER FILE.npz`, for how far a step
-of training moves the weights of its classes. The answer is `done` when they are in the file, else the reason.
+A question is `outputs CHAPTER FOLDER` or `moves CHAPTER FOLDER`; the answer is `done` when the folder has the files that `save`
+or `save_moves` describes, else the reason.
 Each chapter is computed in a fork of this process, so that what it compiled is gone afterwards.
 """
 
+import json
 import os
 import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
+import keras
 import numpy as np
 
 from crosscheck.agreement import Trial
+from crosscheck.backends import open_symbols
 from crosscheck.catalogue import find_cases
 from crosscheck.report.comparison import in_a_line
 from crosscheck.report.steps import moves, representatives
+from crosscheck.tree import leaves
 
 
 def main():
     for question in sys.stdin:
-        what, chapter, file = question.rstrip("\n").split(" ", 2)
-        print(in_a_fork(lambda what=what, chapter=chapter, file=file: save(what, chapter, file)), flush=True)
+        what, chapter, folder = question.rstrip("\n").split(" ", 2)
+        print(in_a_fork(lambda what=what, chapter=chapter, folder=Path(folder): ANSWERS[what](chapter, folder)), flush=True)
 
 
-def save(what, chapter, file):
-    """Write {"case:leaf": float64 array}, or {"case:optimizer:weight": float64 array}, for cases that can run on JAX."""
+def save_moves(chapter, folder):
+    """Write `moves.npz`: {"case:optimizer:weight": how far a step of training moves the weight}, for a case of each class."""
     cases = [case for case in find_cases([chapter]) if "jax" not in case.skips]
-    if what == "moves":
-        found = {case.name: moves(case) for case in representatives(cases)}
-    else:
-        found = {case.name: Trial(case).output() for case in cases}
-    np.savez(file, **{f"{name}:{where}": leaf for name, leaves in found.items() for where, leaf in leaves.items()})
+    found = {case.name: moves(case) for case in representatives(cases)}
+    np.savez(folder / "moves.npz", **{f"{name}:{what}": moved for name, each in found.items() for what, moved in each.items()})
+
+
+def save(chapter, folder):
+    """Write what the cases of a chapter give that can run on JAX.
+
+    `outputs.npz` is {"case:leaf": float64 array}. `symbolic.json` is {case: {"outputs": {leaf: [shape, dtype]}}} of a symbolic
+    call with open sizes, or {case: {"error": why it failed}}; with "loaded" for the first case of each class, which is
+    `loaded_error` of its functional model.
+    """
+    cases = [case for case in find_cases([chapter]) if "jax" not in case.skips]
+    outputs, symbolic, kinds = {}, {}, set()
+    for case in cases:
+        trial = Trial(built_with_open_sizes(case, symbolic, kinds))
+        outputs |= {f"{case.name}:{where}": leaf for where, leaf in trial.output().items()}
+    np.savez(folder / "outputs.npz", **outputs)
+    (folder / "symbolic.json").write_text(json.dumps(symbolic))
+
+
+def built_with_open_sizes(case, symbolic, kinds):
+    """`case`, whose first symbolic call, which builds the layer, leaves the batch and unknown lengths open.
+
+    What it finds is added to `symbolic`, as `save` describes; a class whose model was saved, to `kinds`.
+    """
+
+    def call(layer, **inputs):
+        if case.name in symbolic or not any(isinstance(x, keras.KerasTensor) for x in inputs.values()):
+            return case.call(layer, **inputs)
+        widths = {x.shape[-1] for x in inputs.values() if isinstance(x, keras.KerasTensor) and len(x.shape) > 2}
+        if widths & {case.batch, *case.unknown}:  # a width must be known to the layer that is built
+            case.call(layer, **inputs)
+        try:
+            symbols = open_symbols(case, inputs)
+            found = leaves(case.call(layer, **symbols))
+            symbolic[case.name] = {"outputs": {where: [tuple(x.shape), x.dtype] for where, x in found.items()}}
+            if type(layer) not in kinds and "save" not in case.skips:
+                kinds.add(type(layer))
+                model = keras.Model({n: x for n, x in symbols.items() if isinstance(x, keras.KerasTensor)}, found)
+                symbolic[case.name]["loaded"] = loaded_error(model)
+            return found
+        except Exception as error:
+            symbolic[case.name] = {"error": in_a_line(error, most=2000)}
+            return case.call(layer, **inputs)
+
+    return replace(case, call=call)
+
+
+def loaded_error(model):
+    """What differs between a functional model and its saved and loaded copy; None if nothing does."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model.keras")
+        loaded = keras.saving.load_model(Path(folder) / "model.keras")
+    if configurations(loaded) != configurations(model):
+        return "another configuration"
+    if any(not np.array_equal(x, y) for x, y in zip(loaded.get_weights(), model.get_weights(), strict=True)):
+        return "other weights"
+    shapes = [{name: (x.shape, x.dtype) for name, x in each.output.items()} for each in (loaded, model)]
+    return None if shapes[0] == shapes[1] else "other output shapes"
+
+
+def configurations(model):
+    """The configurations of a model's layers, but for the inputs, which Keras renames in a clone, as a saved model has them."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    return json.dumps([layer.get_config() for layer in layers], sort_keys=True, default=str)
+
+
+ANSWERS = {"outputs": save, "moves": save_moves}
 
 
 def in_a_fork(work):

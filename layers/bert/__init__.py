@@ -87,6 +87,8 @@ class BertEncoder(BlockLayer):
 
     renamed_arguments = RENAMED
 
+    integer_arguments = ("inputs",)
+
     def __init__(
         self,
         vocab_size,

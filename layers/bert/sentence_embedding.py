@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_rank, check_same, shapes
+from layers.common.output_shapes import TracedLayer
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class SentenceEmbedding(keras.layers.Layer):
+class SentenceEmbedding(TracedLayer):
     """The mean of a sentence's token vectors, scaled to length 1.
 
     The dot product of two sentence embeddings is the cosine of the angle between them.

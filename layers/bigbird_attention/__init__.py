@@ -5,9 +5,11 @@ import numpy as np
 from keras import ops
 
 from layers.attention import MultiHeadAttention
-from layers.bigbird_attention.blocks import block_count, gather_blocks, into_blocks, seen_blocks
+from layers.bigbird_attention.blocks import gather_blocks, into_blocks, neighbors, seen_blocks
 from layers.common.checks import check_at_least, check_broadcastable, check_rank, check_same
 from layers.common.masks import both
+from layers.common.output_shapes import TracedLayer
+from layers.common.sizes import at_least, in_whole, known
 from layers.common.slices import section
 from layers.masked_softmax import softmax_of_allowed
 
@@ -80,7 +82,7 @@ class BigBirdAttention(MultiHeadAttention):
 
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
-        shape = (self.num_heads, block_count(self.max_rand_mask_length, self.from_block_size), self.num_rand_blocks)
+        shape = (self.num_heads, in_whole(self.max_rand_mask_length, self.from_block_size)[0], self.num_rand_blocks)
         # A Keras initializer without a seed draws a new one each time, which is reproducible after set_random_seed.
         seed = keras.initializers.RandomUniform().seed if self.seed is None else self.seed
         draws = np.random.default_rng(seed).integers(2**31 - 1, size=shape, dtype="int32")
@@ -113,14 +115,14 @@ class BigBirdAttention(MultiHeadAttention):
     def attend(self, q, k, v, mask, training):
         """Equation (1): the heads `(b, t, h, e)`; the mask is `(b, t)`, or None."""
         t, w = ops.shape(q)[1], self.from_block_size
-        blocks = block_count(t, w)
-        if isinstance(blocks, int) and blocks <= 5 + self.num_rand_blocks:
+        blocks, _ = in_whole(t, w)
+        if known(blocks) is not None and blocks <= 5 + self.num_rand_blocks:
             pairs = None if mask is None else ops.logical_and(ops.expand_dims(mask, (1, 3)), ops.expand_dims(mask, (1, 2)))
             return super().attend(q, k, v, pairs, training)[0]
 
-        blocks = blocks if isinstance(blocks, int) else ops.maximum(blocks, 2)  # the first and the last row
+        blocks = at_least(2, blocks)  # the first and the last row
         missing, real = blocks * w - t, mask
-        if mask is None and not (isinstance(missing, int) and missing == 0):
+        if mask is None and known(missing) != 0:
             real = ops.ones(ops.shape(q)[:2], "bool")
         q, k, v = (into_blocks(x, w, missing) for x in (q * self.key_dim**-0.5, k, v))
         real = None if real is None else into_blocks(ops.expand_dims(real, (2, 3)), w, missing)
@@ -187,7 +189,7 @@ class BigBirdAttention(MultiHeadAttention):
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class BigBirdMasks(keras.layers.Layer):
+class BigBirdMasks(TracedLayer):
     """The masks with which the Model Garden calls its BigBird layers, computed once for all layers.
 
     Computes `masks` of `reference/bigbird_attention.py`. `BigBirdAttention` accepts these masks, or simply the `(b, t)` mask.
@@ -234,9 +236,11 @@ class BigBirdMasks(keras.layers.Layer):
             check_same(what, inputs=inputs.shape[axis], mask=mask.shape[axis])
         mask = ops.cast(ops.not_equal(mask, 0), self.compute_dtype)
         t, w = ops.shape(mask)[1], self.block_size
-        blocks = ops.squeeze(into_blocks(ops.expand_dims(mask, (2, 3)), w, block_count(t, w) * w - t), (1, 4))
-        windows = ops.concatenate([blocks[:, 1:-3], blocks[:, 2:-2], blocks[:, 3:-1]], axis=-1)
-        band = ops.expand_dims(ops.expand_dims(blocks[:, 2:-2], 3) * ops.expand_dims(windows, 2), 1)
+        count, missing = in_whole(t, w)
+        blocks = ops.squeeze(into_blocks(ops.expand_dims(mask, (2, 3)), w, missing), (1, 4))
+        before, own, after = neighbors(blocks, at_least(0, count - 4))
+        windows = ops.concatenate([before, own, after], axis=-1)
+        band = ops.expand_dims(ops.expand_dims(own, 3) * ops.expand_dims(windows, 2), 1)
         return [band, ops.expand_dims(mask, (1, 3)), ops.expand_dims(mask, (1, 2)), blocks]
 
     def compute_mask(self, inputs, mask=None):

@@ -1,23 +1,40 @@
 """Sequences in blocks, and BigBird's graph: which blocks of keys each block of queries sees.
 
-A row is a block of queries. A length may be a tensor, known only at run time.
+A row is a block of queries. Lengths and numbers of blocks may be unknown until the layer runs.
 """
 
 from keras import ops
 
-
-def block_count(length, block_size):
-    """Number of blocks of a sequence, including a shorter last block."""
-    return (length + block_size - 1) // block_size
+from layers.common.sizes import as_tensor, known
+from layers.common.slices import section
 
 
 def into_blocks(x, block_size, missing):
     """`(b, t, h, …)` as `(b, h, blocks, block_size, …)`, padded at the end with `missing` zeros, or False."""
-    if not (isinstance(missing, int) and missing == 0):
-        x = ops.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0)))
+    if known(missing) != 0:
+        x = extended(x, missing)
     b, t, h, size = ops.shape(x)
     blocks = t // block_size if isinstance(t, int) else -1  # −1 would be unknown in a graph that does not know the batch size
     return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (b, h, blocks, block_size, size))
+
+
+def extended(x, missing):
+    """`(b, t, h, …)` with `missing` zeros, or False, at the end."""
+    if known(missing) is None and not ops.is_tensor(missing):  # a symbolic size of JAX, which Keras's pad cannot take
+        b, _, h, size = ops.shape(x)
+        return ops.concatenate([x, ops.zeros((b, missing, h, size), x.dtype)], axis=1)
+    return ops.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0)))
+
+
+def neighbors(blocks, rows):
+    """The blocks before, at and after each of the `rows` rows from row 2 on, three tensors `(b, rows, block_size)`.
+
+    Args:
+        blocks: Tensor of shape `(b, blocks, block_size)`, which has fewer than 4 blocks if `rows` is 0.
+    """
+    b, _, w = ops.shape(blocks)
+    blocks = ops.concatenate([blocks, ops.zeros((b, 3, w), blocks.dtype)], axis=1)  # so that no start is outside
+    return (section(blocks, start, start + rows, axis=1) for start in (1, 2, 3))
 
 
 def gather_blocks(x, seen):
@@ -27,10 +44,13 @@ def gather_blocks(x, seen):
         Tensor of shape `(b, h, rows, k · block_size, …)`.
     """
     b, h, blocks, w, size = ops.shape(x)
+    _, rows, k = ops.shape(seen)
     # Gather along the first axis: along any other axis, TensorFlow's gradient transposes the whole tensor twice.
     first = blocks * ops.reshape(ops.arange(b * h, dtype="int32"), (b, h, 1, 1))
-    x = ops.take(ops.reshape(x, (-1, w, size)), ops.reshape(seen + first, (-1,)), axis=0)
-    return ops.reshape(x, (b, h, ops.shape(seen)[1], seen.shape[2] * w, size))
+    x, seen = ops.reshape(x, (b * h * blocks, w, size)), seen + first
+    if known(rows) is not None or ops.is_tensor(rows):  # JAX cannot flatten a symbolic number of rows
+        seen = ops.reshape(seen, (-1,))
+    return ops.reshape(ops.take(x, seen, axis=0), (b, h, rows, k * w, size))
 
 
 def seen_blocks(draws, blocks):
@@ -38,7 +58,7 @@ def seen_blocks(draws, blocks):
 
     Args:
         draws: Integers of shape `(h, rows, r)`, at least 0.
-        blocks: Number of blocks; an integer or a tensor.
+        blocks: Number of blocks.
 
     Returns:
         The blocks that each row sees, and whether they count, both `(h, blocks − 2, 5 + r)`. A block that a row has twice counts
@@ -52,9 +72,10 @@ def seen_blocks(draws, blocks):
     drawn = random_blocks(ops.take(draws, i[0, :, 0] % rows, axis=1), i, blocks)
     seen = ops.concatenate([ops.broadcast_to(fixed, sizes), drawn], axis=-1)
     counts = ops.concatenate([ops.broadcast_to(is_new, sizes), drawn >= 0], axis=-1)
-    if isinstance(blocks, int) and blocks > 5 + r:
+    if known(blocks) is not None and blocks > 5 + r:
         return seen, counts
     everything = ops.broadcast_to(ops.arange(5 + r, dtype="int32"), ops.shape(seen))
+    blocks = as_tensor(blocks)
     is_short = blocks <= 5 + r
     seen = ops.where(is_short, ops.minimum(everything, blocks - 1), seen)
     return seen, ops.where(is_short, everything < blocks, counts)

@@ -9,6 +9,7 @@ from layers.common.checks import check_at_least, check_epsilon, check_same, shap
 from layers.common.masks import check_two_axes
 from layers.common.normalization import LayerNorm, RMSNorm
 from layers.common.projection import LinearMap, ProjectingLayer, fresh
+from layers.common.sizes import known
 
 
 class BlockLayer(ProjectingLayer):
@@ -109,7 +110,7 @@ def head_size(size, num_attention_heads, key_dim=None, rounds=False):
     Raises:
         ValueError: if `size` is unknown, or `key_dim` is None and `num_attention_heads` does not divide `size`.
     """
-    if size is None:
+    if known(size) is None:
         raise ValueError("the last axis of the inputs must have a known size. Received: a last axis of size None")
     if key_dim is None and size % num_attention_heads and 0 < num_attention_heads < size and rounds:
         warnings.warn(
@@ -163,7 +164,7 @@ def first_positions(count, x, normed, mask, tokens=None, bias=None):
     check_at_least(1, output_range=count)
     if len(x.shape) != 3:
         raise ValueError(f"output_range needs inputs with 3 axes. Received: inputs of shape {tuple(x.shape)}")
-    if x.shape[1] is not None and count > x.shape[1]:
+    if known(x.shape[1]) is not None and count > x.shape[1]:
         raise ValueError(f"output_range must be at most the length, {x.shape[1]}. Received: output_range={count}")
     if mask is not None and len(mask.shape) == 2:
         check_two_axes("attention_mask", mask.shape, *x.shape[:2])  # before its rows are those of the first positions

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from layers.common.sizes import known, known_shape
+
 
 def check_at_least(least, **sizes):
     """Raise a ValueError unless each of `sizes`, passed as name=value, is an integer of at least `least`."""
@@ -87,7 +89,7 @@ def interpreted(get, **identifiers):
 def check_length(name, length, **most):
     """Raise a ValueError if the argument `name` is longer than `most`, passed as name=value. A `length` of None is unknown."""
     [(limit, size)] = most.items()
-    if length is not None and length > size:
+    if known(length) is not None and length > size:
         raise ValueError(f"{name} must have at most {limit}={size} tokens. Received: {length}")
 
 
@@ -107,16 +109,21 @@ def check_rank_at_least(rank, **shapes):
 
 
 def check_same(what, **sizes):
-    """Raise a ValueError unless all `sizes`, passed as name=value, are equal. A size of None is unknown."""
-    if len({size for size in sizes.values() if size is not None}) > 1:
+    """Raise a ValueError unless all `sizes`, passed as name=value, are equal. Each is a size or a shape.
+
+    An unknown size equals every other.
+    """
+    columns = zip(*(size if isinstance(size, (tuple, list)) else (size,) for size in sizes.values()))
+    ranks = {len(size) if isinstance(size, (tuple, list)) else 1 for size in sizes.values()}
+    if len(ranks) > 1 or any(len({known(size) for size in column} - {None}) > 1 for column in columns):
         received = ", ".join(f"{name} with {size}" for name, size in sizes.items())
         raise ValueError(f"{' and '.join(sizes)} must have the same {what}. Received: {received}")
 
 
 def check_broadcastable(name, shape, expected):
-    """Raise a ValueError unless `shape` broadcasts to `expected` without new axes. A size of None is unknown."""
+    """Raise a ValueError unless `shape` broadcasts to `expected` without new axes. An unknown size is taken to fit."""
     fits = len(shape) == len(expected) and all(
-        size is None or wanted is None or size in (1, wanted) for size, wanted in zip(shape, expected)
+        size is None or wanted is None or size in (1, wanted) for size, wanted in zip(known_shape(shape), known_shape(expected))
     )
     if not fits:
         raise ValueError(f"{name} must have a shape that broadcasts to {tuple(expected)}. Received: {tuple(shape)}")
@@ -130,11 +137,11 @@ def check_needs(other, present, **arguments):
 
 
 def check_shape(name, tensor, expected):
-    """Raise a ValueError unless `tensor` is None or has the shape `expected`. A size of None, in either shape, is unknown."""
+    """Raise a ValueError unless `tensor` is None or has the shape `expected`. An unknown size, in either, is taken to fit."""
     if tensor is None:
         return
     fits = len(tensor.shape) == len(expected) and all(
-        size is None or wanted is None or size == wanted for size, wanted in zip(tensor.shape, expected)
+        size is None or wanted is None or size == wanted for size, wanted in zip(known_shape(tensor.shape), known_shape(expected))
     )
     if not fits:
         raise ValueError(f"{name} must have the shape {tuple(expected)}. Received: {tuple(tensor.shape)}")

@@ -14,7 +14,7 @@ def check_position(**positions):
             raise ValueError(f"{name} must be an integer or a scalar integer tensor. Received: {name}={position}")
 
 
-def known(position):
+def value_of(position):
     """The value of an integer or a tensor; None for a tensor without a value during tracing."""
     try:
         return position.__index__()
@@ -31,7 +31,7 @@ def within_room(position, room):
 
 def positions_from(offset, length):
     """`length` positions as int32, from `offset` on; those that int32 cannot hold are negative."""
-    first = known(offset)
+    first = value_of(offset)
     steps = ops.arange(length, dtype="int32")
     if first is not None:
         return steps if first == 0 else first + steps

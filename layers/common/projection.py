@@ -7,10 +7,11 @@ from keras import ops
 
 from layers.common.checks import interpreted
 from layers.common.masks import first_mask
+from layers.common.output_shapes import TracedLayer
 from layers.common.quantization import check_not_quantized, with_policies_of_parts
 
 
-class ProjectingLayer(keras.layers.Layer):
+class ProjectingLayer(TracedLayer):
     """A layer whose linear maps share initializers, regularizers and constraints.
 
     Args:
@@ -68,10 +69,6 @@ class ProjectingLayer(keras.layers.Layer):
 
     def compute_mask(self, inputs, previous_mask=None):
         return first_mask(previous_mask)
-
-    def compute_output_spec(self, *args, **kwargs):
-        # Traced, because flags such as return_attention_scores change the number of outputs.
-        return keras.Operation.compute_output_spec(self, *args, **kwargs)
 
     def get_config(self):
         return with_policies_of_parts(self, super().get_config()) | {

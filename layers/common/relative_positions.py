@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_broadcastable, check_needs, check_shape
+from layers.common.sizes import known_shape
 from layers.common.slices import section
 
 
@@ -33,7 +34,7 @@ def relative_shift(x, s):
 
 def has_encoding(t, s, rows):
     """Boolean `(t, s)`, True where the distance between query and key has a row; None if it always has."""
-    if all(isinstance(size, int) for size in (t, s, rows)) and rows == t + s:
+    if None not in known_shape((t, s, rows)) and rows == t + s:
         return None
     return ops.arange(s)[None, :] + t - ops.arange(t)[:, None] < rows
 
@@ -41,20 +42,6 @@ def has_encoding(t, s, rows):
 def has_open_sizes(arguments):
     """Whether a symbolic tensor in `arguments` has an axis of unknown size, other than the batch axis."""
     return any(None in x.shape[1:] for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor))
-
-
-def open_spec(layer, args, kwargs):
-    """The symbolic outputs of relative attention for inputs with open sizes, and of its weights if they are returned.
-
-    Not traced: tracing may give all unknown sizes the same number, but there are more distances than keys.
-    """
-    output = keras.layers.Layer.compute_output_spec(layer, *args, **kwargs)
-    if not kwargs.get("return_attention_scores"):
-        return output
-    given = dict(zip(layer.call_signature_parameters, args)) | kwargs
-    lengths = [given[name].shape[1] for name in ("value", "state") if given.get(name) is not None]
-    (b, t), s = output.shape[:2], None if None in lengths else sum(lengths)
-    return output, keras.KerasTensor((b, layer.num_heads, t, s), dtype=layer.compute_dtype)
 
 
 def projected(dense, encoding, batch, t, s):
@@ -94,7 +81,7 @@ def check_terms(terms, positions, batch, t, s, h, d):
 
 def check_rows(t, s, rows):
     """Raise a ValueError unless `rows` covers all distances, or all distances to earlier keys. A size of None is unknown."""
-    if None not in (t, s, rows) and rows not in (t + s, s + 1):
+    if None not in known_shape((t, s, rows)) and rows not in (t + s, s + 1):
         raise ValueError(
             f"relative_position_encoding must have a row for each distance: t + s = {t + s} rows for {s}, …, {1 - t}, "
             f"or s + 1 = {s + 1} rows for {s}, …, 0, which is causal; s = {s} includes the state. Received: {rows} rows"

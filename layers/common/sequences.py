@@ -1,11 +1,10 @@
 """Attention over several axes of a tensor: flattening them into one sequence, and restoring them."""
 
-import math
-
 from keras import ops
 
 from layers.common.checks import check_broadcastable
 from layers.common.masks import check_two_axes
+from layers.common.sizes import product
 
 
 def normalized(axes, rank):
@@ -109,8 +108,3 @@ def full_shape(query, value, axes, heads):
     sizes, value_sizes = ops.shape(query), ops.shape(value)
     batch = [sizes[axis] for axis in free_axes(query, axes)]
     return (*batch, heads, *(sizes[axis] for axis in axes), *(value_sizes[axis] for axis in axes))
-
-
-def product(sizes):
-    """The product of axis sizes, some of which may be tensors."""
-    return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else ops.prod(ops.stack(sizes))

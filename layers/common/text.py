@@ -4,9 +4,10 @@ import keras
 import numpy as np
 
 from layers.common.checks import check_rank
+from layers.common.output_shapes import TracedLayer
 
 
-class TextLayer(keras.layers.Layer):
+class TextLayer(TracedLayer):
     """A layer of TensorFlow's operations for strings and ragged tensors, which XLA cannot compile.
 
     On TensorFlow it may stand in a model. On other backends it is a function of tensors, arrays and lists, for `tf.data` or to
@@ -25,6 +26,9 @@ class TextLayer(keras.layers.Layer):
         if name in self.fixed and name in vars(self):
             raise AttributeError(f"{name} cannot be set after {type(self).__name__} has been made. Make a new one instead")
         super().__setattr__(name, value)
+
+    def argument_dtype(self, name):
+        return "int32" if name in self.integer_arguments else "string"
 
     def __call__(self, inputs, *args, **kwargs):
         if keras.backend.backend() == "tensorflow":

@@ -9,7 +9,9 @@ from keras import ops
 from layers.common.activations import cosine, get_activation
 from layers.common.checks import check_rank, interpreted
 from layers.common.normalization import LayerNorm
+from layers.common.output_shapes import TracedLayer
 from layers.common.projection import fresh
+from layers.common.sizes import known
 from layers.gaussian_process import state as covariance_state
 from layers.gaussian_process.arguments import ARGUMENTS, check_arguments
 from layers.gaussian_process.posterior import covariance
@@ -19,7 +21,7 @@ NORM_EPSILON = 1e-3
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class RandomFeatureGaussianProcess(keras.layers.Layer):
+class RandomFeatureGaussianProcess(TracedLayer):
     """Logits and their covariance, which grows with the distance from the training data up to that of the prior.
 
     Computes equations (1) to (5) of `reference/gaussian_process.py`. The default kernel is e^{−‖x−y‖²/(2 gp_kernel_scale)}.
@@ -220,7 +222,7 @@ class RandomFeatureGaussianProcess(keras.layers.Layer):
     def check_shape(self, shape):
         check_rank(2, inputs=shape)
         size = self.input_size or shape[-1]
-        if size is None or shape[-1] != size:
+        if known(size) is None or shape[-1] != size:
             last = f"of size {self.input_size}" if self.input_size else "of known size"
             raise ValueError(f"inputs must have a last axis {last}. Received: inputs of shape {tuple(shape)}")
 

@@ -13,6 +13,7 @@ from layers.common.checks import (
     check_shape,
 )
 from layers.common.masks import both
+from layers.common.sizes import known
 from layers.kernel_attention.features import ELEMENTWISE, TRANSFORMS
 
 ARGUMENTS = (
@@ -96,7 +97,7 @@ def check_call(layer, query, value, masks, cache, causal):
         check_same("length if attention is causal", query=query.shape[1], value=value.shape[1])
     if layer.use_causal_windowed and (layer.causal_padding is None or cache is not None):
         length, size = value.shape[1], layer.causal_chunk_length
-        if length is not None and length % size:
+        if known(length) is not None and length % size:
             raise ValueError(
                 f"value must have a length that is a multiple of causal_chunk_length={size}, unless causal_padding is given and "
                 f"cache is None. Received: value of length {length}"

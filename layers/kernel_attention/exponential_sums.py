@@ -14,13 +14,13 @@ import math
 
 from keras import ops
 
+from layers.common.sizes import in_whole, known
 from layers.kernel_attention.features import LOWEST
 from layers.kernel_attention.linear_sums import (
     CHUNK,
     in_chunks,
     joined,
     latest,
-    missing,
     of_no_chunk,
     scanned,
     shifted,
@@ -37,7 +37,7 @@ def over_all(a, b, u, state=None):
 def causal(a, b, u, log_gate=None, state=None):
     """Query t sees the keys s ≤ t, weighted by the product of the gates after s, Π_{j=s+1..t} g_j, and the keys of `state`."""
     length = ops.shape(u)[2]
-    size = min(CHUNK, power_of_two(u.shape[2] or CHUNK))
+    size = min(CHUNK, power_of_two(known(u.shape[2]) or CHUNK))
     a, b, u = in_chunks(a, size), in_chunks(b, size, LOWEST), in_chunks(u, size)
     kept = ops.zeros_like(u[:, :, :, :1, :1])
     if log_gate is not None:
@@ -55,7 +55,7 @@ def windowed(a, b, u, size, window, decay=None, left=False, state=None):
     The arguments are those of `linear_sums.windowed`, but `state` is the summaries of the `window` − 1 chunks before.
     """
     length, fading = ops.shape(u)[2], math.log(decay or 1.0)
-    before = missing(length, size) if left else 0
+    before = in_whole(length, size)[1] if left else 0
     a, b, u = in_chunks(a, size, 0.0, left), in_chunks(b, size, LOWEST, left), in_chunks(u, size, 0.0, left)
     if state is None and 2 * size * size * window < a.shape[4] * u.shape[4]:
         sums = banded(a, b, u, window, fading)

@@ -9,6 +9,9 @@ after the last key.
 import numpy as np
 from keras import ops
 
+from layers.common.sizes import in_whole, known
+from layers.common.slices import section
+
 CHUNK = 128
 """Length of the chunks between which sums are carried. Inside a chunk, a weight is computed for each pair."""
 
@@ -29,7 +32,7 @@ def causal(phi_q, phi_k, u, log_gate=None, state=None):
         state: The state after earlier keys, or None.
     """
     length = ops.shape(u)[2]
-    size = min(CHUNK, u.shape[2] or CHUNK)
+    size = min(CHUNK, known(u.shape[2]) or CHUNK)
     phi_q, phi_k, u = (in_chunks(x, size) for x in (phi_q, phi_k, u))
     weights = ops.tril(ops.ones((size, size), u.dtype))
     scores = ops.matmul(phi_q, ops.swapaxes(phi_k, 3, 4))
@@ -74,7 +77,7 @@ def scanned(step, first, rows):
         first: Tuple of `(b, h, r or 1, ·)`.
         rows: Tuple of `(b, h, n, r or 1, ·)`.
     """
-    if rows[0].shape[2] is None:  # XLA cannot compile the gradient of a loop, but it cannot compile unknown sizes either
+    if known(rows[0].shape[2]) is None:  # XLA cannot compile the gradient of a loop, but it cannot compile unknown sizes either
         return looped(step, first, rows)
     return scanned_by_pairs(step, tuple(ops.concatenate([x[:, :, None], y], axis=2) for x, y in zip(first, rows)))
 
@@ -124,7 +127,7 @@ def windowed(phi_q, phi_k, u, size, window, decay=None, left=False, state=None):
         The sums `(b, h, t, e)`, and the state after the last chunk (None without a state).
     """
     length, decay = ops.shape(u)[2], 1.0 if decay is None else decay
-    before = missing(length, size) if left else 0
+    before = in_whole(length, size)[1] if left else 0
     phi_q, phi_k, u = (in_chunks(x, size, left=left) for x in (phi_q, phi_k, u))
     reach = size * max(window - 1, -(-64 // size))
     if state is None and 2 * size * reach < phi_k.shape[4] * u.shape[4]:
@@ -178,22 +181,21 @@ def shifted(x, distance, fill=0.0):
     """`x` shifted by `distance` along axis 2, with `fill` at the start. `distance` may exceed the size of the axis."""
     if distance == 0:
         return x
-    return ops.concatenate([ops.full_like(x[:, :, :distance], fill), x[:, :, :-distance]], axis=2)
+    count = ops.shape(x)[2]
+    if known(count) is not None:
+        return ops.concatenate([ops.full_like(x[:, :, :distance], fill), x[:, :, :-distance]], axis=2)
+    start = ops.full((*ops.shape(x)[:2], distance, *ops.shape(x)[3:]), fill, x.dtype)
+    return section(ops.concatenate([start, x], axis=2), 0, count, axis=2)
 
 
 def in_chunks(x, size, fill=0.0, left=False):
     """`(b, h, s, …)` as `(b, h, chunks, size, …)`, with `fill` as padding at the end, or with `left` at the start."""
     b, h, s, *rest = ops.shape(x)
-    lacking = missing(s, size)
-    if not isinstance(lacking, int) or lacking:
+    count, lacking = in_whole(s, size)
+    if known(lacking) != 0:
         more = ops.full((b, h, size, *rest), fill, x.dtype)[:, :, :lacking]
         x = ops.concatenate([more, x] if left else [x, more], axis=2)
-    return ops.reshape(x, (b, h, (s + lacking) // size, size, *rest))
-
-
-def missing(length, size):
-    """How many tokens must be added to make the length a multiple of `size`."""
-    return -length % size
+    return ops.reshape(x, (b, h, count, size, *rest))
 
 
 def joined(x):

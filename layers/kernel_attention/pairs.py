@@ -8,8 +8,8 @@ import math
 
 from keras import ops
 
+from layers.common.sizes import in_whole
 from layers.kernel_attention.features import LOWEST
-from layers.kernel_attention.linear_sums import missing
 
 
 def causal_structure(rows, columns, dtype, log_gate=None):
@@ -23,7 +23,7 @@ def causal_structure(rows, columns, dtype, log_gate=None):
 
 def window_structure(rows, columns, dtype, size, window, decay=None, left=False):
     """The structure of windowed attention, log decayⁿ for keys n < `window` chunks of `size` tokens back, `(1, 1, t, s)`."""
-    before = missing(columns, size) if left else 0
+    before = in_whole(columns, size)[1] if left else 0
     query_chunk, key_chunk = ((ops.arange(n) + before) // size for n in (rows, columns))
     behind = query_chunk[:, None] - key_chunk[None, :]
     seen = ops.logical_and(behind >= 0, behind < window)

@@ -24,6 +24,7 @@ class MobileBertLayer(BlockLayer):
     """
 
     renamed_arguments = RENAMED
+    integer_arguments = ("input_ids", "token_type_ids")
 
     def __init__(self, normalization_type="no_norm", initializer=None, **kwargs):
         # Created for each layer: a shared initializer would give maps of the same shape the same numbers.

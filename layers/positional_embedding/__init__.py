@@ -5,6 +5,7 @@ from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_rank_at_least, interpreted
 from layers.common.ids import rows_at
+from layers.common.output_shapes import TracedLayer
 from layers.common.positions import check_position
 from layers.positional_embedding.buckets import buckets_between, check_buckets
 from layers.positional_embedding.learned import ForAnyBatch, check_learned, check_offset, length_of, rows_along
@@ -12,7 +13,7 @@ from layers.positional_embedding.sinusoids import check_sinusoid, sinusoid
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class PositionalEmbedding(keras.layers.Layer):
+class PositionalEmbedding(TracedLayer):
     """A learned vector for each position, the same for every example, to add to token embeddings.
 
     Computes equation (1) of `reference/positional_embedding.py`. Vectors of positions that no
@@ -39,7 +40,8 @@ class PositionalEmbedding(keras.layers.Layer):
     Raises:
         ValueError: if `max_length` is below 1, `offset` is negative or not an integer, the inputs reach beyond `max_length`,
             `seq_axis` is not an axis of the inputs or is the last, or the last axis is unknown or differs from that of the
-            table. If the length is known only when the graph runs, the backend raises the error for inputs that are too long.
+            table. If the length is known only when the graph runs, the backend raises the error for inputs that are too long; a
+            program exported from JAX cannot, and returns NaN for the positions that have no row.
 
     Example:
 
@@ -73,14 +75,6 @@ class PositionalEmbedding(keras.layers.Layer):
     def call(self, inputs, offset=0):
         check_learned(inputs.shape, self.max_length, self.seq_axis, self.embeddings.shape[-1], offset)
         return rows_along(self.embeddings, offset, inputs, self.seq_axis)
-
-    def compute_output_shape(self, inputs_shape):
-        check_learned(inputs_shape, self.max_length, self.seq_axis)
-        return inputs_shape
-
-    def compute_output_spec(self, inputs, offset=0):
-        check_learned(inputs.shape, self.max_length, self.seq_axis, offset=offset)
-        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
 
     def get_config(self):
         return super().get_config() | {

@@ -4,14 +4,14 @@ import numpy as np
 from keras import ops
 
 from layers.common.ids import wide_enough
-from layers.common.positions import known
+from layers.common.positions import value_of
 
 
 def buckets_between(t, s, offset, buckets, most, both_ways):
     """The bucket of each of `t` queries, the first at position `offset`, and each of `s` keys, `(t, s)`."""
     # If both lengths and the offset are known, the buckets are constants in the graph.
-    xp = np if all(isinstance(size, int) for size in (t, s, known(offset))) else ops
-    first = known(offset) if xp is np else far_at_most(offset)
+    xp = np if all(isinstance(size, int) for size in (t, s, value_of(offset))) else ops
+    first = value_of(offset) if xp is np else far_at_most(offset)
     return relative_buckets(xp.arange(s)[None, :] - xp.arange(t)[:, None] - first, buckets, most, both_ways, xp)
 
 

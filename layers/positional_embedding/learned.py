@@ -5,12 +5,14 @@ from keras import ops
 
 from layers.common.checks import check_at_least, check_rank_at_least
 from layers.common.ids import rows_at, within
-from layers.common.positions import check_position, known, positions_from
+from layers.common.output_shapes import TracedLayer
+from layers.common.positions import check_position, positions_from, value_of
+from layers.common.sizes import known
 from layers.common.slices import section
 from layers.positional_embedding.sinusoids import LARGEST
 
 
-class ForAnyBatch(keras.layers.Layer):
+class ForAnyBatch(TracedLayer):
     """A layer whose output has no batch axis of examples, and so has no mask, whatever the mask of its inputs."""
 
     def __init__(self, **kwargs):
@@ -19,9 +21,6 @@ class ForAnyBatch(keras.layers.Layer):
 
     def compute_mask(self, *inputs, **kwargs):
         return None
-
-    def compute_output_spec(self, *args, **kwargs):
-        return keras.Operation.compute_output_spec(self, *args, **kwargs)  # traced: a length may be an argument
 
 
 def length_of(inputs, length):
@@ -37,7 +36,7 @@ def length_of(inputs, length):
             raise ValueError("inputs or length must be given. Received: inputs=None, length=None")
         return length
     check_rank_at_least(2, inputs=inputs.shape)
-    if length is not None and length != inputs.shape[1]:
+    if length is not None and length != known(inputs.shape[1]):
         raise ValueError(f"inputs must have the length {length}. Received: inputs of shape {tuple(inputs.shape)}")
     return ops.shape(inputs)[1]
 
@@ -54,12 +53,12 @@ def rows_along(table, offset, inputs, axis):
 
 def rows_from(table, offset, t):
     """`t` rows of `table` from `offset` on. Of an offset without a value yet, rows outside the table are zeros."""
-    start = known(offset)
-    if start is not None:
+    start = value_of(offset)
+    if start is not None and (known(t) is not None or keras.backend.backend() != "jax"):
         return section(table, start, start + t, axis=0)
     places, inside = within(positions_from(offset, t), table.shape[0])
-    rows = rows_at(table, places)
-    return ops.where(inside[:, None], rows, ops.zeros_like(rows))
+    # JAX does not slice a table that may be too short, and what it exports cannot raise an error.
+    return ops.where(inside[:, None], rows_at(table, places), 0.0 if start is None else float("nan"))
 
 
 def check_offset(offset, length, count=LARGEST, limit="2³¹"):
@@ -72,12 +71,12 @@ def check_offset(offset, length, count=LARGEST, limit="2³¹"):
         limit: What `count` is called in the error.
     """
     check_position(offset=offset)
-    first = known(offset)
-    last = first if first is None or not isinstance(length, int) else first + length - 1
+    first = value_of(offset)
+    last = first if first is None or known(length) is None else first + length - 1
     if first is not None and not 0 <= first <= max(first, last) < count:
         raise ValueError(
             f"offset must be at least 0, and offset plus the length of inputs at most {limit}. "
-            f"Received: offset={offset}, length {length if isinstance(length, int) else None}"
+            f"Received: offset={offset}, length {known(length)}"
         )
 
 
@@ -86,7 +85,7 @@ def check_learned(shape, max_length, seq_axis, width=None, offset=0):
 
     `offset` is the position of the first input.
     """
-    if len(shape) < 2 or shape[-1] is None or shape[-1] != (width or shape[-1]):
+    if len(shape) < 2 or known(shape[-1]) is None or shape[-1] != (width or shape[-1]):
         last = f"of size {width}" if width else "of known size"
         raise ValueError(f"inputs must have at least 2 axes, the last {last}. Received: inputs of shape {tuple(shape)}")
     if not -len(shape) <= seq_axis < len(shape) or seq_axis in (-1, len(shape) - 1):
@@ -94,11 +93,11 @@ def check_learned(shape, max_length, seq_axis, width=None, offset=0):
             "seq_axis must be an axis of inputs other than the last. "
             f"Received: seq_axis={seq_axis}, inputs of shape {tuple(shape)}"
         )
-    length = shape[seq_axis]
+    length = known(shape[seq_axis])
     if length is not None and length > max_length:
         raise ValueError(
             f"inputs must not be longer than max_length={max_length} along axis {seq_axis}. "
             f"Received: inputs of shape {tuple(shape)}, of length {length}"
         )
-    if known(offset) != 0:
+    if value_of(offset) != 0:
         check_offset(offset, length, max_length, f"max_length={max_length}")

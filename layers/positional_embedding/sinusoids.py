@@ -4,7 +4,8 @@ import numpy as np
 from keras import ops
 
 from layers.common.checks import check_number
-from layers.common.positions import known, positions_from
+from layers.common.positions import positions_from, value_of
+from layers.common.sizes import known
 
 CONVENTIONS = ("interleaved", "concatenated")
 BASE = 256
@@ -41,9 +42,9 @@ def sines_and_cosines(length, omega, dtype, offset=0):
         dtype: "float64" or "float32".
         offset: An integer, or a tensor if it is not known yet.
     """
-    first = known(offset)
+    first = value_of(offset)
     t = positions_from(offset, length)
-    longest = first + length if isinstance(length, int) and first is not None else LARGEST
+    longest = LARGEST if None in (first, known(length)) else first + length
     sin = cos = None
     step = 1
     while step < longest or sin is None:

@@ -5,7 +5,9 @@ from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_number
 from layers.common.normalization import in_float32_at_least
+from layers.common.output_shapes import TracedLayer
 from layers.common.quantization import float_policy
+from layers.common.sizes import known
 from layers.spectral_normalization.power_iteration import ConvolutionMap, KernelMap, converge, estimated_norm, iterate, unit
 from layers.spectral_normalization.wrapped import Instead, float_kernel, multiplied, trained_kernel
 
@@ -13,7 +15,7 @@ WARM = 1e-5
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class SpectralNormalization(keras.layers.Wrapper):
+class SpectralNormalization(TracedLayer, keras.layers.Wrapper):
     """Wraps a layer and replaces its kernel W by W · min(1, c / σ̂), where σ̂ estimates the largest singular value of W.
 
     Computes equations (2) to (4) of `reference/spectral_normalization/`.
@@ -208,16 +210,13 @@ class SpectralNormalization(keras.layers.Wrapper):
         if self.image_size is None:
             return
         sizes = shape[1:-1] if self.layer.data_format == "channels_last" else shape[2:]
-        if any(size is not None and size > largest for size, largest in zip(sizes, self.image_size)):
+        if any(known(size) is not None and size > largest for size, largest in zip(sizes, self.image_size)):
             raise ValueError(
                 f"inputs must be images of at most image_size={self.image_size}. Received: inputs of shape {tuple(shape)}"
             )
 
     def compute_mask(self, inputs, previous_mask=None):
         return self.layer.compute_mask(inputs, previous_mask)
-
-    def compute_output_shape(self, input_shape):
-        return self.layer.compute_output_shape(input_shape)
 
     def get_config(self):
         return super().get_config() | {

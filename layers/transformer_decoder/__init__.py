@@ -17,6 +17,7 @@ from layers.common.checks import (
     interpreted,
 )
 from layers.common.masks import accepted, of_inputs
+from layers.common.output_shapes import appended_spec
 from layers.multi_channel_attention import MultiChannelAttention
 from layers.transformer_decoder.causal_block import causal
 from layers.transformer_decoder.parts import attend, attention_class, built, parts_of
@@ -181,6 +182,11 @@ class TransformerDecoderBlock(BlockLayer):
 
         added = self.feed_forward(self.before(self.output_norm, z), training)
         return self.after(self.output_norm, ops.add(z, added)), cache
+
+    def untraced_spec(self, inputs, cache=None, decode_loop_step=None, **others):
+        x, _, _, self_mask, _ = parts_of(inputs)
+        cache = appended_spec(self_mask, cache, decode_loop_step, x)
+        return None if cache is None else (self.symbol(*x.shape), cache)
 
     def before(self, norm, x):
         return norm(x) if self.norm_first else x

@@ -4,8 +4,9 @@ import keras
 from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_needs
+from layers.common.relative_positions import has_open_sizes
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
-from layers.transformer_xl.parts import ARGUMENTS, XLLayer, check_segments, memories_of, remember
+from layers.transformer_xl.parts import ARGUMENTS, XLLayer, check_segments, memories_of, memory_shapes, remember
 
 RENAMED = {"kernel_initializer": "initializer"}
 
@@ -108,9 +109,11 @@ class TransformerXLBlock(XLLayer):
         y = self.self_attention_norm(ops.add(x, self.attention_dropout_layer(attended, training=training)))
         return self.output_norm(ops.add(y, self.feed_forward(y, training)))
 
-    def compute_output_shape(self, content_stream_shape, query_stream_shape=None):
-        streams = {"content_attention": content_stream_shape, "query_attention": query_stream_shape}
-        return {name: shape for name, shape in streams.items() if shape is not None}
+    def untraced_spec(self, content_stream, query_stream=None, **others):
+        if not has_open_sizes((content_stream, query_stream, others)):
+            return None  # as in MultiHeadRelativeAttention
+        streams = {"content_attention": content_stream, "query_attention": query_stream}
+        return {name: self.symbol(*x.shape) for name, x in streams.items() if x is not None}
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -243,12 +246,8 @@ class TransformerXL(XLLayer):
         tensors = (None if weight is None else ops.convert_to_tensor(weight) for weight in weights)
         return [x if x is None or self.tie_attention_biases else x[i] for x in tensors]
 
-    def compute_output_shape(self, content_stream_shape, query_stream_shape=None):
-        return query_stream_shape or content_stream_shape
-
-    def compute_output_spec(self, *args, **kwargs):
-        output = super().compute_output_spec(*args, **kwargs)
-        if isinstance(output, tuple):
-            return output
-        shape, count = (output.shape[0], None, self.hidden_size), self.num_layers if self.memory_length else 0
-        return output, [keras.KerasTensor(shape, dtype=self.compute_dtype) for _ in range(count)]
+    def untraced_spec(self, content_stream, state=None, query_stream=None, **others):
+        if not has_open_sizes((content_stream, state, query_stream, others)):
+            return None
+        output = self.symbol(*(query_stream if self.two_stream else content_stream).shape)
+        return output, [shape and self.symbol(*shape) for shape in memory_shapes(self, content_stream.shape, state)]

@@ -16,7 +16,6 @@ from layers.common.checks import (
     check_shape,
 )
 from layers.common.projection import fresh
-from layers.common.relative_positions import has_open_sizes
 
 ARGUMENTS = (
     *("vocab_size", "hidden_size", "num_attention_heads", "head_size", "inner_size", "dropout_rate", "attention_dropout_rate"),
@@ -83,15 +82,23 @@ class XLLayer(BlockLayer):
             if argument is not None and not self.two_stream:
                 raise ValueError(f"{name} needs two_stream=True. Received: {name} with two_stream=False")
 
-    def compute_output_spec(self, *args, **kwargs):
-        if has_open_sizes((args, kwargs)):  # not traced, as in MultiHeadRelativeAttention
-            return keras.layers.Layer.compute_output_spec(self, *args, **kwargs)
-        return super().compute_output_spec(*args, **kwargs)
-
     def get_config(self):
         config = {name: getattr(self, name) for name in (*ARGUMENTS, *self.own_arguments)}
         config |= {"inner_activation": keras.activations.serialize(self.inner_activation)}
         return {self.renamed_arguments.get(name, name): value for name, value in (super().get_config() | config).items()}
+
+
+def memory_shapes(layer, shape, state):
+    """The shape of the memory of each block of the stack `layer` after `state` and inputs of `shape`; None without memory."""
+    if not layer.memory_length:
+        return [None] * layer.num_layers
+    b, t, m = shape
+    if isinstance(state, (list, tuple)) or state is None:
+        before = [0 if memory is None else memory.shape[1] for memory in state or [None] * layer.num_layers]
+    else:
+        before = [state.shape[2]] * layer.num_layers
+    added = None if t is None else min(layer.reuse_length or t, t)
+    return [(b, None if None in (length, added) else min(length + added, layer.memory_length), m) for length in before]
 
 
 def check_segments(layer, segment_matrix, segment_embedding):

@@ -7,9 +7,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from crosscheck.agreement import Trial
+from crosscheck.backends import open_symbols
 from crosscheck.case import arguments
 from crosscheck.catalogue import all_cases, find_cases, representatives
-from crosscheck.tree import is_ragged, leaves
+from crosscheck.tree import leaves
 
 
 @lru_cache(maxsize=1)
@@ -24,7 +25,7 @@ def symbolic_call(name):
     """({argument: symbol or what is no tensor}, {leaf: symbolic output}) of the float32 layer."""
     trial = trial_of(name)
     layer, inputs = trial.make("float32")
-    symbols = symbols_of(trial.case, arguments(inputs, "float32"))
+    symbols = open_symbols(trial.case, arguments(inputs, "float32"))
     return symbols, leaves(trial.case.call(layer, **symbols))
 
 
@@ -49,22 +50,6 @@ def one_case_a_class(check):
 
 def call(case, layer, inputs):
     return case.call(layer, **arguments(inputs, layer.compute_dtype))
-
-
-def symbols_of(case, tensors):
-    """A symbolic input for each tensor, its batch and its unknown lengths left open; everything else as it is."""
-    open_sizes = (case.batch, *case.unknown)
-    return {
-        name: keras.Input(
-            batch_shape=[None if size in open_sizes else size for size in x.shape],
-            dtype=keras.backend.standardize_dtype(x.dtype),
-            name=name,
-            ragged=is_ragged(x),
-        )
-        if keras.ops.is_tensor(x)
-        else x
-        for name, x in tensors.items()
-    }
 
 
 def tensors_of(inputs):

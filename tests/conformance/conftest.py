@@ -1,5 +1,6 @@
 """Processes of their own, for what would stay in a test's process for ever."""
 
+import json
 import os
 import subprocess
 import sys
@@ -27,19 +28,21 @@ def slopes_and_xla():
 
 @pytest.fixture(scope="session")
 def ask_jax(tmp_path_factory):
-    """A function of a question and a chapter: {name: array}, from the JAX backend, which runs in a process of its own."""
+    """A function of a question and a chapter: the folder of what the JAX backend, in a process of its own, answers.
+
+    `crosscheck/report/outputs.py` has the questions and the files of each answer.
+    """
     on_jax = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore", "XLA_FLAGS": QUICK}
-    environment = os.environ | on_jax
     program = [sys.executable, "-m", "crosscheck.report.outputs"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(program, env=environment, text=True, **pipes)
+    process = subprocess.Popen(program, env=os.environ | on_jax, text=True, **pipes)
 
     def ask(what, chapter):
-        file = tmp_path_factory.mktemp("jax") / f"{chapter}.npz"
-        print(what, chapter, file, file=process.stdin, flush=True)
+        folder = tmp_path_factory.mktemp("jax")
+        print(what, chapter, folder, file=process.stdin, flush=True)
         said = process.stdout.readline().strip()
         assert said == "done", said
-        return dict(np.load(file))
+        return folder
 
     yield ask
     process.stdin.close()
@@ -48,12 +51,17 @@ def ask_jax(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def outputs_on_jax(ask_jax):
-    """{case:leaf: array} of a chapter's cases on JAX."""
-    return lru_cache(maxsize=1)(lambda chapter: ask_jax("outputs", chapter))
+def on_jax(ask_jax):
+    """What a chapter's cases give on JAX: {case:leaf: array} of the outputs, and {case: what a symbolic call gave}."""
+
+    def found(chapter):
+        folder = ask_jax("outputs", chapter)
+        return dict(np.load(folder / "outputs.npz")), json.loads((folder / "symbolic.json").read_text())
+
+    return lru_cache(maxsize=1)(found)
 
 
 @pytest.fixture(scope="session")
 def moves_on_jax(ask_jax):
     """{case:optimizer:weight: array} of a chapter's classes on JAX: how far one step of training moves each weight."""
-    return lru_cache(maxsize=1)(lambda chapter: ask_jax("moves", chapter))
+    return lru_cache(maxsize=1)(lambda chapter: dict(np.load(ask_jax("moves", chapter) / "moves.npz")))

@@ -1,0 +1,94 @@
+"""Shapes of a layer's outputs, for Keras's functional models and for wrappers such as `keras.layers.TimeDistributed`."""
+
+import inspect
+
+import keras
+
+from layers.common.sizes import joined_length
+
+
+class TracedLayer(keras.layers.Layer):
+    """A layer whose output shapes are found by tracing `call`, so that they are right for every combination of arguments.
+
+    A subclass lists in `integer_arguments` the arguments of `call` that must be integers.
+    """
+
+    integer_arguments = ()
+
+    def argument_dtype(self, name):
+        """A dtype in which `call` accepts the argument `name`."""
+        return "int32" if name in self.integer_arguments else self.compute_dtype
+
+    def compute_output_spec(self, *args, **kwargs):
+        # Not from compute_output_shape, which Keras would call without the arguments that are no tensors.
+        spec = self.untraced_spec(**inspect.signature(self.call).bind(*args, **kwargs).arguments)
+        return keras.Operation.compute_output_spec(self, *args, **kwargs) if spec is None else spec
+
+    def symbol(self, *shape):
+        """A symbolic tensor in the dtype in which this layer computes."""
+        return keras.KerasTensor(shape, self.compute_dtype)
+
+    def untraced_spec(self, **arguments):
+        """The symbolic outputs for arguments of `call` with which tracing fails; None for all others.
+
+        On JAX, Keras traces with the same number for every unknown size. So tracing fails where two unknown sizes must differ, as
+        do the number of new tokens and the number of all tokens.
+        """
+        return None
+
+    def compute_output_shape(self, *shapes, **named):
+        """The shape of each output, nested as the outputs are.
+
+        Args:
+            *shapes: Shapes of the first arguments of `call`: tuples, with None for an unknown size; for an argument that is a
+                list or a dict of tensors, a list or a dict of shapes; None for an argument that is not given.
+            **named: Shapes of other arguments, as `NAME_shape`, and arguments that are no tensors, such as a flag, by their name.
+        """
+        names = list(inspect.signature(self.call).parameters)
+        if len(shapes) > len(names):
+            raise ValueError(f"at most {len(names)} shapes can be given, of {', '.join(names)}. Received: {len(shapes)} shapes")
+        given = {f"{name}_shape": shape for name, shape in zip(names, shapes)} | named
+        if "input_shape" in given and "input_shape" not in names:  # Keras's name for the shape of the first argument
+            given = {f"{names[0]}_shape": given.pop("input_shape")} | given
+        arguments = {}
+        for name, value in given.items():
+            argument = name.removesuffix("_shape")
+            is_shape = name not in names and argument in names
+            arguments[argument if is_shape else name] = symbols(value, self.argument_dtype(argument)) if is_shape else value
+        return shapes_of(self.compute_output_spec(**arguments) if self.built else copied(self)(**arguments))
+
+
+def copied(layer):
+    """An unbuilt copy of `layer`, which is built in its place, because asking for a shape must not create weights."""
+    return type(layer).from_config(layer.get_config())
+
+
+def symbols(shape, dtype):
+    """A symbolic tensor for a shape, or for each shape in a list or a dict; None for None."""
+    if shape is None:
+        return None
+    if isinstance(shape, dict):
+        return {name: symbols(part, dtype) for name, part in shape.items()}
+    if any(size is not None and not isinstance(size, int) for size in shape):
+        return [symbols(part, dtype) for part in shape]
+    return keras.KerasTensor(tuple(shape), dtype)
+
+
+def shapes_of(spec):
+    """The shape of a symbolic tensor, or of each in a tuple, a list or a dict; None for None."""
+    if isinstance(spec, dict):
+        return {name: shapes_of(part) for name, part in spec.items()}
+    if isinstance(spec, (tuple, list)):
+        return type(spec)(shapes_of(part) for part in spec)
+    return None if spec is None else tuple(spec.shape)
+
+
+def appended_spec(mask, cache, step, new):
+    """The symbolic cache after appending `new` to `cache`, if it must not be traced; else None.
+
+    It cannot be traced if a mask has an axis for all keys and their number is unknown.
+    """
+    if mask is None or cache is None or step is not None or joined_length(cache["key"], new) is not None:
+        return None
+    sizes = {name: (part.shape[0], joined_length(part, new), *part.shape[2:]) for name, part in cache.items()}
+    return {name: keras.KerasTensor(shape, cache[name].dtype) for name, shape in sizes.items()}
