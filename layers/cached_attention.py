@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from layers.attention import MultiHeadAttention
-from layers.common.caches import for_each_example, rows_for
+from layers.common.caches import check_parts, for_each_example, rows_for
 from layers.common.checks import check_at_least, check_rank, check_same
 from layers.common.masks import after, biased, check_bias
 from layers.common.output_shapes import appended_spec
@@ -233,13 +233,6 @@ def up_to_itself(q, k, position, fits):
     causal = ops.arange(ops.shape(k)[1])[None, :] <= position + ops.arange(ops.shape(q)[1])[:, None]
     causal = causal[None, None]
     return causal if fits is True else ops.logical_and(causal, fits)
-
-
-def check_parts(cache):
-    """Raise a ValueError unless `cache` is a dictionary of "key" and "value"."""
-    if not isinstance(cache, dict) or set(cache) != {"key", "value"}:
-        received = sorted(cache) if isinstance(cache, dict) else type(cache).__name__
-        raise ValueError(f'cache must be a dictionary of "key" and "value". Received: {received}')
 
 
 def check_cache(cache, q, k, v):

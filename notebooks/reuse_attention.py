@@ -14,7 +14,7 @@
 # A layer computes anew where each head looks, although the layer below may just have found out. Here some heads take its answer, and compute only what they make of it.
 #
 # Paper: [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821) · NumPy: [`reference/reuse_attention.py`](../reference/reuse_attention.py) · Layer:
-# [`layers/reuse_attention.py`](../layers/reuse_attention.py) · 25 minutes · You should know: [multi-head attention](attention.ipynb)
+# [`layers/reuse_attention/`](../layers/reuse_attention/__init__.py) · 25 minutes · You should know: [multi-head attention](attention.ipynb)
 
 # %%
 import inspect

@@ -22,7 +22,7 @@ Differs from the paper
     - (4) is the clipped distance of Shaw et al. (1803.02155) applied to a bias per head. A reused head has no such bias: its
       weights already include the positions of the source.
 
-Layer: layers/reuse_attention.py    Notebook: notebooks/reuse_attention.ipynb
+Layer: layers/reuse_attention/    Notebook: notebooks/reuse_attention.ipynb
 """
 
 from typing import NamedTuple

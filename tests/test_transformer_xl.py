@@ -11,6 +11,7 @@ from crosscheck.case import TOLERANCE, B, D, H, S, T
 from crosscheck.weights import draw_weights, weights_of
 from layers.transformer_encoder import TransformerEncoderBlock
 from layers.transformer_xl import TransformerXL, TransformerXLBlock
+from layers.transformer_xl.parts import biases_of
 from reference import transformer_xl as ref
 from reference.relative_attention import Terms, permutation_masks, relative_position_encoding
 
@@ -91,9 +92,9 @@ def test_each_layer_remembers_what_came_into_it(rng):
     stack, x = make_stack(rng, memory_length=S), stream(rng)
     output, memories = stack(x, encode(S, S))
     assert_array_equal(memories[0], x)
-    first = stack.blocks[0](x, *stack.biases(0)[:2], encode(S, S))["content_attention"]
+    first = stack.blocks[0](x, *biases_of(stack, 0)[:2], encode(S, S))["content_attention"]
     assert_array_equal(memories[1], first)
-    assert_array_equal(output, stack.blocks[1](first, *stack.biases(1)[:2], encode(S, S))["content_attention"])
+    assert_array_equal(output, stack.blocks[1](first, *biases_of(stack, 1)[:2], encode(S, S))["content_attention"])
 
 
 @pytest.mark.parametrize(

@@ -25,3 +25,10 @@ def for_each_example(cache, x):
 
 def has_one_row(cache):
     return all(tuple(part.shape[:1]) == (1,) for part in cache.values())
+
+
+def check_parts(cache):
+    """Raise a ValueError unless `cache` is a dictionary of "key" and "value"."""
+    if not isinstance(cache, dict) or set(cache) != {"key", "value"}:
+        received = sorted(cache) if isinstance(cache, dict) else type(cache).__name__
+        raise ValueError(f'cache must be a dictionary of "key" and "value". Received: {received}')

@@ -18,6 +18,7 @@ from layers.kernel_attention.features import (
     least_kernel,
     normalized,
     redraw_projection,
+    scaled_by_length,
     widened,
 )
 from layers.kernel_attention.pairs import causal_structure, divided, pairs_of, window_structure
@@ -172,8 +173,7 @@ class KernelAttention(MultiHeadAttention):
             k, u = (ops.where(ops.expand_dims(mask, -1), x, 0.0) for x in (k, u))
             log_gate = log_gate if log_gate is None else ops.where(mask, log_gate, 0.0)
         if self.scale_by_length:
-            count = ops.shape(k)[2] if mask is None else ops.maximum(ops.sum(ops.cast(mask, q.dtype), -1), 1)[..., None, None]
-            q = q * ops.log(ops.cast(count, q.dtype)) / math.log(512)
+            q = scaled_by_length(q, k, mask)
 
         if self.is_short_seq:
             heads = self.by_pairs(self.feature_transform, *self.scaled(q, k), u, mask, causal, log_gate)
@@ -245,10 +245,7 @@ class KernelAttention(MultiHeadAttention):
         return stream.empty(self.cache_shapes, batch_size, self.compute_dtype)
 
     def cache_shapes(self, batch_size):
-        r, is_rfa = self.num_random_features or self.key_dim, self.feature_transform == "rfa"
-        chunks = self.causal_window_length - 1 if self.use_causal_windowed else None
-        sizes = batch_size, self.num_heads, 2 * r if is_rfa else r, self.value_dim, chunks
-        return stream.shapes(*sizes, has_peak=self.feature_transform in EXPONENTIAL, has_total=is_rfa)
+        return stream.shapes_of(self, batch_size, has_peak=self.feature_transform in EXPONENTIAL)
 
     def get_config(self):
         return super().get_config() | {name: getattr(self, name) for name in ARGUMENTS}

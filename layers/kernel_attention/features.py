@@ -120,3 +120,9 @@ def exact_exponents(transform, q, k):
         return products
     squares = ops.swapaxes(ops.sum(ops.square(k), axis=-1, keepdims=True), 2, 3) / 2
     return products + squares if transform == "expmod" else products - squares
+
+
+def scaled_by_length(q, k, mask):
+    """Queries times log(number of keys) / log(512); keys that the mask `(b, 1, s)` forbids do not count."""
+    count = ops.shape(k)[2] if mask is None else ops.maximum(ops.sum(ops.cast(mask, q.dtype), -1), 1)[..., None, None]
+    return q * ops.log(ops.cast(count, q.dtype)) / math.log(512)

@@ -11,13 +11,15 @@ from layers.common.caches import for_each_example, rows_for
 from layers.kernel_attention.features import LOWEST, widened
 
 
-def shapes(batch_size, heads, features, values, chunks, has_peak, has_total):
-    """The shape of each entry of a cache. `chunks` is None without a window."""
-    outer = (batch_size, heads) if chunks is None else (batch_size, heads, chunks)
-    entries = {"kv": (*outer, features, values), "k_sum": (*outer, features)}
+def shapes_of(layer, batch_size, has_peak):
+    """The shape of each entry of a layer's cache."""
+    r, is_rfa = layer.num_random_features or layer.key_dim, layer.feature_transform == "rfa"
+    features = 2 * r if is_rfa else r
+    outer = (batch_size, layer.num_heads) + ((layer.causal_window_length - 1,) if layer.use_causal_windowed else ())
+    entries = {"kv": (*outer, features, layer.value_dim), "k_sum": (*outer, features)}
     if has_peak:
         entries["peak"] = (*outer, features)
-    if has_total:
+    if is_rfa:
         entries["total"] = outer
     return entries
 

@@ -3,7 +3,7 @@
 import keras
 
 from layers.attention import MultiHeadAttention
-from layers.cached_attention import CachedAttention, check_parts
+from layers.cached_attention import CachedAttention
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer, head_size
 from layers.common.checks import (
@@ -20,7 +20,7 @@ from layers.common.masks import accepted, of_inputs
 from layers.common.output_shapes import appended_spec
 from layers.multi_channel_attention import MultiChannelAttention
 from layers.transformer_decoder.causal_block import causal
-from layers.transformer_decoder.parts import attend, attention_class, built, parts_of
+from layers.transformer_decoder.parts import attend, attention_class, built, check_self_mask, parts_of
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -163,7 +163,7 @@ class TransformerDecoderBlock(BlockLayer):
         x, memory, cross_mask, self_mask, w = parts_of(inputs)
         tokens, memory_tokens, *_ = of_inputs(FORMS, mask, inputs_mask)
         self.check_inputs(x, memory, cross_mask, w)
-        self.check_self_mask(x, self_mask, cache, decode_loop_step)
+        check_self_mask(self.num_attention_heads, x, self_mask, cache, decode_loop_step)
         if cache is None:
             self_mask = causal(x, self_mask)  # with a cache, the self-attention masks later keys itself
 
@@ -226,19 +226,6 @@ class TransformerDecoderBlock(BlockLayer):
         if cross_mask is not None:
             heads = (self.num_attention_heads,) * (len(cross_mask.shape) == 4 and not a)
             check_broadcastable("cross_mask", cross_mask.shape, (b, *a, *heads, x.shape[1], s))
-
-    def check_self_mask(self, x, self_mask, cache, decode_loop_step):
-        if self_mask is None:
-            return
-        b, t, _ = x.shape
-        keys = t
-        if cache is not None:
-            check_parts(cache)
-            slots, *_ = *cache["key"].shape[1:2], None
-            appended = None if None in (slots, t) else slots + t
-            keys = appended if decode_loop_step is None else slots
-        heads = (self.num_attention_heads,) * (len(self_mask.shape) == 4)
-        check_broadcastable("self_mask", self_mask.shape, (b, *heads, t, keys))
 
     def get_config(self):
         names = ("num_attention_heads", "intermediate_size", "dropout_rate", "attention_dropout_rate")

@@ -5,9 +5,10 @@ import math
 import keras
 from keras import ops
 
-from layers.cached_attention import check_parts, place
+from layers.cached_attention import place
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
+from layers.common.caches import check_parts
 from layers.common.checks import (
     check_at_least,
     check_divisible,

@@ -3,6 +3,8 @@
 import keras
 
 from layers.common.blocks import split_inputs
+from layers.common.caches import check_parts
+from layers.common.checks import check_broadcastable
 from layers.common.registry import registered
 
 NAMES = ("x", "memory", "cross_mask", "self_mask", "input_doc_probs")
@@ -43,3 +45,18 @@ def attend(attention, query, value, training, **arguments):
     if isinstance(attention, keras.layers.Layer):
         arguments["training"] = training
     return attention(query, value, **arguments)
+
+
+def check_self_mask(h, x, self_mask, cache, decode_loop_step):
+    """Raise a ValueError unless `self_mask` is None or fits `h` heads, the queries `x`, and the keys of this call and the cache."""
+    if self_mask is None:
+        return
+    b, t, _ = x.shape
+    keys = t
+    if cache is not None:
+        check_parts(cache)
+        slots, *_ = *cache["key"].shape[1:2], None
+        appended = None if None in (slots, t) else slots + t
+        keys = appended if decode_loop_step is None else slots
+    heads = (h,) * (len(self_mask.shape) == 4)
+    check_broadcastable("self_mask", self_mask.shape, (b, *heads, t, keys))

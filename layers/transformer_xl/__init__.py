@@ -6,7 +6,7 @@ from keras import ops
 from layers.common.checks import check_at_least, check_flags, check_needs
 from layers.common.relative_positions import has_open_sizes
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
-from layers.transformer_xl.parts import ARGUMENTS, XLLayer, check_segments, memories_of, memory_shapes, remember
+from layers.transformer_xl.parts import ARGUMENTS, XLLayer, biases_of, check_segments, memories_of, memory_shapes, remember
 
 RENAMED = {"kernel_initializer": "initializer"}
 
@@ -232,19 +232,13 @@ class TransformerXL(XLLayer):
         h, g, memories = content_stream, query_stream, []
         for i, (block, memory) in enumerate(zip(self.blocks, memories_of(state, self.num_layers))):
             memories.append(remember(memory, h, self.memory_length, self.reuse_length) if self.memory_length else None)
-            u, v, b = self.biases(i)
+            u, v, b = biases_of(self, i)
             segments = (None, None, None) if segment_matrix is None else (segment_matrix, segment_embedding[i], b)
             streams = content_attention_mask, g, query_attention_mask, target_mapping
             masks = {"training": training, "content_stream_mask": content_stream_mask}
             outputs = block(h, u, v, relative_position_encoding, *segments, memory, *streams, **masks)
             h, g = outputs["content_attention"], outputs.get("query_attention")
         return (g if self.two_stream else h), memories
-
-    def biases(self, i):
-        """u, v and b of block i."""
-        weights = self.content_attention_bias, self.positional_attention_bias, self.segment_attention_bias
-        tensors = (None if weight is None else ops.convert_to_tensor(weight) for weight in weights)
-        return [x if x is None or self.tie_attention_biases else x[i] for x in tensors]
 
     def untraced_spec(self, content_stream, state=None, query_stream=None, **others):
         if not has_open_sizes((content_stream, state, query_stream, others)):

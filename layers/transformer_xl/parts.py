@@ -134,3 +134,10 @@ def remember(memory, h, memory_length, reuse_length):
     h = h[:, :reuse_length] if reuse_length else h
     both = h if memory is None else ops.concatenate([memory, h], axis=1)
     return ops.stop_gradient(both[:, -memory_length:])
+
+
+def biases_of(stack, i):
+    """The biases u, v and b of a stack's block i; None for each that the stack does not have."""
+    weights = stack.content_attention_bias, stack.positional_attention_bias, stack.segment_attention_bias
+    tensors = (None if weight is None else ops.convert_to_tensor(weight) for weight in weights)
+    return [x if x is None or stack.tie_attention_biases else x[i] for x in tensors]
