@@ -242,10 +242,7 @@ class KernelAttention(MultiHeadAttention):
 
     def init_cache(self, batch_size):
         """The cache before the first token, as a dict of tensors; of one row, for any batch, if `batch_size` is None."""
-        return stream.empty(self.cache_shapes, batch_size, self.compute_dtype)
-
-    def cache_shapes(self, batch_size):
-        return stream.shapes_of(self, batch_size, has_peak=self.feature_transform in EXPONENTIAL)
+        return stream.empty(self, batch_size)
 
     def get_config(self):
         return super().get_config() | {name: getattr(self, name) for name in ARGUMENTS}

@@ -15,6 +15,7 @@ from layers.common.checks import (
 from layers.common.masks import both
 from layers.common.sizes import known
 from layers.kernel_attention.features import ELEMENTWISE, TRANSFORMS
+from layers.kernel_attention.stream import shapes_of
 
 ARGUMENTS = (
     "feature_transform",
@@ -103,7 +104,7 @@ def check_call(layer, query, value, masks, cache, causal):
                 f"cache is None. Received: value of length {length}"
             )
     if cache is not None:
-        expected = layer.cache_shapes(1 if has_one_row(cache) else value.shape[0])
+        expected = shapes_of(layer, 1 if has_one_row(cache) else value.shape[0])
         if set(cache) != set(expected):
             raise ValueError(f"cache must have the entries {', '.join(expected)}. Received: {', '.join(cache)}")
         for name, shape in expected.items():

@@ -8,31 +8,29 @@ keys' weights without the kernel, `(b, h)`. With a window, each entry has an axi
 from keras import ops
 
 from layers.common.caches import for_each_example, rows_for
-from layers.kernel_attention.features import LOWEST, widened
+from layers.kernel_attention.features import EXPONENTIAL, LOWEST, widened
 
 
-def shapes_of(layer, batch_size, has_peak):
+def shapes_of(layer, batch_size):
     """The shape of each entry of a layer's cache."""
     r, is_rfa = layer.num_random_features or layer.key_dim, layer.feature_transform == "rfa"
     features = 2 * r if is_rfa else r
     outer = (batch_size, layer.num_heads) + ((layer.causal_window_length - 1,) if layer.use_causal_windowed else ())
     entries = {"kv": (*outer, features, layer.value_dim), "k_sum": (*outer, features)}
-    if has_peak:
+    if layer.feature_transform in EXPONENTIAL:
         entries["peak"] = (*outer, features)
     if is_rfa:
         entries["total"] = outer
     return entries
 
 
-def empty(shapes_for, batch_size, dtype):
-    """The cache before the first key, in float64 if `dtype` is float64, else in float32.
+def empty(layer, batch_size):
+    """A layer's cache before the first key, in float64 if the layer computes in float64, else in float32.
 
-    Args:
-        shapes_for: Gives the shape of each entry for a batch size.
-        batch_size: An integer or a scalar tensor; None for one row, which a call repeats for each example.
-        dtype: The compute dtype of the layer.
+    `batch_size` is an integer or a scalar tensor; None for one row, which a call repeats for each example.
     """
-    dtype, entries = "float64" if dtype == "float64" else "float32", shapes_for(rows_for(batch_size, "batch_size"))
+    dtype = "float64" if layer.compute_dtype == "float64" else "float32"
+    entries = shapes_of(layer, rows_for(batch_size, "batch_size"))
     return {name: ops.full(shape, LOWEST if name == "peak" else 0.0, dtype) for name, shape in entries.items()}
 
 

@@ -48,7 +48,7 @@ def attend(attention, query, value, training, **arguments):
 
 
 def check_self_mask(h, x, self_mask, cache, decode_loop_step):
-    """Raise a ValueError unless `self_mask` is None or fits `h` heads, the queries `x`, and the keys of this call and the cache."""
+    """Raise a ValueError unless `self_mask` is None or fits `h` heads, the queries `x`, and the keys of call and cache."""
     if self_mask is None:
         return
     b, t, _ = x.shape
