@@ -45,7 +45,7 @@ def sinusoid(variant, m=M + 1, length=T, least=1.0, most=1e4, convention="interl
     formula = {"interleaved": ref.interleaved, "concatenated": ref.concatenated}[convention]
     return Case(
         f"positional_embedding/{variant}",
-        partial(RelativePositionEmbedding, m, least, most, convention),
+        partial(RelativePositionEmbedding, m, least, most, convention=convention),
         with_offset(partial(tokens, shape=(B, length, M)), offset),
         NoWeights,
         lambda weights, inputs, offset: formula(int(offset) + np.arange(length), m, least, most),

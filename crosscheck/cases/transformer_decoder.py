@@ -19,6 +19,7 @@ OPEN = (T, S, BEFORE, BEFORE + T, SLOTS)
 BLOCK = partial(TransformerDecoderBlock, H, F, "relu")
 PRE = partial(BLOCK, norm_first=True)
 VOCABULARY, LAYERS = 17, 2
+CACHED = [f"{part}_{i}" for part in ("key", "value") for i in range(LAYERS)]
 MODEL = partial(TransformerDecoder, VOCABULARY, M, LAYERS, H, F)
 
 
@@ -114,7 +115,7 @@ def ids_cached(rng, length=BEFORE):
     new = ids(rng)
     new["inputs"][1, 1] = VOCABULARY
     mask = rng.random((B, 1, length if length == SLOTS else length + T)) < 0.8
-    return new | {"attention_mask": mask, "cached": rng.normal(size=(LAYERS, 2, B, length, H, D))}
+    return new | {"attention_mask": mask} | {name: rng.normal(size=(B, length, H, D)) for name in CACHED}
 
 
 def ids_written(rng):
@@ -125,13 +126,13 @@ def ids_written_by_tensor(rng):
     return ids_cached(rng, SLOTS) | {"decode_loop_step": np.array(STEP, "int32")}
 
 
-def call_model(layer, inputs, attention_mask=None, cached=None, decode_loop_step=None):
-    cache = None if cached is None else [{"key": cached[i, 0], "value": cached[i, 1]} for i in range(LAYERS)]
+def call_model(layer, inputs, attention_mask=None, decode_loop_step=None, **cached):
+    cache = [{part: cached[f"{part}_{i}"] for part in ("key", "value")} for i in range(LAYERS)] if cached else None
     return layer(inputs, attention_mask=attention_mask, cache=cache, decode_loop_step=decode_loop_step)
 
 
-def reference_of_model(weights, inputs, attention_mask=None, cached=None, decode_loop_step=None, **options):
-    caches = None if cached is None else [Cache(*parts) for parts in cached]
+def reference_of_model(weights, inputs, options, attention_mask=None, decode_loop_step=None, **cached):
+    caches = [Cache(cached[f"key_{i}"], cached[f"value_{i}"]) for i in range(LAYERS)] if cached else None
     step = None if decode_loop_step is None else int(decode_loop_step)
     call = decoder_only.transformer_decoder
     logits, caches = call(inputs, weights, mask=attention_mask, caches=caches, step=step, **options)
@@ -140,7 +141,7 @@ def reference_of_model(weights, inputs, attention_mask=None, cached=None, decode
 
 def model_case(variant, inputs, layer=MODEL, **options):
     name = f"transformer_decoder/{variant}"
-    like, reference = decoder_only.DecoderOnlyWeights, partial(reference_of_model, **options)
+    like, reference = decoder_only.DecoderOnlyWeights, partial(reference_of_model, options=options)
     return Case(name, layer, inputs, like, reference, call_model, unknown=OPEN)
 
 
