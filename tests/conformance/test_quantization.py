@@ -7,10 +7,11 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from battery import one_case_a_class, symbols_of, tensors_of, trial_of
+from battery import one_case_a_class, tensors_of, trial_of
 from numpy.testing import assert_array_equal
 
 from crosscheck.agreement import Trial, largest_error
+from crosscheck.backends import open_symbols
 from crosscheck.case import TOLERANCE, arguments
 from crosscheck.tree import numbers
 from layers.common.projection import LinearMap
@@ -23,7 +24,7 @@ def model_of(case):
     """A functional model of a layer of its own, because what follows changes it; the layer, and the inputs."""
     layer, inputs = Trial(case).make("float32")
     given = arguments(inputs, "float32")
-    symbols = symbols_of(case, given)
+    symbols = open_symbols(case, given)
     return keras.Model(tensors_of(symbols), case.call(layer, **symbols)), layer, tensors_of(given)
 
 
