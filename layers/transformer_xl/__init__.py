@@ -6,7 +6,7 @@ from keras import ops
 from layers.common.checks import check_at_least, check_flags, check_needs
 from layers.common.relative_positions import has_open_sizes
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
-from layers.transformer_xl.parts import ARGUMENTS, XLLayer, biases_of, check_segments, memories_of, memory_shapes, remember
+from layers.transformer_xl.parts import ARGUMENTS, XLLayer, biases_of, check_segments, memories_of, remember, untraced_stack
 
 RENAMED = {"kernel_initializer": "initializer"}
 
@@ -241,7 +241,12 @@ class TransformerXL(XLLayer):
         return (g if self.two_stream else h), memories
 
     def untraced_spec(self, content_stream, state=None, query_stream=None, **others):
-        if not has_open_sizes((content_stream, state, query_stream, others)):
-            return None
-        output = self.symbol(*(query_stream if self.two_stream else content_stream).shape)
-        return output, [shape and self.symbol(*shape) for shape in memory_shapes(self, content_stream.shape, state)]
+        return untraced_stack(self, content_stream, state, query_stream, others)
+
+    def compute_output_spec(self, *args, **kwargs):
+        output, memories = super().compute_output_spec(*args, **kwargs)
+        return output, [memory for memory in memories if memory is not None]  # a functional model cannot hold a None
+
+    def compute_output_shape(self, *shapes, **named):
+        output, memories = super().compute_output_shape(*shapes, **named)
+        return output, memories or [None] * self.num_layers

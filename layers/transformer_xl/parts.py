@@ -16,11 +16,13 @@ from layers.common.checks import (
     check_shape,
 )
 from layers.common.projection import fresh
+from layers.common.relative_positions import has_open_sizes
 
 ARGUMENTS = (
     *("vocab_size", "hidden_size", "num_attention_heads", "head_size", "inner_size", "dropout_rate", "attention_dropout_rate"),
     *("two_stream", "norm_epsilon", "inner_dropout"),
 )
+
 NONE_RENAMED = {}
 
 
@@ -86,6 +88,14 @@ class XLLayer(BlockLayer):
         config = {name: getattr(self, name) for name in (*ARGUMENTS, *self.own_arguments)}
         config |= {"inner_activation": keras.activations.serialize(self.inner_activation)}
         return {self.renamed_arguments.get(name, name): value for name, value in (super().get_config() | config).items()}
+
+
+def untraced_stack(layer, content_stream, state, query_stream, others):
+    """The symbolic outputs of the stack `layer`, if it cannot be traced, as in `MultiHeadRelativeAttention`; else None."""
+    if not has_open_sizes((content_stream, state, query_stream, others)):
+        return None
+    output = layer.symbol(*(query_stream if layer.two_stream else content_stream).shape)
+    return output, [shape and layer.symbol(*shape) for shape in memory_shapes(layer, content_stream.shape, state)]
 
 
 def memory_shapes(layer, shape, state):
