@@ -1,6 +1,7 @@
 """The transformer decoder block (Keras 3)."""
 
 import keras
+from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.cached_attention import CachedAttention
@@ -20,7 +21,7 @@ from layers.common.masks import accepted, of_inputs
 from layers.common.output_shapes import appended_spec
 from layers.multi_channel_attention import MultiChannelAttention
 from layers.transformer_decoder.causal_block import causal
-from layers.transformer_decoder.parts import attend, attention_class, built, check_self_mask, parts_of
+from layers.transformer_decoder.parts import FORMS, attend, attention_class, built, check_self_mask, parts_of
 
 
 @keras.saving.register_keras_serializable(package="layers")

@@ -240,8 +240,7 @@ class TransformerXL(XLLayer):
             h, g = outputs["content_attention"], outputs.get("query_attention")
         return (g if self.two_stream else h), memories
 
-    def untraced_spec(self, content_stream, state=None, query_stream=None, **others):
-        return untraced_stack(self, content_stream, state, query_stream, others)
+    untraced_spec = untraced_stack
 
     def compute_output_spec(self, *args, **kwargs):
         output, memories = super().compute_output_spec(*args, **kwargs)

@@ -90,7 +90,7 @@ class XLLayer(BlockLayer):
         return {self.renamed_arguments.get(name, name): value for name, value in (super().get_config() | config).items()}
 
 
-def untraced_stack(layer, content_stream, state, query_stream, others):
+def untraced_stack(layer, content_stream, state=None, query_stream=None, **others):
     """The symbolic outputs of the stack `layer`, if it cannot be traced, as in `MultiHeadRelativeAttention`; else None."""
     if not has_open_sizes((content_stream, state, query_stream, others)):
         return None
