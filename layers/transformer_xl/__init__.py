@@ -169,6 +169,7 @@ class TransformerXL(XLLayer):
 
     own_arguments = ("num_layers", "tie_attention_biases", "memory_length", "reuse_length")
     renamed_arguments = RENAMED
+    untraced_spec = untraced_stack
 
     def __init__(
         self,
@@ -235,16 +236,14 @@ class TransformerXL(XLLayer):
             u, v, b = biases_of(self, i)
             segments = (None, None, None) if segment_matrix is None else (segment_matrix, segment_embedding[i], b)
             streams = content_attention_mask, g, query_attention_mask, target_mapping
-            masks = {"training": training, "content_stream_mask": content_stream_mask}
-            outputs = block(h, u, v, relative_position_encoding, *segments, memory, *streams, **masks)
+            named = {"training": training, "content_stream_mask": content_stream_mask}
+            outputs = block(h, u, v, relative_position_encoding, *segments, memory, *streams, **named)
             h, g = outputs["content_attention"], outputs.get("query_attention")
         return (g if self.two_stream else h), memories
 
-    untraced_spec = untraced_stack
-
     def compute_output_spec(self, *args, **kwargs):
         output, memories = super().compute_output_spec(*args, **kwargs)
-        return output, [memory for memory in memories if memory is not None]  # a functional model cannot hold a None
+        return output, memories if self.memory_length else []  # a functional model cannot hold a None
 
     def compute_output_shape(self, *shapes, **named):
         output, memories = super().compute_output_shape(*shapes, **named)
