@@ -9,7 +9,7 @@ from layers.common.checks import check_at_least, check_rank, check_same
 from layers.common.masks import after, biased, check_bias
 from layers.common.output_shapes import appended_spec
 from layers.common.positions import check_position, value_of, within_room
-from layers.common.sizes import as_tensor, known_shape
+from layers.common.sizes import comparable, known_shape
 from layers.common.slices import section_from
 from layers.masked_softmax import masked_softmax
 
@@ -186,7 +186,7 @@ def place(step, cache, new):
             )
         if value is not None:
             return value, True
-    return within_room(step, as_tensor(ops.shape(cache)[1] - ops.shape(new)[1]))
+    return within_room(step, comparable(ops.shape(cache)[1] - ops.shape(new)[1]))
 
 
 def write(cache, new, start, fits):
@@ -224,7 +224,7 @@ def in_slots(cache, mask, start, fits):
 def written_by_slot(cache, new, start, fits):
     """The same for sizes that JAX does not know: it cannot slice the cache without knowing that it is long enough."""
     place = ops.arange(ops.shape(cache)[1]) - start
-    inside = ops.logical_and(ops.logical_and(place >= 0, place < as_tensor(ops.shape(new)[1])), fits)
+    inside = ops.logical_and(ops.logical_and(place >= 0, place < comparable(ops.shape(new)[1])), fits)
     return ops.where(inside[:, None, None], ops.take(new, ops.where(inside, place, 0), axis=1), cache)
 
 

@@ -5,7 +5,7 @@ A row is a block of queries. Lengths and numbers of blocks may be unknown until 
 
 from keras import ops
 
-from layers.common.sizes import as_tensor, known
+from layers.common.sizes import comparable, known
 from layers.common.slices import section
 
 
@@ -75,7 +75,7 @@ def seen_blocks(draws, blocks):
     if known(blocks) is not None and blocks > 5 + r:
         return seen, counts
     everything = ops.broadcast_to(ops.arange(5 + r, dtype="int32"), ops.shape(seen))
-    blocks = as_tensor(blocks)
+    blocks = comparable(blocks)
     is_short = blocks <= 5 + r
     seen = ops.where(is_short, ops.minimum(everything, blocks - 1), seen)
     return seen, ops.where(is_short, everything < blocks, counts)

@@ -38,9 +38,9 @@ def in_whole(size, part):
     return count, count * part - size
 
 
-def as_tensor(size):
-    """A size as an int32 tensor, which can be compared whatever it is."""
-    return ops.convert_to_tensor(size, "int32")
+def comparable(size):
+    """A size that can be compared: an integer, or an int32 tensor if the size is unknown."""
+    return size if isinstance(size, int) else ops.convert_to_tensor(size, "int32")
 
 
 def joined_length(*sequences):

@@ -20,7 +20,9 @@ from layers.common.checks import (
     interpreted,
 )
 from layers.common.ids import check_integers
+from layers.common.output_shapes import appended_spec
 from layers.common.projection import fresh, matrix_product
+from layers.common.sizes import comparable
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.positional_embedding import PositionalEmbedding, RelativePositionEmbedding
 from layers.transformer_decoder.causal_block import CausalBlock, causal
@@ -90,6 +92,8 @@ class TransformerDecoder(BlockLayer):
         [Radford et al., 2018](https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf),
         section 3.1; [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.
     """
+
+    integer_arguments = ("inputs",)
 
     def __init__(
         self,
@@ -171,6 +175,10 @@ class TransformerDecoder(BlockLayer):
             new.append(kept)
         return self.logits(x), new
 
+    def untraced_spec(self, inputs, attention_mask=None, cache=None, decode_loop_step=None, **others):
+        new = [appended_spec(attention_mask, part, decode_loop_step, inputs) for part in cache or [None]]
+        return None if None in new else (self.symbol(*inputs.shape, self.vocab_size), new)
+
     def logits(self, x):
         """Equation (6)."""
         x = x if self.output_norm is None else self.output_norm(x)
@@ -193,7 +201,7 @@ class TransformerDecoder(BlockLayer):
             place(decode_loop_step, cache[0]["key"], inputs)
             return decode_loop_step
         self.check_room(None if None in (slots, t) else slots + t)
-        return ops.shape(cache[0]["key"])[1]
+        return comparable(ops.shape(cache[0]["key"])[1])
 
     def check_room(self, length):
         if self.max_length is not None:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from layers.common.checks import check_broadcastable, check_length, check_same, check_shape
-from layers.common.sizes import as_tensor, at_least, in_whole, joined_length, known, known_shape, product
+from layers.common.sizes import at_least, comparable, in_whole, joined_length, known, known_shape, product
 
 EXPORTED_FROM_JAX = '''
 import jax
@@ -134,7 +134,8 @@ def test_arithmetic_of_sizes():
     assert int(product([2, tf.constant(3)])) == 6
     assert at_least(2, 1) == 2
     assert int(at_least(2, tf.constant(5))) == 5
-    assert as_tensor(4).dtype == "int32"
+    assert comparable(4) == 4
+    assert comparable(tf.constant(4)).dtype == "int32"
     x = keras.KerasTensor((2, 3, 5))
     assert joined_length(None, x, x) == 6
     assert joined_length(keras.KerasTensor((2, None, 5)), x) is None
