@@ -22,8 +22,8 @@ block = layers.TransformerEncoderBlock(num_attention_heads=8, inner_dim=2048, in
 ```
 
 Arguments have the names, the order and, unless a line below says otherwise, the defaults that they have there. Arguments that
-are new here stand behind them or are keywords alone, and every `call` takes `training`. The layers run on Keras 3, so models,
-optimizers and other layers beside them must be those of `keras`, not of `tf_keras`.
+are new here stand behind them or are keywords alone, and every `call` takes `training`, and the padding masks that Keras fills
+in. The layers run on Keras 3, so models, optimizers and other layers beside them must be those of `keras`, not of `tf_keras`.
 
 Two classes have another name: `MultiQueryAttention` is `GroupedQueryAttention`, and `SpectralNormalizationConv2D` is
 `SpectralNormalization` with an `image_size`. `PositionEmbedding` and `PositionalEmbedding` are the same. These are not here:

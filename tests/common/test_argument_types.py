@@ -76,6 +76,8 @@ def arguments(kind):
     for base in kind.__mro__:
         if not base.__module__.startswith("layers"):
             break
+        if "__init__" not in vars(base):
+            continue
         signature = inspect.signature(base.__init__).parameters
         hidden = set(getattr(kind, "renamed_arguments", {})) if base is not kind else set()
         found |= {name: each for name, each in signature.items() if name not in {*found, *hidden, "self", "kwargs"}}

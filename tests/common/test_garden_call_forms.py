@@ -37,6 +37,8 @@ def constructor(kind):
     for base in kind.__mro__:
         if not base.__module__.startswith("layers"):
             break
+        if "__init__" not in vars(base):
+            continue
         renamed = {new: old for old, new in getattr(kind, "renamed_arguments", {}).items()}
         for name, each in parameters(base.__init__).items():
             if base is kind or name not in renamed.values():
@@ -97,7 +99,9 @@ def test_arguments_that_are_new_or_have_another_default_are_named_as_a_differenc
         plain = default and not isinstance(default[0], dict)  # an expression there is no fact to compare
         found |= {argument} if argument in ours and plain and ours[argument].default != default[0] else set()
     calls = {argument for argument, *_ in there["call"] + there.get("call_keywords", [])}
-    found |= set(parameters(kind.call)) - calls - {"training"}  # Keras 3 has it in every call
+    ours = set(parameters(kind.call))
+    by_keras = {"training", "mask"} | {f"{argument}_mask" for argument in ours}  # what Keras fills in
+    found |= ours - calls - by_keras
     assert [argument for argument in sorted(found) if not is_named(argument, differs(name))] == []
 
 

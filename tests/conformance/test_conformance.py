@@ -53,6 +53,8 @@ def constructor_arguments(kind):
     for base in kind.__mro__:
         if not base.__module__.startswith("layers"):
             break
+        if "__init__" not in vars(base):
+            continue
         signature = inspect.signature(base.__init__).parameters.values()
         named |= {parameter.name for parameter in signature if parameter.kind is not parameter.VAR_KEYWORD} - {"self"}
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in signature):
