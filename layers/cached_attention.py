@@ -194,6 +194,7 @@ def write(cache, new, start, fits):
     if keras.backend.backend() == "jax" and None in known_shape((cache.shape[1], new.shape[1])):
         return written_by_slot(cache, new, start, fits)
     where = (start * 0, start, start * 0, start * 0)  # on JAX, all four must have the same dtype
+    new = ops.cast(new, cache.dtype)  # a projection may have a dtype of its own
     if fits is not True:
         new = ops.where(fits, new, section_from(cache, start, ops.shape(new)[1], axis=1))
 
