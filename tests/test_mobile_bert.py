@@ -180,7 +180,7 @@ def test_on_what_is_normalized_already_both_norms_are_the_same(rng):
 def test_a_block_whose_last_map_is_zero_is_its_last_norm(rng):
     block, x = block_and_input(rng)
     zeros(block.bottleneck_output)
-    gamma, beta = block.bottleneck_output_norm.get_weights()
+    gamma, beta = (np.asarray(weight) for weight in (block.bottleneck_output_norm.gamma, block.bottleneck_output_norm.beta))
     assert_allclose(block(x), gamma * x + beta, rtol=1e-12, atol=1e-12)
     block, x = block_and_input(rng, normalization_type="layer_norm")
     zeros(block.bottleneck_output)
