@@ -71,9 +71,9 @@ class CachedAttention(MultiHeadAttention):
 
     Differs from the Model Garden:
         New tokens replace the contents of a slot; there, they are added to it. Empty slots are ignored; there, they have a score
-        of 0 unless the caller masks them. A new cache is returned; there, the dictionary is modified in place. Several new tokens
-        attend to each other causally. A step beyond the cache is an error. Without a cache, the keys and values of this call are
-        returned, with which decoding can go on; there, None. `seed` is new.
+        of 0 unless the caller masks them. A new cache is returned; there, the dictionary is modified in place. Several new
+        tokens attend to each other causally. A step beyond the cache is an error. Without a cache, the keys and values of this
+        call are returned, with which decoding can go on; there, None. `seed` is new. `attention_bias` is new.
 
     Reference:
         [Shazeer, 2019](https://arxiv.org/abs/1911.02150), section 2.4.

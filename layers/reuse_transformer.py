@@ -64,7 +64,7 @@ class ReuseTransformer(TransformerEncoderBlock):
         name, masks apply to reused weights, and reused heads come first. The attribute `reuse_attention` keeps its value where
         `layer_idx` overrides it. The arguments `use_rms_norm`, `use_query_residual`, `key_dim`, `value_dim`, `output_last_dim`,
         `diff_q_kv_att_layer_norm` and `return_attention_scores` of the encoder block, and `output_range` in `call`, are new;
-        `num_kv_heads` must be None.
+        `num_kv_heads` must be None. `attention_bias` is new.
 
     Reference:
         [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821).

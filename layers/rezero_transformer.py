@@ -69,11 +69,12 @@ class ReZeroTransformer(BlockLayer):
     True
 
     Differs from the Model Garden:
-        The output has the compute dtype; there, it is float32 unless `use_layer_norm`. An `output_range` of 0 is an error; there,
-        it means all positions. "gelu" is exact, not the tanh approximation. Regularizers apply to every linear map. Grouped,
-        block-sparse, sigmoid and low-rank attention are other mechanisms: `num_kv_heads`, `src_block_size`, `tgt_block_size`,
-        `use_sigmoid_attn`, `sigmoid_attn_bias`, `linformer_dim` and `linformer_shared_kv_projection` are accepted where they
-        switch these off. The argument names of the encoder block, such as `intermediate_size`, work too.
+        The output has the compute dtype; there, it is float32 unless `use_layer_norm`. An `output_range` of 0 is an error;
+        there, it means all positions. "gelu" is exact, not the tanh approximation. Regularizers apply to every linear map.
+        Grouped, block-sparse, sigmoid and low-rank attention are other mechanisms: `num_kv_heads`, `src_block_size`,
+        `tgt_block_size`, `use_sigmoid_attn`, `sigmoid_attn_bias`, `linformer_dim` and `linformer_shared_kv_projection` are
+        accepted where they switch these off. The argument names of the encoder block, such as `intermediate_size`, work too.
+        `attention_bias` is new.
 
     Reference:
         [Bachlechner et al., 2020](https://arxiv.org/abs/2003.04887), section 5.

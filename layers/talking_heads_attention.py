@@ -56,9 +56,9 @@ class TalkingHeadsAttention(MultiHeadAttention):
     TensorShape([1, 3, 8])
 
     Differs from the Model Garden:
-        A query with no allowed key gets zeros; there, it gets the mean of the values, or NaN in float16. The mask is boolean: a 2
-        means "allowed" and does not raise the scores. The two mixing weights always start with different random numbers. `seed`
-        is new.
+        A query with no allowed key gets zeros; there, it gets the mean of the values, or NaN in float16. The mask is boolean: a
+        2 means "allowed" and does not raise the scores. The two mixing weights always start with different random numbers.
+        `seed` is new. `attention_bias` is new.
 
     Reference:
         [Shazeer et al., 2020](https://arxiv.org/abs/2003.02436), section 4.

@@ -22,6 +22,7 @@ forbids. Its numbers must be finite; what must not be attended to is for a mask 
 """
 
 from keras import ops, tree
+from keras.layers import Layer
 
 from layers.common.checks import check_broadcastable, check_shape
 
@@ -103,7 +104,7 @@ def of_inputs(forms, mask, inputs_mask):
 
 def accepted(layer, **masks):
     """Those of `masks` that are given and that `layer`, which may be anyone's, takes as call arguments."""
-    names = layer.call_signature_parameters
+    names = layer.call_signature_parameters if isinstance(layer, Layer) else ()
     return {name: mask for name, mask in masks.items() if mask is not None and name in names}
 
 

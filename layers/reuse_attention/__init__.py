@@ -67,7 +67,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         Returned weights start with the reused heads; there, the new heads come first, so that the next layer reuses those. The
         mask applies to reused weights too; there, it does not. With -1, the config holds -1, not the number of heads.
         `position_embeddings` is `(h, l)`, without a first axis of size 1, and follows the dtype policy of the layer.
-        `reuse_attention=True` is an error: there, it means one head. `seed` and `use_causal_mask` are new.
+        `reuse_attention=True` is an error: there, it means one head. `seed`, `attention_bias` and `use_causal_mask` are new.
 
     Reference:
         [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821).

@@ -91,7 +91,7 @@ class TransformerDecoderBlock(BlockLayer):
         The block is causal whatever `self_mask` allows; there, without that mask, the model trains on the tokens that it should
         predict. The cache is that of `CachedAttention`: a new one is returned, and empty slots are never attended to.
         Regularizers and dropout apply to every sublayer. Unused sublayers are not built. "gelu" is exact, not the tanh
-        approximation. As in `CachedAttention`, a cache is returned even if none is given.
+        approximation. As in `CachedAttention`, a cache is returned even if none is given. `attention_bias` is new.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.1;

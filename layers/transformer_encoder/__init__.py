@@ -71,10 +71,11 @@ class TransformerEncoderBlock(BlockLayer):
 
     Differs from the Model Garden:
         `output_dropout` applies to the output of attention too; there, `attention_dropout` does. Regularizers apply to every
-        linear map, `use_rms_norm` to both norms. With `diff_q_kv_att_layer_norm`, keys have their own norm even if they come from
-        `x`. "gelu" is exact. An `output_range` of 0 is an error. Residual sums are not cast to float32. Block-sparse, sigmoid and
-        low-rank attention are other mechanisms: `src_block_size`, `tgt_block_size`, `use_sigmoid_attn`, `sigmoid_attn_bias`,
-        `linformer_dim` and `linformer_shared_kv_projection` are accepted where they switch these off.
+        linear map, `use_rms_norm` to both norms. With `diff_q_kv_att_layer_norm`, keys have their own norm even if they come
+        from `x`. "gelu" is exact. An `output_range` of 0 is an error. Residual sums are not cast to float32. Block-sparse,
+        sigmoid and low-rank attention are other mechanisms: `src_block_size`, `tgt_block_size`, `use_sigmoid_attn`,
+        `sigmoid_attn_bias`, `linformer_dim` and `linformer_shared_kv_projection` are accepted where they switch these off.
+        `attention_bias` is new.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.1;
@@ -204,7 +205,7 @@ class Transformer(TransformerEncoderBlock):
 
     Differs from the Model Garden:
         As in `TransformerEncoderBlock`, whose `inner_dim`, `inner_activation`, `output_dropout`, `attention_dropout` and
-        `inner_dropout` are only known by the names above.
+        `inner_dropout` are only known by the names above. `attention_bias` is new.
     """
 
     renamed_arguments = RENAMED

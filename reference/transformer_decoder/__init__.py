@@ -95,7 +95,7 @@ def transformer_decoder_block(
     cache: Cache | None = None,
     step: int | None = None,
     epsilon: float = 1e-12,
-    self_bias: Float[Array, "#b #h #t #s"] | None = None,
+    self_bias: Float[Array, "#b #h #t _"] | None = None,
 ) -> Decoded:
     """Equation (1), or (2) with `norm_first`, for every position.
 
