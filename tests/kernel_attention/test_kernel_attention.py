@@ -614,10 +614,10 @@ def test_arguments_out_of_range_or_without_meaning_are_rejected_by_name(message,
         (r"attention_mask .* \(2, 6\). Received: \(2, 5\)", {}, (2, 6, 11), {"attention_mask": np.ones((2, 5))}),
         (r"cache must have the entries kv, k_sum, peak.*Received: kv", {}, (2, 6, 11), {"cache": {"kv": np.ones((2, 4, 9, 13))}}),
         (
-            r"cache\['kv'\] must have the shape \(2, 4, 7, 13\). Received: \(1, 4, 7, 13\)",
+            r"cache\['kv'\] must have the shape \(2, 4, 7, 13\). Received: \(3, 4, 7, 13\)",
             LINEAR,
             (2, 6, 11),
-            {"cache": {"kv": np.ones((1, 4, 7, 13)), "k_sum": np.ones((1, 4, 7))}},
+            {"cache": {"kv": np.ones((3, 4, 7, 13)), "k_sum": np.ones((3, 4, 7))}},
         ),
     ],
 )

@@ -94,8 +94,8 @@ class FaultyAttention(MultiHeadAttention):
 
     fault = "value"
 
-    def attend(self, q, k, v, mask, training):
-        heads, weights = super().attend(q, k, v, mask, training)
+    def attend(self, q, k, v, mask, training, bias=None):
+        heads, weights = super().attend(q, k, v, mask, training, bias)
         if self.fault == "value":
             return heads * 1.0001, weights
         return keras.ops.stop_gradient(heads), weights
