@@ -257,10 +257,12 @@ fig.legend(loc="outside right center", frameon=False)
 plt.show()
 
 # %% [markdown]
-# Rounding adds up from block to block, to more than five times what the first one makes of it. The embeddings hardly notice: their mean averages it away.
+# Rounding adds up from block to block: in every dtype the last block is farther from the reference than the first. The embeddings hardly notice, as their cosine with the exact ones shows.
 
 # %%
-assert all(of[-1] > 5 * of[0] for of in drift.values())
+for dtype, of in drift.items():
+    print(f"{dtype:>8}: error after block 6 is {of[-1] / of[0]:.0f} times that after block 1, least cosine {cosines[dtype]:.4f}")
+assert all(of[-1] > of[0] for of in drift.values())
 assert drift["float16"][-1] < 0.05 and drift["bfloat16"][-1] < 0.25 and min(cosines.values()) > 0.995
 
 # %% [markdown]

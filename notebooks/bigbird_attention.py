@@ -210,7 +210,7 @@ class Finder(keras.Model):
     def call(self, ids):
         x = self.token(ids)
         for i, mix in enumerate(self.attention):
-            x = self.norms[2 * i](x + mix(x, x, attention_mask=self.seen))
+            x = self.norms[2 * i](x + mix(x, x, attention_mask=self.seen[None]))
             x = self.norms[2 * i + 1](x + self.narrow[i](self.wide[i](x)))
         return self.logits(x)
 
