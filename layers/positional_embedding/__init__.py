@@ -57,6 +57,8 @@ class PositionalEmbedding(TracedLayer):
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3.
     """
 
+    integer_arguments = ("offset",)
+
     def __init__(self, max_length, initializer="glorot_uniform", seq_axis=1, **kwargs):
         super().__init__(**kwargs)
         check_at_least(1, max_length=max_length)

@@ -15,6 +15,8 @@ from layers.positional_embedding.sinusoids import LARGEST
 class ForAnyBatch(TracedLayer):
     """A layer whose output has no batch axis of examples, and so has no mask, whatever the mask of its inputs."""
 
+    integer_arguments = ("offset",)
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True

@@ -165,7 +165,7 @@ class TransformerDecoder(BlockLayer):
         check_integers(inputs=inputs)
         offset = self.first_position(inputs, cache, decode_loop_step)
         x = self.token_embedding(inputs)
-        x = self.embedding_dropout(x + self.position_embedding(x, offset=offset), training=training)
+        x = self.embedding_dropout(ops.add(x, self.position_embedding(x, offset=offset)), training=training)
         if cache is None:
             attention_mask = causal(x, attention_mask)  # with a cache, attention masks later keys itself
         options = {"attention_mask": attention_mask, "decode_loop_step": decode_loop_step, "training": training}

@@ -139,6 +139,7 @@ NO_ATTENTION = {
     "SentenceEmbedding": "takes padding as the required input_mask",
     "SentencepieceTokenizer": "takes text",
     "SpectralNormalization": "hands masks to the layer that it wraps",
+    "TransformerDecoder": "takes ids; no token attends to the padding after it",
 }
 
 
