@@ -19,7 +19,7 @@ from crosscheck.agreement import Trial
 from crosscheck.backends import open_symbols
 from crosscheck.catalogue import find_cases
 from crosscheck.report.comparison import in_a_line
-from crosscheck.report.steps import moves, representatives
+from crosscheck.report.steps import moves, trained_cases
 from crosscheck.tree import leaves
 
 
@@ -32,7 +32,7 @@ def main():
 def save_moves(chapter, folder):
     """Write `moves.npz`: {"case:optimizer:weight": how far a step of training moves the weight}, for a case of each class."""
     cases = [case for case in find_cases([chapter]) if "jax" not in case.skips]
-    found = {case.name: moves(case) for case in representatives(cases)}
+    found = {case.name: moves(case) for case in trained_cases(cases)}
     np.savez(folder / "moves.npz", **{f"{name}:{what}": moved for name, each in found.items() for what, moved in each.items()})
 
 

@@ -22,7 +22,7 @@ LEAST_GRADIENT = 1e-9
 and consists of rounding errors, would move a weight anywhere."""
 
 
-def representatives(cases):
+def trained_cases(cases):
     """For each class of layer, the first case with the most inputs, of those that can run on JAX and have gradients."""
     by_class = {}
     for case in cases:

@@ -4,7 +4,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from crosscheck.catalogue import chapters
-from crosscheck.report.steps import moves, representatives
+from crosscheck.report.steps import moves, trained_cases
 
 CHAPTERS = [chapter for chapter in chapters() if any(not {"gradient", "jax"} & set(case.skips) for case in chapter.cases)]
 
@@ -12,7 +12,7 @@ CHAPTERS = [chapter for chapter in chapters() if any(not {"gradient", "jax"} & s
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: f"{chapter.name}/training")
 def test_one_step_moves_every_weight_alike_on_both_backends(chapter, moves_on_jax):
     """One case for each class, because JAX takes a second or two to compile each."""
-    expected = {f"{case.name}:{what}": move for case in representatives(chapter.cases) for what, move in moves(case).items()}
+    expected = {f"{case.name}:{what}": move for case in trained_cases(chapter.cases) for what, move in moves(case).items()}
     if not expected:
         pytest.skip(f"{chapter.name} has no trained weights")
     found = moves_on_jax(chapter.name)
