@@ -83,7 +83,7 @@ def mask_to_sequence(name, mask, query, value, axes, heads):
 
 def bias_to_sequence(bias, query, value, axes, heads):
     """A bias with the axes of the weights over several axes, as `(batch, h or 1, t, s)`."""
-    rank = len(query.shape) + 2 * len(axes) - len(axes)
+    rank = len(query.shape) + len(axes)
     if len(bias.shape) != rank:
         raise ValueError(
             f"attention_bias must have {rank} axes: batch axes, heads, attended axes of query and keys. "

@@ -21,7 +21,7 @@ from layers.common.masks import accepted, of_inputs
 from layers.common.output_shapes import appended_spec
 from layers.multi_channel_attention import MultiChannelAttention
 from layers.transformer_decoder.causal_block import causal
-from layers.transformer_decoder.parts import FORMS, attend, attention_class, built, check_self_mask, parts_of
+from layers.transformer_decoder.parts import FORMS, attend, attention_class, built, check_built, check_self_mask, parts_of
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -202,8 +202,7 @@ class TransformerDecoderBlock(BlockLayer):
             batch: Batch size, `b`; None if it is not known yet, as in a functional model.
             length: Number of slots.
         """
-        if not self.built:
-            raise ValueError("the block must be built before init_cache: call or build it first. Received: built=False")
+        check_built(self, "block")
         return self.self_attention.init_cache(batch, length)
 
     def common_layers_with_encoder(self):

@@ -26,6 +26,7 @@ from layers.common.sizes import comparable
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.positional_embedding import PositionalEmbedding, RelativePositionEmbedding
 from layers.transformer_decoder.causal_block import CausalBlock, causal
+from layers.transformer_decoder.parts import check_built
 
 ARGUMENTS = ("vocab_size", "hidden_size", "num_layers", "num_attention_heads", "intermediate_size", "max_length")
 BLOCK = ("dropout_rate", "attention_dropout_rate", "intermediate_dropout", "use_bias", "norm_first", "norm_epsilon")
@@ -214,8 +215,7 @@ class TransformerDecoder(BlockLayer):
             batch: Batch size, `b`; None if it is not known yet, as in a functional model.
             length: Number of slots.
         """
-        if not self.built:
-            raise ValueError("the decoder must be built before init_cache: call or build it first. Received: built=False")
+        check_built(self, "decoder")
         self.check_room(length)
         return [block.self_attention.init_cache(batch, length) for block in self.blocks]
 

@@ -60,3 +60,9 @@ def check_self_mask(h, x, self_mask, cache, decode_loop_step):
         keys = appended if decode_loop_step is None else slots
     heads = (h,) * (len(self_mask.shape) == 4)
     check_broadcastable("self_mask", self_mask.shape, (b, *heads, t, keys))
+
+
+def check_built(layer, what):
+    """Raise a ValueError unless `layer`, called `what`, is built, as making its cache needs."""
+    if not layer.built:
+        raise ValueError(f"the {what} must be built before init_cache: call or build it first. Received: built=False")
