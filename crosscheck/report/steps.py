@@ -35,8 +35,8 @@ def moves(case):
     """{"optimizer:number of the weight": how far one step moves it}, in float64, for the weights whose gradient is not zero.
 
     The loss is the sum of the outputs, each multiplied by a random number. All examples are equal, so that each id occurs several
-    times. A layer without a table takes a step of SGD only,
-    since there other optimizers see no more than the numbers of the gradient, and compiling them takes as long as the rest.
+    times. A layer without a table takes a step of SGD only, since there other optimizers see no more than the numbers of the
+    gradient, and compiling them takes as long as the rest.
     """
     trial = Trial(case)
     layer, inputs = trial.make()
