@@ -7,7 +7,7 @@ from battery import trial_of
 from crosscheck.agreement import largest_error
 from crosscheck.case import TOLERANCE, arguments
 from crosscheck.catalogue import chapters
-from crosscheck.report.steps import representatives
+from crosscheck.report.steps import trained_cases
 from crosscheck.tree import numbers
 
 CHAPTERS = [chapter for chapter in chapters() if any(not {"gradient", "jax"} & set(case.skips) for case in chapter.cases)]
@@ -16,7 +16,7 @@ CHAPTERS = [chapter for chapter in chapters() if any(not {"gradient", "jax"} & s
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: f"{chapter.name}/policies")
 def test_sublayers_may_differ_in_dtype(chapter):
     """Every other sublayer computes in bfloat16: the even ones, then the odd ones. One case for each class."""
-    for case in representatives(chapter.cases):
+    for case in trained_cases(chapter.cases):
         layer, inputs = trial_of(case.name).make("float32")
         paths = sorted({part.path.split("/", 1)[1] for part in layer._flatten_layers() if "/" in (part.path or "")})
         for half in (paths[::2], paths[1::2]):
