@@ -12,7 +12,7 @@ endif
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test test-quick test-wheel test-versions lab notebooks lint format clean
+.PHONY: help compare bench test test-quick test-wheel test-versions lab notebooks experiments lint format clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -41,6 +41,9 @@ lab: $(READY) $(WEIGHTS) ## open the lessons in JupyterLab
 
 notebooks: $(READY) $(WEIGHTS) ## execute the lessons that changed, or the one called NAME
 	$(RUN) -m crosscheck.lesson.make $(NAME)
+
+experiments: $(READY) $(WEIGHTS) ## train what the lessons' claims rest on, or the runs of the chapter called NAME
+	$(RUN) -m experiments $(NAME)
 
 lint: $(READY) ## check the code's format and habits
 	$(RUN) -m ruff format --check --quiet .

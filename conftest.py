@@ -1,9 +1,21 @@
+import os
 import re
 
 import pytest
 
+# Every worker and every lesson has a core to itself, so that threads of its own would only wait for each other.
+for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
 TOGETHER = ("tests/examples/test_examples.py", "tests/common/test_text.py")
 """Files whose tests share what takes long to make."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores, because a worker waits where a kernel or another process starts."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores + 1
 
 
 @pytest.hookimpl(optionalhook=True)

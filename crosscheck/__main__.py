@@ -110,6 +110,7 @@ def compare(cases, options):
     from crosscheck.report.progress import progress
 
     table, results, processes = table_of(options), [], []
+    large = {case.name for case in cases if case.large}
     tasks = [(case.name, options.dtype or DTYPES, options.seed, options.xla) for case in cases]
     table.heading()
     with progress(len(tasks), table.console) as (watch, advance):
@@ -119,6 +120,7 @@ def compare(cases, options):
             min(options.jobs, len(tasks)),
             watch=lambda running: watch([(task[0], seconds) for task, seconds in running]),
             usages=processes,
+            is_large=lambda task: task[0] in large,
         )
         done = []
         try:

@@ -52,6 +52,7 @@ class Case:
     batch: The batch size; every input whose first axis has this size holds one row per example.
     dtypes: The dtypes of `TOLERANCE` that the mechanism supports.
     skips: {check: reason} for those of `CHECKS` that do not apply to the mechanism; the run prints the reason.
+    large: Whether it has the weights of a real model, so that it is measured in a process that holds nothing else.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Case:
     batch: int = B
     dtypes: tuple[str, ...] = tuple(TOLERANCE)
     skips: dict[str, str] = field(default_factory=dict)
+    large: bool = False
 
     def __post_init__(self):
         if unknown := set(self.skips) - set(CHECKS):

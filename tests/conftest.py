@@ -1,3 +1,4 @@
+import gc
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -10,3 +11,9 @@ import pytest
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def pytest_collection_finish():
+    """What is there before the first test stays to the end, so that collecting garbage need not look at it again and again."""
+    gc.collect()
+    gc.freeze()

@@ -110,6 +110,7 @@ CHAPTER = Chapter(
             prepare=lambda layer, rng: take_weights(layer, minilm.load()),
             dtypes=("float64", "float32"),  # the half-precision limits are for one block; this model has six
             skips={"gradient": LARGE, "save": LARGE},
+            large=True,
         ),
     ),
 )

@@ -14,7 +14,8 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 STYLE = {
     "figure.constrained_layout.use": True,
-    "figure.dpi": 80,
+    "figure.dpi": 150,
+    "figure.facecolor": "white",  # readable on dark pages too
     "figure.figsize": (6.5, 3.2),
     "axes.prop_cycle": cycler(color=COLORS) + cycler(marker=MARKERS) + cycler(linestyle=DASHES),
     "axes.spines.top": False,
@@ -47,6 +48,48 @@ def attention_map(ax, weights, queries=None, keys=None, title=None, largest=None
     return image
 
 
+def maps(panels, titles, label, largest=1.0, queries=None, keys=None, size=None):
+    """Attention weights side by side, on one scale, with one color bar.
+
+    Args:
+        panels: Arrays `(t, s)`.
+        titles: What is seen in each.
+        label: What the color bar shows.
+        largest: The weight at the end of the scale.
+        queries, keys: Tokens, as for `attention_map`.
+        size: Width and height in inches.
+
+    Returns:
+        The figure and the axes of the panels.
+    """
+    fig, axes = plt.subplots(1, len(panels), figsize=size or (2.6 * len(panels) + 0.7, 2.8), sharey=True, squeeze=False)
+    for ax, weights, title in zip(axes[0], panels, titles):
+        image = attention_map(ax, weights, queries, keys, title, largest)
+        ax.label_outer()
+    fig.colorbar(image, ax=axes[0], label=label, extend="max" if max(map(np.max, panels)) > largest * 1.001 else "neither")
+    return fig, axes[0]
+
+
+def curves(ax, results, what, arms, rates=None, **options):
+    """For each arm of an experiment, the median of a curve over the seeds, and a band from the lowest to the highest.
+
+    Args:
+        ax: Where.
+        results: The `Results` of the experiment.
+        what: The name of the curve.
+        arms: {arm: label}; the label stands at the end of the line.
+        rates: {arm: learning rate}; the best of each unless given.
+        options: Of `ax.set`.
+    """
+    for number, (arm, label) in enumerate(arms.items()):
+        steps, values = results.curves(what, arm, (rates or {}).get(arm))
+        color = COLORS[number % len(COLORS)]
+        ax.fill_between(steps, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
+        ax.plot(steps, np.median(values, axis=0), color=color, linestyle=DASHES[number % len(DASHES)], marker="none")
+        ax.annotate(label, (steps[-1], np.median(values[:, -1])), (4, 0), textcoords="offset points", color=color, va="center")
+    ax.set(**options)
+
+
 def mask_picture(ax, mask, title=None, queries="query t", keys="key s"):
     """A boolean mask `(t, s)`: white where attention is allowed, dark where it is not, with crosses if the mask is small."""
     mask = np.asarray(mask, bool)
@@ -62,6 +105,24 @@ def mask_picture(ax, mask, title=None, queries="query t", keys="key s"):
         ax.set_yticks(np.arange(mask.shape[0] + 1) - 0.5, minor=True)
         ax.grid(True, which="minor", color="#888888", linewidth=0.5, alpha=1)
         ax.tick_params(which="minor", length=0)
+
+
+def agreement_line(chapter):
+    """One line: for each dtype the largest error of the chapter's layer against its reference, beside the limit.
+
+    Returns:
+        (the line as Markdown, whether every error is within its limit).
+    """
+    from IPython.display import Markdown
+
+    largest = {}
+    for case in chapter.cases:
+        for dtype, error in agreements(case).items():
+            largest[dtype] = max(largest.get(dtype, 0.0), error)
+    parts = [f"{dtype} **{error:.0e}** (limit {TOLERANCE[dtype]:.0e})" for dtype, error in largest.items()]
+    cases = f"{len(chapter.cases)} cases" if len(chapter.cases) > 1 else "1 case"
+    line = f"Largest relative error over {cases}: {' · '.join(parts)}. Every case: `make compare`, then `build/compare.html`."
+    return Markdown(line), all(error <= TOLERANCE[dtype] for dtype, error in largest.items())
 
 
 def agreement_plot(chapter):

@@ -97,7 +97,7 @@ class LastingWorker:
             self.worker = None
 
 
-def run(tasks, job, jobs, watch=lambda running: None, usages=None):
+def run(tasks, job, jobs, watch=lambda running: None, usages=None, is_large=lambda task: False):
     """Yield (task, result) in the order of `tasks`, as soon as each and all before it are there.
 
     Args:
@@ -105,6 +105,7 @@ def run(tasks, job, jobs, watch=lambda running: None, usages=None):
         job: "module:function", which a worker calls with each task. Its result is pickled too.
         jobs: How many processes; 0 runs everything in this process, where a debugger sees it.
         watch: Called several times a second with the list of (task, seconds) that are being worked on.
+        is_large: Tells a task that needs so much memory that it must begin in a fresh process.
         usages: A list to which {"pid", "tasks", "peak_mb", "cpu_seconds"} of every worker is appended as it ends.
 
     Yields:
@@ -129,7 +130,7 @@ def run(tasks, job, jobs, watch=lambda running: None, usages=None):
                 worker = next(worker for worker in workers if worker.connection is connection)
                 number, result = worker.take()
                 done[number] = result
-                if waiting and not isinstance(result, Death) and not worker.is_full:
+                if waiting and not isinstance(result, Death) and not worker.is_full and not is_large(waiting[-1][1]):
                     worker.give(*waiting.pop())
                 else:
                     retire(worker, workers, usages)

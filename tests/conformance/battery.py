@@ -1,10 +1,12 @@
 """What the checks of one case share: its trial, its symbolic call, and the parameters that draw every case."""
 
+import gc
 from functools import lru_cache
 
 import keras
 import pytest
 from numpy.testing import assert_array_equal
+from tensorflow.python.eager import context
 
 from crosscheck.agreement import Trial
 from crosscheck.backends import open_symbols
@@ -16,8 +18,15 @@ from crosscheck.tree import leaves
 @lru_cache(maxsize=1)
 def trial_of(name):
     """The layers, inputs and outputs that the checks of one case share; conftest.py has them run one after the other."""
+    forget()
     (case,) = find_cases([name])
     return Trial(case)
+
+
+def forget():
+    """Free what the case before has left, and the kernel that TensorFlow keeps of every operation that it ever ran."""
+    gc.collect()
+    context.context().clear_kernel_cache()
 
 
 @lru_cache(maxsize=1)

@@ -86,6 +86,14 @@ def test_a_worker_that_has_grown_is_replaced(monkeypatch):
     assert all(usage["cpu_seconds"] > 0 for usage in usages)
 
 
+def test_a_large_task_begins_in_a_fresh_process():
+    usages = []
+    tasks = [("wait", 0.0), ("wait", 0.0), ("wait", 0.1), ("wait", 0.0)]
+    found = results(tasks, jobs=1, usages=usages, is_large=lambda task: task == ("wait", 0.1))
+    assert found[0][2] == found[1][2] != found[2][2] == found[3][2]
+    assert [usage["tasks"] for usage in usages] == [2, 2]
+
+
 def test_what_runs_now_is_told_while_it_runs():
     seen = []
     results([("wait", 0.7), ("wait", 0.7)], watch=lambda running: seen.append(running))

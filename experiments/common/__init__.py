@@ -1,0 +1,1 @@
+"""What the experiments share: what a run is, how runs are made, and how results are read."""

@@ -1,0 +1,47 @@
+"""Train a model on batches that are drawn as it goes, on either backend."""
+
+import keras
+import numpy as np
+
+
+def loss_of_ids():
+    """Cross-entropy of logits and ids, in nats, averaged over everything that is predicted."""
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def train(model, batches, rate, steps, loss=None, points=50, optimizer=None, watch=None):
+    """Train with Adam, without a schedule, and measure the loss of training on the way.
+
+    Args:
+        model: A Keras model that is not compiled.
+        batches: A function of no arguments that returns (inputs, answers).
+        rate: The learning rate.
+        steps: How many steps; a multiple of `points`.
+        loss: A Keras loss; cross-entropy of logits and ids unless given.
+        points: On how many stretches of equal length the loss is averaged.
+        optimizer: In place of Adam.
+        watch: Called after each stretch with the number of steps so far.
+
+    Returns:
+        [(step, mean loss of the stretch that ends there)].
+    """
+    if steps % points:
+        raise ValueError(f"steps must be a multiple of points. Received: steps={steps}, points={points}")
+    inputs, _ = batches()
+    model(inputs)  # makes the variables before the step is traced
+    model.compile(optimizer or keras.optimizers.Adam(rate), loss or loss_of_ids())
+    model.optimizer.build(model.trainable_variables)
+    stretch = steps // points
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: watch and watch((epoch + 1) * stretch))
+
+    def endless():
+        while True:
+            yield batches()
+
+    history = model.fit(endless(), steps_per_epoch=stretch, epochs=points, verbose=0, callbacks=[callback])
+    return [(stretch * (i + 1), float(loss)) for i, loss in enumerate(history.history["loss"])]
+
+
+def accuracy(logits, answers):
+    """The share of the answers that get the largest logit."""
+    return float(np.mean(np.argmax(keras.ops.convert_to_numpy(logits), axis=-1) == answers))
