@@ -34,6 +34,38 @@ def use_style():
     plt.rcParams.update(STYLE)
 
 
+def show():
+    """Show the figures that are open, if no legend covers data.
+
+    Raises:
+        ValueError: naming the axes whose legend covers data.
+    """
+    for number in plt.get_fignums():
+        fig = plt.figure(number)
+        fig.canvas.draw()
+        for ax in fig.axes:
+            if covers_data(ax):
+                raise ValueError(f"a legend must not cover data. Received: the axes {ax.get_title() or ax.get_ylabel()!r}")
+    plt.show()
+
+
+def covers_data(ax):
+    """Whether the legend of the axes lies over a point of a line, a bar or a mark."""
+    legend = ax.get_legend()
+    if legend is None:
+        return False
+    box = legend.get_window_extent()
+    drawn = [line for line in ax.lines if line.get_transform() == ax.transData and len(line.get_xdata())]
+    paths = [line.get_path().transformed(ax.transData) for line in drawn if line.get_linestyle() != "None"]
+    points = [ax.transData.transform(line.get_xydata()) for line in drawn]
+    points += [collection.get_offset_transform().transform(collection.get_offsets()) for collection in ax.collections]
+    return (
+        any(path.intersects_bbox(box, filled=False) for path in paths)
+        or any(box.overlaps(patch.get_window_extent()) for patch in ax.patches)
+        or any(box.contains(x, y) for part in points for x, y in np.asarray(part).reshape(-1, 2))
+    )
+
+
 def attention_map(ax, weights, queries=None, keys=None, title=None, largest=None):
     """Attention weights `(t, s)` as an image, brighter for larger weights, with tokens as labels if they are given."""
     image = ax.imshow(weights, vmin=0, vmax=largest or np.max(weights), aspect="auto")

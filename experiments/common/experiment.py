@@ -74,9 +74,18 @@ def names():
 
 
 def hash_of(chapter):
-    """A hash of the statements of `experiments/CHAPTER.py`, which comments and docstrings do not change."""
+    """A hash of `experiments/CHAPTER.py` down to its list `EXPERIMENTS`, which comments and docstrings do not change.
+
+    What stands below the list reads the results, so that it may change without a new run.
+    """
     tree = ast.parse((FOLDER / f"{chapter}.py").read_text(encoding="utf-8"))
+    last = next((i for i, node in enumerate(tree.body) if assigns(node, "EXPERIMENTS")), len(tree.body))
+    tree.body = tree.body[: last + 1]
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def assigns(node, name):
+    return isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == name for target in node.targets)

@@ -79,10 +79,10 @@ def test_runs_that_are_made_are_not_made_again(chapter, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_changed_program_makes_all_runs_anew_and_a_comment_does_not(chapter):
+def test_a_changed_program_makes_all_runs_anew_and_a_comment_or_a_claim_does_not(chapter):
     make_all(chapter)
     first = experiment.hash_of("made_up")
-    (chapter / "made_up.py").write_text('"""What it is for."""\n\n# Why.\nEXPERIMENTS = []\n')
+    (chapter / "made_up.py").write_text('"""What it is for."""\n\n# Why.\nEXPERIMENTS = []\nCLAIMS = [1]\n')
     assert experiment.hash_of("made_up") == first and runner.kept("made_up")
     (chapter / "made_up.py").write_text("EXPERIMENTS = [1]\n")
     assert experiment.hash_of("made_up") != first and not runner.kept("made_up")
