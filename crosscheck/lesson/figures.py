@@ -55,9 +55,9 @@ def covers_data(ax):
     if legend is None:
         return False
     box = legend.get_window_extent()
-    drawn = [line for line in ax.lines if line.get_transform() == ax.transData and len(line.get_xdata())]
-    paths = [line.get_path().transformed(ax.transData) for line in drawn if line.get_linestyle() != "None"]
-    points = [ax.transData.transform(line.get_xydata()) for line in drawn]
+    drawn = [(line, line.get_path().transformed(line.get_transform())) for line in ax.lines if len(line.get_xdata())]
+    points = [path.vertices for _, path in drawn]
+    paths = [path for line, path in drawn if line.get_linestyle() != "None"]
     points += [collection.get_offset_transform().transform(collection.get_offsets()) for collection in ax.collections]
     return (
         any(path.intersects_bbox(box, filled=False) for path in paths)

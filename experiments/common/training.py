@@ -38,7 +38,7 @@ def train(model, batches, rate, steps, loss=None, points=50, optimizer=None, wat
         while True:
             yield batches()
 
-    history = model.fit(endless(), steps_per_epoch=stretch, epochs=points, verbose=0, callbacks=[callback])
+    history = model.fit(endless(), steps_per_epoch=stretch, epochs=points, shuffle=False, verbose=0, callbacks=[callback])
     return [(stretch * (i + 1), float(loss)) for i, loss in enumerate(history.history["loss"])]
 
 
