@@ -23,7 +23,7 @@ def by_a_loop(q, k, v, allowed):
 
 
 def queries_and_masks(rng):
-    d, s, e = rng.permutation([3, 4, 5, 6])[:3]
+    d, s, e = rng.permutation([3, 4, 5, 6])[:3].tolist()
 
     def inputs(s, allowed, scores=None):
         q = rng.normal(size=d)
@@ -60,7 +60,7 @@ def repeated(q, k, v):
 
 
 def queries_of_several_heads(rng):
-    b, t, h, s, d, e = rng.permutation([2, 3, 4, 5, 6, 7])
+    b, t, h, s, d, e = rng.permutation([2, 3, 4, 5, 6, 7]).tolist()
 
     def inputs(b, t, h, s, size=1.0):
         return {"q": size * rng.normal(size=(b, t, h, d)), "k": rng.normal(size=(b, s, d)), "v": rng.normal(size=(b, s, e))}
@@ -96,7 +96,7 @@ def streaming_averages(q, pairs):
 
 
 def keys_in_a_stream(rng):
-    s, d, e = rng.permutation([4, 5, 6, 7])[:3]
+    s, d, e = rng.permutation([4, 5, 6, 7])[:3].tolist()
     q = rng.normal(size=d)
 
     def scored(scores):

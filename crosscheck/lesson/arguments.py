@@ -85,7 +85,7 @@ def drawn(value, rng):
         return value.array(rng)
     if isinstance(value, tuple) and any(isinstance(part, Draw) for part in value):
         return tuple(drawn(part, rng) for part in value)
-    return copy.deepcopy(value)
+    return value.item() if isinstance(value, np.generic) else copy.deepcopy(value)
 
 
 def described(arguments):
@@ -103,5 +103,5 @@ def brief(value):
         return f"of shape {value.shape}"
     if isinstance(value, tuple) and value and all(isinstance(part, np.ndarray | Draw) for part in value):
         return "of shapes " + ", ".join(str(part.shape) for part in value)
-    text = repr(value)
+    text = str(value) if isinstance(value, np.generic) else repr(value)
     return "= " + (text if len(text) <= 60 else text[:57] + "...")

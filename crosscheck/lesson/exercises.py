@@ -25,6 +25,14 @@ STORED = Path("exercises")
 """Where the student's edition has its checks, seen from a notebook."""
 
 
+class Sizes(np.random.Generator):
+    """Draws single integers as Python's own, as a learner would write them."""
+
+    def integers(self, *arguments, **options):
+        drawn = super().integers(*arguments, **options)
+        return int(drawn) if np.ndim(drawn) == 0 else drawn
+
+
 @dataclass(frozen=True)
 class Exercise:
     """Attributes:
@@ -44,9 +52,13 @@ class Exercise:
     wrong: dict[str, Callable] = field(default_factory=dict)
     right: dict[str, Callable] = field(default_factory=dict)
 
+    def draw(self, seed=None):
+        """Inputs, drawn anew without a seed."""
+        return self.inputs(Sizes(np.random.PCG64(seed)))
+
     def cases(self, seed=None):
-        """Inputs, drawn anew without a seed, each with the expected result."""
-        for arguments in self.inputs(np.random.default_rng(seed)):
+        """Inputs, each with the expected result."""
+        for arguments in self.draw(seed):
             yield arguments, quietly(self.answer, prepared(arguments, read_once(self)))
 
 

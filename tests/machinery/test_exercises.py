@@ -175,7 +175,7 @@ def test_no_argument_can_be_ignored(name):
     exercise = ALL[name]
     once = exercises.read_once(exercise)
     for ignored in inspect.signature(exercise.answer).parameters:
-        fixed = exercise.inputs(np.random.default_rng(100))[0][ignored]
+        fixed = exercise.draw(100)[0][ignored]
 
         def careless(fixed=fixed, ignored=ignored, **given):
             return exercise.answer(**exercises.prepared({**given, ignored: fixed}, once and tuple({*once} & {ignored})))
@@ -186,7 +186,7 @@ def test_no_argument_can_be_ignored(name):
 @every_exercise
 def test_inputs_are_drawn_anew_have_edges_and_the_arguments_of_the_stub(name):
     exercise = ALL[name]
-    first, second = (exercise.inputs(np.random.default_rng(seed)) for seed in (0, 1))
+    first, second = (exercise.draw(seed) for seed in (0, 1))
     assert len(first) >= 3
     assert any(isinstance(arguments, Edge) for arguments in first)
     assert {tuple(arguments) for arguments in first} == {tuple(inspect.signature(exercise.answer).parameters)}
