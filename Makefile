@@ -12,7 +12,7 @@ endif
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test test-quick test-wheel test-versions lab notebooks experiments lint format clean
+.PHONY: help compare bench test test-quick test-wheel test-versions lab notebooks experiments student teacher lint format clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -44,6 +44,12 @@ notebooks: $(READY) $(WEIGHTS) ## execute the lessons that changed, or the one c
 
 experiments: $(READY) $(WEIGHTS) ## train what the lessons' claims rest on, or the runs of the chapter called NAME
 	$(RUN) -m experiments $(NAME)
+
+student: $(READY) ## write the lessons for a class, without answers: build/student and build/student.zip
+	$(RUN) -m crosscheck.lesson.editions student $(NAME)
+
+teacher: $(READY) ## write the lessons with solutions, and notes on the exercises: build/teacher
+	$(RUN) -m crosscheck.lesson.editions teacher $(NAME)
 
 lint: $(READY) ## check the code's format and habits
 	$(RUN) -m ruff format --check --quiet .

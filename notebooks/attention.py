@@ -499,21 +499,21 @@ line
 #
 # ## Exercises
 #
-# **1** (easy, 10 minutes). Write equation (1) for one query: `q` is `(d,)`, `k` is `(s, d)`, `v` is `(s, e)`.
+# **1** (easy, 10 minutes). Equation (1) for one query that may see only some keys: `q` is `(d,)`, `k` is `(s, d)`, `v` is `(s, e)` and `allowed` `(s,)`. Where no key is allowed, the output is zero. Scores of 1,000 must not overflow.
 
 
 # %%
-def my_attend_one(q, k, v):
+def masked_attend_one(q, k, v, allowed):
     return None  # your turn
 
 
-_ = check(ref.attend_one, my_attend_one, {"q": (4,), "k": (5, 4), "v": (5, 3)})
+_ = check("attention/1", masked_attend_one)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Scores are <code>k @ q</code>, divided; then exponentials over their sum.</details>
-# <details><summary>Solution</summary><code>p = np.exp(k @ q / np.sqrt(len(q))); return p / p.sum() @ v</code></details>
+# <details><summary>Hint</summary>Scores are <code>k @ q</code>, divided. A forbidden key has no share in the sum of exponentials, whatever its score is.</details>
+# <details><summary>Solution</summary><code>masked_softmax(k @ q / np.sqrt(len(q)), allowed) @ v</code></details>
 #
-# **2** (medium, 10 minutes). Multi-query attention: heads have queries `(b, t, h, d)` of their own, but share keys `(b, s, d)` and values `(b, s, e)`. Return output and weights.
+# **2** (medium, 10 minutes). Multi-query attention: heads have queries `(b, t, h, d)` of their own, but share keys `(b, s, d)` and values `(b, s, e)`. Return output `(b, t, h, e)` and weights `(b, h, t, s)`, without copying the keys for each head.
 
 
 # %%
@@ -521,41 +521,46 @@ def multi_query(q, k, v):
     return None  # your turn
 
 
-def shared(q, k, v):
-    return ref.attend(q, *(np.repeat(x[:, :, None], q.shape[2], axis=2) for x in (k, v)))
-
-
-_ = check(shared, multi_query, {"q": (2, 3, 4, 7), "k": (2, 5, 7), "v": (2, 5, 6)})
+_ = check("attention/2", multi_query)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Nothing has to be repeated: leave <code>h</code> out of two terms of <code>attend</code>'s einsums.</details>
-# <details><summary>Solution</summary><code>p = masked_softmax(np.einsum("bthd,bsd-&gt;bhts", q, k) / np.sqrt(q.shape[-1])); return np.einsum("bhts,bse-&gt;bthe", p, v), p</code></details>
-#
-# **3** (harder, 20 minutes). Keys arrive one at a time and there is no room to keep their scores. Compute `attend_one` in a single pass, with a running peak, total and mixture.
-
-
-# %%
-def streaming(q, k, v):
-    return None  # your turn
-
-
-_ = check(ref.attend_one, streaming, {"q": (4,), "k": (9, 4), "v": (9, 3)})
-
-# %% [markdown]
-# <details><summary>Hint</summary>When the peak rises from <code>a</code> to <code>b</code>, multiply total and mixture by <code>exp(a - b)</code>.</details>
+# <details><summary>Hint</summary>Leave <code>h</code> out of two terms of <code>attend</code>'s einsums.</details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# def streaming(q, k, v):
+# def multi_query(q, k, v):
+#     weights = masked_softmax(np.einsum("bthd,bsd->bhts", q, k) / np.sqrt(q.shape[-1]))
+#     return np.einsum("bhts,bse->bthe", weights, v), weights
+# ```
+# </details>
+#
+# **3** (hard, 20 minutes). Keys arrive one at a time and there is no room to keep them or their scores: `pairs` is an iterator over `(k_s, v_s)` that can be read once. Return equation (1) for the query `q`, safe for scores of ±1,000.
+
+
+# %%
+def streaming(q, pairs):
+    return None  # your turn
+
+
+_ = check("attention/3", streaming)
+
+# %% [markdown]
+# <details><summary>Hint</summary>Keep a running peak, a total and a mixture. When the peak rises from <code>a</code> to <code>b</code>, multiply total and mixture by <code>exp(a - b)</code>.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def streaming(q, pairs):
 #     peak, total, mixture = -np.inf, 0.0, 0.0
-#     for k_s, v_s in zip(k, v):
+#     for k_s, v_s in pairs:
 #         score = q @ k_s / np.sqrt(len(q))
-#         new = max(peak, score)
-#         shrink, weight = np.exp(peak - new), np.exp(score - new)
-#         peak, total, mixture = new, shrink * total + weight, shrink * mixture + weight * v_s
+#         higher = max(peak, score)
+#         shrink, weight = np.exp(peak - higher), np.exp(score - higher)
+#         peak, total, mixture = higher, shrink * total + weight, shrink * mixture + weight * v_s
 #     return mixture / total
 # ```
 # </details>
+#
+# **To discuss.** With eight heads of 64 numbers each, a model can read eight places. What would be lost with one head of 512, and what with 512 heads of one number? How would you test your answer?
 #
 # ## Summary
 #

@@ -376,21 +376,28 @@ assert (np.diff(saved) > 0).all() and saved[-1] > 1000
 #
 # ## Exercises
 #
-# **1** (easy, 5 minutes). A block of `t` new tokens is written to a cache of `slots` slots, the first of them to slot `step`. Which slots may each of them attend to? Return booleans `(t, slots)`.
+# **1** (easy, 10 minutes). A block of `t` new tokens is written to a cache of `slots` slots, the first of them to slot `step`. The first `padding[b]` slots of text b hold padding, which nobody may see. Which slots may each token attend to? Return booleans `(b, t, slots)`.
 
 
 # %%
-def allowed(t, slots, step):
+def allowed_slots(t, slots, step, padding):
     return None  # your turn
 
 
-_ = check(ref.up_to_itself, lambda t, s, position: allowed(t, s, position), {"t": 3, "s": 8, "position": 4})
+_ = check("cached_attention/1", allowed_slots)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Token <code>i</code> of the block stands at <code>step + i</code>.</details>
-# <details><summary>Solution</summary><code>np.arange(slots)[None, :] &lt;= step + np.arange(t)[:, None]</code></details>
+# <details><summary>Hint</summary>Token <code>i</code> of the block stands at <code>step + i</code>, and sees itself.</details>
+# <details><summary>Solution</summary>
 #
-# **2** (medium, 10 minutes). Beam search: `parents` says which of the old texts each new text continues, `k` and `v` `(b, h, d)` are those of its new token. Return keys and values with `k` and `v` in slot `step`.
+# ```python
+# def allowed_slots(t, slots, step, padding):
+#     slot, own = np.arange(slots), step + np.arange(t)[:, None]
+#     return (slot <= own) & (slot >= padding[:, None, None])
+# ```
+# </details>
+#
+# **2** (medium, 10 minutes). Beam search: `parents` says which of the old texts each new text continues, `k` and `v` `(b, h, d)` are those of its new token. Return new keys and values, with `k` and `v` in slot `step`; leave the old arrays as they are.
 
 
 # %%
@@ -398,47 +405,51 @@ def next_beams(key, value, parents, k, v, step):
     return None  # your turn
 
 
-def written(key, value, parents, k, v, step):
-    return tuple(ref.write(ref.Cache(key[parents], value[parents]), k[:, None], v[:, None], step))
-
-
-beams = {"key": (3, 6, 2, 4), "value": (3, 6, 2, 5), "parents": np.array([2, 0, 2]), "k": (3, 2, 4), "v": (3, 2, 5), "step": 3}
-_ = check(written, next_beams, beams)
+_ = check("cached_attention/2", next_beams)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Indexing with an array of integers copies: choose the rows first, then write.</details>
-# <details><summary>Solution</summary><code>key, value = key[parents], value[parents]; key[:, step], value[:, step] = k, v; return key, value</code></details>
+# <details><summary>Solution</summary>
 #
-# **3** (harder, 20 minutes). A text without end and a cache of `w` slots: token $t$ attends to itself and the $w - 1$ tokens before it. For one head, with `q` and `k` `(t, d)` and `v` `(t, e)`, return all outputs; keep only `w` keys
-# and values at any time.
+# ```python
+# def next_beams(key, value, parents, k, v, step):
+#     key, value = key[parents], value[parents]
+#     key[:, step], value[:, step] = k, v
+#     return key, value
+# ```
+# </details>
+#
+# **3** (hard, 20 minutes). A text without end and room for `w` tokens: token $t$ attends to itself and the $w - 1$ tokens before it. `tokens` is an iterator over `(q, k, v)` of one head that can be read once. Return the outputs `(t, e)`, and keep at most `w` keys and values. Scores may be 1,000.
 
 
 # %%
-def ring(q, k, v, w):
+def ring(tokens, w):
     return None  # your turn
 
 
-def window(q, k, v, w):
-    mask = np.tri(len(q), dtype=bool) & ~np.tri(len(q), k=-w, dtype=bool)
-    return attend(*(x[None, :, None] for x in (q, k, v)), mask[None, None])[0][0, :, 0]
-
-
-_ = check(window, ring, {"q": (9, 4), "k": (9, 4), "v": (9, 3), "w": 3})
+_ = check("cached_attention/3", ring)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Write to slot <code>t % w</code>. Attention does not care about the order of slots; only the first <code>w</code> tokens must not see empty ones.</details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# def ring(q, k, v, w):
-#     keys, values, outputs = np.zeros((w, k.shape[1])), np.zeros((w, v.shape[1])), []
-#     for t in range(len(q)):
-#         keys[t % w], values[t % w] = k[t], v[t]
-#         p = np.exp(keys @ q[t] / np.sqrt(len(q[t]))) * (np.arange(w) <= t)
-#         outputs.append(p / p.sum() @ values)
+# def ring(tokens, w):
+#     keys, values, outputs = [], [], []
+#     for t, (q, k, v) in enumerate(tokens):
+#         if t < w:
+#             keys.append(k)
+#             values.append(v)
+#         else:
+#             keys[t % w], values[t % w] = k, v
+#         scores = np.array(keys) @ q / np.sqrt(len(q))
+#         p = np.exp(scores - scores.max())
+#         outputs.append(p / p.sum() @ np.array(values))
 #     return np.array(outputs)
 # ```
 # </details>
+#
+# **To discuss.** A cache of keys grows with every text that is being written. What would you give up first to serve twice as many texts: heads with keys of their own, distant tokens, or digits of each number? What would you measure?
 #
 # ## Summary
 #

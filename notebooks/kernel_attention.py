@@ -39,11 +39,6 @@ from reference.self_attention_mask import causal_mask
 figures.use_style()
 rng = np.random.default_rng(0)
 
-
-def of_one_head(function):
-    return lambda **arrays: function(**{name: x[None, :, None] for name, x in arrays.items()})[0][0, :, 0]
-
-
 # %% [markdown]
 # ## The question
 #
@@ -414,46 +409,53 @@ assert 2 * 256**2 * d <= 2 * 256 * 256 * d + 256 * 256 < 2 * 512**2 * d
 #
 # ## Exercises
 #
-# **1** (easy, 10 minutes). One head, every query sees every key: from `phi_q` `(t, r)`, `phi_k` `(s, r)` and `v` `(s, e)` compute the outputs without a matrix of `t` times `s`.
+# **1** (easy, 10 minutes). One head, every query sees every key that is `allowed` `(s,)`: from `phi_q` `(t, r)`, `phi_k` `(s, r)` and `v` `(s, e)` compute the outputs without a matrix of `t` times `s`. Features are positive. With no key, outputs are zero.
 
 
 # %%
-def one_head(phi_q, phi_k, v):
+def one_head(phi_q, phi_k, v, allowed):
     return None  # your turn
 
 
-_ = check(of_one_head(ref.factored), one_head, {"phi_q": rng.random((3, 4)), "phi_k": rng.random((5, 4)), "v": (5, 2)})
+_ = check("kernel_attention/1", one_head)
 
 # %% [markdown]
-# <details><summary>Hint</summary>First <code>phi_k.T @ v</code>; the denominators come from <code>phi_k.sum(axis=0)</code>.</details>
-# <details><summary>Solution</summary><code>return phi_q @ (phi_k.T @ v) / (phi_q @ phi_k.sum(axis=0))[:, None]</code></details>
+# <details><summary>Hint</summary>First <code>phi_k.T @ v</code>; the denominators come from <code>phi_k.sum(axis=0)</code>. A key that is not allowed has no features.</details>
+# <details><summary>Solution</summary>
 #
-# **2** (medium, 15 minutes). RFA's gate, for one head: $S_t = g_t S_{t-1} + (1 - g_t)\,\phi(k_t) v_t^\top$, and $z_t$ likewise; `gate` is `(t,)`. Return the outputs.
+# ```python
+# def one_head(phi_q, phi_k, v, allowed):
+#     phi_k = phi_k * allowed[:, None]
+#     total = phi_q @ phi_k.sum(axis=0)
+#     return phi_q @ (phi_k.T @ v) / np.where(total > 0, total, 1)[:, None]
+# ```
+# </details>
+#
+# **2** (medium, 15 minutes). RFA's gate, for one head: $S_t = g_t S_{t-1} + (1 - g_t)\,\phi(k_t) v_t^\top$, and $z_t$ likewise. `tokens` is an iterator over `(phi_q, phi_k, v, gate)` that can be read once, and there is no room for all keys. The first gate is below 1. Return the outputs.
 
 
 # %%
-def gated(phi_q, phi_k, v, gate):
+def gated(tokens):
     return None  # your turn
 
 
-tokens = {"phi_q": rng.random((7, 3)), "phi_k": rng.random((7, 3)), "v": rng.random((7, 2)), "gate": rng.random(7)}
-_ = check(of_one_head(ref.recurrent), gated, tokens)
+_ = check("kernel_attention/2", gated)
 
 # %% [markdown]
 # <details><summary>Hint</summary>A loop over tokens with two running sums; <code>np.outer</code> makes the matrix.</details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# def gated(phi_q, phi_k, v, gate):
+# def gated(tokens):
 #     state, z, outputs = 0.0, 0.0, []
-#     for q, k, v_t, g in zip(phi_q, phi_k, v, gate):
+#     for q, k, v_t, g in tokens:
 #         state, z = g * state + (1 - g) * np.outer(k, v_t), g * z + (1 - g) * k
 #         outputs.append(q @ state / (q @ z))
 #     return np.array(outputs)
 # ```
 # </details>
 #
-# **3** (harder, 25 minutes). The same without a gate, but in chunks of `size` tokens: inside a chunk by pairs, from the chunks before by their sum. This is how the layer does it.
+# **3** (hard, 25 minutes). Causal and without a gate, in chunks of `size` tokens: inside a chunk by pairs, without a loop over its tokens; from the chunks before by their sum. There is no room for all pairs, nor for a state of each token. Return the outputs and $S$ after each chunk, `(chunks, r, e)`; the last chunk may be shorter. This is how the layer does it.
 
 
 # %%
@@ -461,8 +463,7 @@ def chunked(phi_q, phi_k, v, size):
     return None  # your turn
 
 
-tokens = {"phi_q": rng.random((7, 3)), "phi_k": rng.random((7, 3)), "v": rng.random((7, 2)), "size": 3}
-_ = check(lambda size, **arrays: of_one_head(ref.recurrent)(**arrays), chunked, tokens)
+_ = check("kernel_attention/3", chunked)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Put a column of ones beside <code>v</code>: its sums are the denominators. <code>np.tril</code> keeps the pairs of a chunk causal.</details>
@@ -470,16 +471,19 @@ _ = check(lambda size, **arrays: of_one_head(ref.recurrent)(**arrays), chunked, 
 #
 # ```python
 # def chunked(phi_q, phi_k, v, size):
-#     u, outputs = np.concatenate([v, np.ones((len(v), 1))], axis=1), []
+#     u, outputs, states = np.concatenate([v, np.ones((len(v), 1))], axis=1), [], []
 #     state = np.zeros((phi_k.shape[1], u.shape[1]))
 #     for i in range(0, len(v), size):
 #         q, k, part = (x[i : i + size] for x in (phi_q, phi_k, u))
 #         outputs.append(np.tril(q @ k.T) @ part + q @ state)
 #         state = state + k.T @ part
+#         states.append(state[:, :-1])
 #     sums = np.concatenate(outputs)
-#     return sums[:, :-1] / sums[:, -1:]
+#     return sums[:, :-1] / sums[:, -1:], np.array(states)
 # ```
 # </details>
+#
+# **To discuss.** A recurrent state of fixed size holds all of a text. Which questions about the text can it not answer, however it is trained? Find a task of two lines that shows it, and say what the softmax does there.
 #
 # ## Summary
 #

@@ -212,7 +212,7 @@ plt.show()
 # %% [markdown]
 # ## Exercises
 #
-# **1** (easy, 5 minutes). Log-softmax of a vector, safe for large scores.
+# **1** (easy, 5 minutes). The logarithm of the softmax of a vector `x`, safe for scores of ±1,000.
 
 
 # %%
@@ -220,40 +220,52 @@ def log_softmax(x):
     return None  # your turn
 
 
-_ = check(lambda x: x - x.max() - np.log(np.exp(x - x.max()).sum()), log_softmax, {"x": 500 * rng.normal(size=6)})
+_ = check("masked_softmax/1", log_softmax)
 
 # %% [markdown]
 # <details><summary>Hint</summary>The logarithm of a quotient is a difference; shift first.</details>
 # <details><summary>Solution</summary><code>x - x.max() - np.log(np.exp(x - x.max()).sum())</code></details>
 #
-# **2** (medium, 10 minutes). The gradient of $c \cdot \mathrm{softmax}(x)$ with respect to $x$.
+# **2** (medium, 10 minutes). The gradient of $c \cdot \mathrm{softmax}(x)$ with respect to $x$, for one row in which only some positions are `allowed`. Where nothing is allowed, it is zero.
 
 
 # %%
-def gradient(x, c):
+def gradient(x, allowed, c):
     return None  # your turn
 
 
-_ = check(lambda x, c: masked_softmax(x) * (c - masked_softmax(x) @ c), gradient, {"x": (5,), "c": (5,)})
+_ = check("masked_softmax/2", gradient)
 
 # %% [markdown]
-# <details><summary>Hint</summary>∂pᵢ/∂xⱼ = pᵢ([i = j] − pⱼ).</details>
-# <details><summary>Solution</summary><code>p = masked_softmax(x); return p * (c - p @ c)</code></details>
+# <details><summary>Hint</summary>∂pᵢ/∂xⱼ = pᵢ([i = j] − pⱼ), and a forbidden position has p = 0.</details>
+# <details><summary>Solution</summary><code>p = masked_softmax(x, allowed); return p * (c - p @ c)</code></details>
 #
-# **3** (harder, 10 minutes). Softmax of scores that arrive in two pieces, from each piece's softmax and its log-sum $\ell$ of exponentials only.
+# **3** (hard, 15 minutes). Scores arrive in pieces. `pieces` is an iterator over arrays, which can be read once, and there is no room to keep them. Return the logarithm of the sum of all exponentials, safe for scores of ±1,000.
 
 
 # %%
-def merge(p1, l1, p2, l2):
+def log_total(pieces):
     return None  # your turn
 
 
-pieces = {"p1": masked_softmax(np.arange(3.0)), "l1": np.log(np.exp(np.arange(3.0)).sum()), "p2": np.array([1.0]), "l2": 3.0}
-_ = check(lambda p1, l1, p2, l2: masked_softmax(np.arange(4.0)), merge, pieces)
+_ = check("masked_softmax/3", log_total)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Each piece deserves the share of its sum in the whole: a softmax of (l1, l2).</details>
-# <details><summary>Solution</summary><code>a, b = masked_softmax(np.array([l1, l2])); return np.concatenate([a * p1, b * p2])</code></details>
+# <details><summary>Hint</summary>Keep the largest score so far, and the sum of exponentials below it. When the largest rises from a to b, the sum shrinks by exp(a − b).</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def log_total(pieces):
+#     peak, total = -np.inf, 0.0
+#     for piece in pieces:
+#         higher = max(peak, piece.max())
+#         total = total * np.exp(peak - higher) + np.exp(piece - higher).sum()
+#         peak = higher
+#     return peak + np.log(total)
+# ```
+# </details>
+#
+# **To discuss.** For a row with nothing allowed, one library returns zeros, one the average of all values, and one NaN. Which would you rather find in a model that people use, and how would you notice each?
 #
 # ## Summary
 #

@@ -349,21 +349,30 @@ assert share < 0.01
 #
 # ## Exercises
 #
-# **1** (easy, 10 minutes). Write equations (1) and (2) for one query: `q` is `(d,)`, `k` is `(a, s, d)`, `v` is `(a, s, e)`, `w` is `(a,)`. `attend_one` may help.
+# **1** (easy, 10 minutes). Equations (1) and (2) for one query: `q` is `(d,)`, `k` is `(a, s, d)`, `v` is `(a, s, e)`, `w` is `(a,)`, and `allowed` `(a, s)` says which keys there are. A channel without any adds nothing, and its weight goes to no other. Scores may be 1,000.
 
 
 # %%
-def my_channels(q, k, v, w):
+def channels_one(q, k, v, w, allowed):
     return None  # your turn
 
 
-_ = check(ref.attend_channels_one, my_channels, {"q": (4,), "k": (3, 5, 4), "v": (3, 5, 2), "w": (3,)})
+_ = check("multi_channel_attention/1", channels_one)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Stack each channel's answer as a row; then it is one product with <code>w</code>.</details>
-# <details><summary>Solution</summary><code>return w @ np.stack([attend_one(q, *channel) for channel in zip(k, v)])</code></details>
+# <details><summary>Hint</summary>Each channel has a softmax of its own; then the channels' outputs are added, each times its <code>w</code>.</details>
+# <details><summary>Solution</summary>
 #
-# **2** (medium, 15 minutes). What weight does each channel get when they are read as one text? Return $Z_a / \sum Z$ for one query, such that scores of a thousand do not overflow.
+# ```python
+# def channels_one(q, k, v, w, allowed):
+#     scores = np.where(allowed, k @ q / np.sqrt(len(q)), -1e300)
+#     p = np.exp(scores - scores.max(axis=-1, keepdims=True)) * allowed
+#     p = p / np.maximum(p.sum(axis=-1, keepdims=True), 1e-300)
+#     return np.einsum("a,as,ase->e", w, p, v)
+# ```
+# </details>
+#
+# **2** (medium, 15 minutes). What weight does each channel get when they are read as one text? For one query, return $Z_a / \sum Z$, where $Z_a$ is the sum of the exponentials of channel a's scores; safe for scores of ±1,000.
 
 
 # %%
@@ -371,37 +380,34 @@ def shares(q, k):
     return None  # your turn
 
 
-def as_one_text(q, k):
-    a, s, d = k.shape
-    _, weights = attend(q.reshape(1, 1, 1, d), k.reshape(1, a * s, 1, d), k.reshape(1, a * s, 1, d))
-    return weights.reshape(a, s).sum(axis=-1)
-
-
-_ = check(as_one_text, shares, {"q": 1000 * np.eye(4)[0], "k": (3, 5, 4)})
+_ = check("multi_channel_attention/2", shares)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Subtract the largest score of <b>all</b> channels before the exponential.</details>
 # <details><summary>Solution</summary><code>x = k @ q / np.sqrt(len(q)); z = np.exp(x - x.max()).sum(axis=-1); return z / z.sum()</code></details>
 #
-# **3** (harder, 15 minutes). Equation (3) looks at all pairs. Compute the votes without any pair, in time proportional to $a$: `q` and `k` are `(a, h, d)`.
+# **3** (hard, 15 minutes). Equation (3) looks at all pairs. Compute the votes `(a,)` in time proportional to $a$ and without an array of pairs: `q` and `k` are `(a, h, d)`. A document that is not `present` casts no vote and gets 0.
 
 
 # %%
-def votes_without_pairs(q, k):
+def votes_without_pairs(q, k, present):
     return None  # your turn
 
 
-def votes_of_all(q, k):
-    return ref.votes_by_loops(q, k, np.ones(len(q), bool))
-
-
-_ = check(votes_of_all, votes_without_pairs, {"q": (6, 2, 7), "k": (6, 2, 7)})
+_ = check("multi_channel_attention/3", votes_without_pairs)
 
 # %% [markdown]
 # <details><summary>Hint</summary>A sum of products with the same <code>q</code> is one product with a sum. Which sum leaves out the document's own?</details>
-# <details><summary>Solution</summary><code>return np.einsum("ahd,ahd-&gt;a", q, k.sum(axis=0) - k)</code>
+# <details><summary>Solution</summary>
 #
-# The layer keeps the pairs: there are few, and where one key is very long, its sum minus itself no longer knows the others.</details>
+# ```python
+# def votes_without_pairs(q, k, present):
+#     k = k * present[:, None, None]
+#     return present * np.einsum("ahd,ahd->a", q, k.sum(axis=0) - k)
+# ```
+# </details>
+#
+# **To discuss.** The layer keeps the pairs, although exercise 3 does without: there are few documents. What can go wrong with a sum minus itself when one document's key is a thousand times as long as the others?
 #
 # ## Summary
 #

@@ -326,7 +326,7 @@ plt.show()
 #
 # ## Exercises
 #
-# **1** (easy, 5 minutes). The `m` waves of position `t` as in the paper; `m` is even.
+# **1** (easy, 5 minutes). The `m` waves of position `t`, equation (2) as in the paper; `m` is even.
 
 
 # %%
@@ -334,13 +334,13 @@ def waves_of(t, m):
     return None  # your turn
 
 
-_ = check(lambda t, m: ref.interleaved(np.array([t]), m)[0], waves_of, {"t": 7, "m": 8})
+_ = check("positional_embedding/1", waves_of)
 
 # %% [markdown]
 # <details><summary>Hint</summary><code>np.stack</code> along a last axis and <code>ravel</code> interleave.</details>
 # <details><summary>Solution</summary><code>a = t / 10000 ** (np.arange(0, m, 2) / m); return np.stack([np.sin(a), np.cos(a)], axis=-1).ravel()</code></details>
 #
-# **2** (medium, 10 minutes). The rows `y` `(t, m)` are the paper's waves at positions that you are not told. Return the rows `k` places later.
+# **2** (medium, 10 minutes). The rows `y` `(t, m)` are the paper's waves at positions that you are not told. Return the rows `k` places later; a negative `k` is earlier.
 
 
 # %%
@@ -348,26 +348,42 @@ def later(y, k):
     return None  # your turn
 
 
-somewhere = ref.interleaved(np.array([4, 40, 17]), 6)
-_ = check(lambda y, k: y @ ref.rotation(k, y.shape[1]).T, later, {"y": somewhere, "k": 5})
+_ = check("positional_embedding/2", later)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Read a pair as the complex number cos + i sin: then a turn is a product.</details>
-# <details><summary>Solution</summary><code>m = y.shape[1]; z = (y[:, 1::2] + 1j * y[:, ::2]) * np.exp(1j * k / 10000 ** (np.arange(0, m, 2) / m)); return np.stack([z.imag, z.real], axis=-1).reshape(y.shape)</code></details>
+# <details><summary>Solution</summary>
 #
-# **3** (harder, 15 minutes). T5's buckets of an array `n` of distances, both ways, without a loop over `n`.
+# ```python
+# def later(y, k):
+#     m = y.shape[1]
+#     turned = (y[:, 1::2] + 1j * y[:, ::2]) * np.exp(1j * k / 10000 ** (np.arange(0, m, 2) / m))
+#     return np.stack([turned.imag, turned.real], axis=-1).reshape(y.shape)
+# ```
+# </details>
+#
+# **3** (hard, 15 minutes). Equation (6), both ways, for an array `n` of distances: the numbers of their buckets, of which there are `buckets`, for distances up to `most`. No loop over `n`.
 
 
 # %%
-def buckets_of(n):
+def buckets_of(n, buckets, most):
     return None  # your turn
 
 
-_ = check(lambda n: np.array([ref.bucket(int(i)) for i in n]), buckets_of, {"n": np.arange(-200, 201)})
+_ = check("positional_embedding/3", buckets_of)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Where does each bucket begin? Eight times 16 to the power of k/8. <code>np.searchsorted</code> counts how many have begun.</details>
-# <details><summary>Solution</summary><code>starts = np.concatenate([np.arange(1, 9), np.ceil(8 * 16 ** (np.arange(1, 8) / 8))]); return 16 * (n &gt; 0) + np.searchsorted(starts, np.abs(n), side="right")</code></details>
+# <details><summary>Hint</summary>Beyond <code>most</code> nothing changes, so a table of that length is enough. With a logarithm instead, mind what rounding does to 16, 32 and 64.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def buckets_of(n, buckets, most):
+#     table = np.array([ref.place(distance, buckets // 2, most) for distance in range(most + 1)])
+#     return buckets // 2 * (n > 0) + table[np.minimum(np.abs(n), most)]
+# ```
+# </details>
+#
+# **To discuss.** A model was trained on texts of 512 tokens and has to read 2,000. For learned rows, for waves and for T5's bias: what happens at position 600, and what would you change?
 #
 # ## Summary
 #

@@ -33,7 +33,6 @@ from layers.attention import MultiHeadAttention
 from layers.relative_attention import MultiHeadRelativeAttention
 from reference import relative_attention as ref
 from reference.common.projection import Projection
-from reference.masked_softmax import masked_softmax
 
 figures.use_style()
 rng = np.random.default_rng(0)
@@ -345,7 +344,7 @@ assert (costs["each pair encoded"] * 3 == costs["each distance encoded"] * 2 * t
 #
 # ## Exercises
 #
-# **1** (easy, 10 minutes). Which row does query `i` of `t` read for key `j`, and is there one among `rows`? Return both, as arrays `(t, s)`.
+# **1** (easy, 10 minutes). Which row does query `i` of `t` read for key `j` of `s`, and is it among the `rows` that there are? Return both, as arrays `(t, s)`; queries are the last `t` of the keys. No loop.
 
 
 # %%
@@ -353,17 +352,13 @@ def row_of(t, s, rows):
     return None  # your turn
 
 
-def both(t, s, rows):
-    return np.arange(s)[None, :] + t - np.arange(t)[:, None], ref.has_encoding(t, s, rows)
-
-
-_ = check(both, row_of, {"t": 3, "s": 5, "rows": 6})
+_ = check("relative_attention/1", row_of)
 
 # %% [markdown]
 # <details><summary>Hint</summary>The distance is <code>i + (s - t) - j</code>, and row <code>r</code> is distance <code>s - r</code>.</details>
 # <details><summary>Solution</summary><code>row = t - np.arange(t)[:, None] + np.arange(s); return row, row &lt; rows</code></details>
 #
-# **2** (medium, 15 minutes). Shift without a loop: `x` is `(t, l)` with $l = t + s$; return `(t, s)`.
+# **2** (medium, 15 minutes). Shift without a loop: `x` is `(t, l)` with $l = t + s$; return `(t, s)`, whose entry `(i, j)` is `x[i, j + t - i]`.
 
 
 # %%
@@ -371,13 +366,13 @@ def my_shift(x, s):
     return None  # your turn
 
 
-_ = check(lambda x, s: ref.relative_shift(x[None, None], s)[0, 0], my_shift, {"x": (4, 10), "s": 6})
+_ = check("relative_attention/2", my_shift)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Write the rows one after the other. Where is number <code>j + t - i</code> of query <code>i</code>, if a piece has one number less?</details>
 # <details><summary>Solution</summary><code>return x.ravel()[len(x):].reshape(len(x), -1)[:, :s]</code></details>
 #
-# **3** (harder, 25 minutes). T5 has only $v^\top R_{i-j}$: one learned number for each head and distance, `bias` of shape `(h, l)`, not divided by $\sqrt d$. Return the weights `(b, h, t, s)`, without picking numbers pair by pair.
+# **3** (hard, 25 minutes). T5 has only $v^\top R_{i-j}$: one learned number for each head and distance, `bias` of shape `(h, l)` with $l = t + s$, not divided by $\sqrt d$. For `q` `(b, t, h, d)` and `k` `(b, s, h, d)` return the weights `(b, h, t, s)`, without a loop over queries or keys.
 
 
 # %%
@@ -385,13 +380,7 @@ def bias_attention(q, k, bias):
     return None  # your turn
 
 
-def answer(q, k, bias):
-    (t, d), s = q.shape[1::2], k.shape[1]
-    rows = np.arange(s) + t - np.arange(t)[:, None]
-    return masked_softmax(ref.content_scores(q, k) / np.sqrt(d) + bias[:, rows])
-
-
-_ = check(answer, bias_attention, {"q": (2, 3, 4, 7), "k": (2, 5, 4, 7), "bias": (4, 8)})
+_ = check("relative_attention/3", bias_attention)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Give every query the same rows, <code>(1, h, t, l)</code>, and let <code>ref.relative_shift</code> do the rest.</details>
@@ -401,9 +390,12 @@ _ = check(answer, bias_attention, {"q": (2, 3, 4, 7), "k": (2, 5, 4, 7), "bias":
 # def bias_attention(q, k, bias):
 #     by_row = np.repeat(bias[None, :, None], q.shape[1], axis=2)
 #     scores = ref.content_scores(q, k) / np.sqrt(q.shape[-1]) + ref.relative_shift(by_row, k.shape[1])
-#     return masked_softmax(scores)
+#     exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
+#     return exp / exp.sum(axis=-1, keepdims=True)
 # ```
 # </details>
+#
+# **To discuss.** What can a model with positions of distances alone not know about where a token stands? When would that hurt, and what would you add?
 #
 # ## Summary
 #

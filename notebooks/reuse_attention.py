@@ -376,7 +376,7 @@ assert (at[512], at[4096]) == (10.0, 16.2) and round(100 * 6 / 12 * (2 * m + 1e9
 #
 # ## Exercises
 #
-# **1** (easy, 10 minutes). The table above without running anything: layer `i` of a stack reuses its first `reused[i]` heads. Return `(layers, heads)`, the layer that computed each head's weights.
+# **1** (easy, 10 minutes). The table above without running anything: layer `i` of a stack reuses its first `reused[i]` heads from the layer before; `reused[0]` is 0. Return `(layers, heads)`, the layer that computed each head's weights.
 
 
 # %%
@@ -384,14 +384,7 @@ def sources_of(reused, heads):
     return None  # your turn
 
 
-def answer(reused, heads):
-    rows = [np.zeros(heads, int)]
-    for i, k in enumerate(reused[1:], 1):
-        rows.append(np.where(np.arange(heads) < k, rows[-1], i))
-    return np.array(rows)
-
-
-_ = check(answer, sources_of, {"reused": [0, 2, 4, 1, 6], "heads": 6})
+_ = check("reuse_attention/1", sources_of)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Each row is the start of the row before it, and then its own number.</details>
@@ -406,8 +399,7 @@ _ = check(answer, sources_of, {"reused": [0, 2, 4, 1, 6], "heads": 6})
 # ```
 # </details>
 #
-# **2** (medium, 10 minutes). The reused heads alone: weights `a` `(b, h, t, s)`, of which some are forbidden by `mask`, and values `v` `(b, s, h, e)`. Return `(b, t, h, e)`; every row has something left. Can you
-# divide after mixing?
+# **2** (medium, 10 minutes). The reused heads alone: weights `a` `(b, h, t, s)`, of which some are forbidden by `mask`, which broadcasts, and values `v` `(b, s, h, e)`. Return `(b, t, h, e)` by equation (3); zeros where nothing is left.
 
 
 # %%
@@ -415,18 +407,21 @@ def reused_heads(a, mask, v):
     return None  # your turn
 
 
-given = {
-    "a": masked_softmax(rng.normal(size=(2, 4, 3, 5))),
-    "mask": np.tril(np.ones((3, 5), bool), 1)[None, None],
-    "v": (2, 5, 4, 6),
-}
-_ = check(lambda a, mask, v: np.einsum("bhts,bshe->bthe", ref.renormalized(a, mask), v), reused_heads, given)
+_ = check("reuse_attention/2", reused_heads)
 
 # %% [markdown]
 # <details><summary>Hint</summary>The sum of a row does not depend on s, so it can wait; its axes then have to become (b, t, h, 1).</details>
-# <details><summary>Solution</summary><code>left = a * mask; return np.einsum("bhts,bshe-&gt;bthe", left, v) / np.einsum("bhts-&gt;bth", left)[..., None]</code></details>
+# <details><summary>Solution</summary>
 #
-# **3** (harder, 15 minutes). What reaches the source layer: for one row, the gradient of $c \cdot \tilde A$ with respect to $A$, through equation (3).
+# ```python
+# def reused_heads(a, mask, v):
+#     left = a * mask
+#     mixed, total = np.einsum("bhts,bshe->bthe", left, v), np.einsum("bhts->bth", left)[..., None]
+#     return mixed / np.where(total > 0, total, 1)
+# ```
+# </details>
+#
+# **3** (hard, 15 minutes). What reaches the source layer: for one row, the gradient of $c \cdot \tilde A$ with respect to $A$, through equation (3). Where nothing is left, it is zero.
 
 
 # %%
@@ -434,17 +429,21 @@ def gradient(a, allowed, c):
     return None  # your turn
 
 
-def slope(a, allowed, c, step=1e-6):
-    ends = [[c @ ref.renormalized_row(a + sign * step * e, allowed) for sign in (1, -1)] for e in np.eye(len(a))]
-    return np.array([(up - down) / (2 * step) for up, down in ends]).round(6)
-
-
-given = {"a": masked_softmax(np.arange(5.0)), "allowed": np.array([True, True, False, True, False]), "c": (5,)}
-_ = check(slope, lambda a, allowed, c: None if (g := gradient(a, allowed, c)) is None else g.round(6), given)
+_ = check("reuse_attention/3", gradient)
 
 # %% [markdown]
 # <details><summary>Hint</summary>A quotient: both the numerator and the sum below it depend on an allowed weight, and neither on a forbidden one.</details>
-# <details><summary>Solution</summary><code>left = a * allowed; return allowed * (c - c @ left / left.sum()) / left.sum()</code></details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def gradient(a, allowed, c):
+#     left = a * allowed
+#     total = left.sum()
+#     return allowed * (c - c @ left / total) / total if total > 0 else np.zeros(len(a))
+# ```
+# </details>
+#
+# **To discuss.** Two heads of neighboring layers have nearly the same weights. Does that show that the second one is not needed? What experiment would tell, and what would it cost?
 #
 # ## Summary
 #

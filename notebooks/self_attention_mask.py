@@ -266,75 +266,58 @@ plt.show()
 # %% [markdown]
 # ## Exercises
 #
-# **1** (easy, 5 minutes). Mask (3): of `s` keys, the first `lengths[b]` are tokens. No loop.
+# **1** (easy, 5 minutes). For decoding, texts are padded on the left: of `s` keys, the last `lengths[b]` are tokens. Return the mask, `(b, s)`. A length may be 0. No loop.
 
 
 # %%
-def padding_mask(lengths, s):
+def left_padding_mask(lengths, s):
     return None  # your turn
 
 
-_ = check(ref.padding_mask, padding_mask, {"lengths": np.array([2, 5, 0]), "s": 5})
+_ = check("self_attention_mask/1", left_padding_mask)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Compare a row of positions with a column of lengths.</details>
-# <details><summary>Solution</summary>
+# <details><summary>Hint</summary>Where does each text begin? Compare a row of positions with a column of beginnings.</details>
+# <details><summary>Solution</summary><code>np.arange(s) &gt;= s - lengths[:, None]</code></details>
 #
-# ```python
-# def padding_mask(lengths, s):
-#     return np.arange(s) < lengths[:, None]
-# ```
-#
-# </details>
+# **2** (medium, 10 minutes). A prefix language model sees all of the first `prefix[b]` keys, and is causal after that. Return `(b, t, t)`; a prefix may be longer than the text. No loop.
 
-# %% [markdown]
-# **2** (medium, 10 minutes). A prefix language model sees all of the first `prefix` keys, and is causal after that. No loop.
 
 # %%
-prefix_by_loops = lambda t, prefix: [[s < prefix or s <= query for s in range(t)] for query in range(t)]  # noqa: E731
-
-
-def prefix_mask(t, prefix):
+def prefix_mask(prefix, t):
     return None  # your turn
 
 
-_ = check(prefix_by_loops, prefix_mask, {"t": 6, "prefix": 3})
+_ = check("self_attention_mask/2", prefix_mask)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Vetoes combine with "and"; a permission is added with "or".</details>
-# <details><summary>Solution</summary>
+# <details><summary>Solution</summary><code>ref.causal_mask(t, t) | (np.arange(t) &lt; prefix[:, None, None])</code></details>
 #
-# ```python
-# def prefix_mask(t, prefix):
-#     return ref.causal_mask(t, t) | (np.arange(t) < prefix)
-# ```
-#
-# </details>
-
-# %% [markdown]
-# **3** (harder, 10 minutes). With `past` keys in a cache, `t` new queries stand after them. Their causal mask has `past + t` keys,
-# and every query sees itself: with three new queries after four keys, the first sees five.
+# **3** (hard, 15 minutes). Texts of these lengths stand one after the other in a row of `t` positions; what is left is padding. Each token sees its own text, up to itself. Padding sees nothing and is not seen. Return `(t, t)`. No loop.
 
 
 # %%
-def cached_causal_mask(t, past):
+def packed_mask(lengths, t):
     return None  # your turn
 
 
-_ = check(lambda t, past: np.tri(t, past + t, past), cached_causal_mask, {"t": 3, "past": 4})
+_ = check("self_attention_mask/3", packed_mask)
 
 # %% [markdown]
-# <details><summary>Hint</summary>The new queries are the last rows of a longer causal mask.</details>
+# <details><summary>Hint</summary>Give every position the number of its text: <code>np.repeat</code> writes a number as often as its text is long.</details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# def cached_causal_mask(t, past):
-#     return ref.causal_mask(past + t, past + t)[past:]
+# def packed_mask(lengths, t):
+#     text = np.zeros(t, int)
+#     text[: lengths.sum()] = np.repeat(np.arange(len(lengths)) + 1, lengths)
+#     return ref.causal_mask(t, t) & (text == text[:, None]) & (text > 0)
 # ```
-#
 # </details>
-
-# %% [markdown]
+#
+# **To discuss.** A mask that is upside down often trains without an error, and its loss may even be lower. What would you look at, in training and after it, to find out?
+#
 # ## Summary
 #
 # - A mask says which keys a query may see. True means "may attend", and masks combine with "and".

@@ -363,21 +363,21 @@ assert 2 * 32**2 * n**2 == 2 * n**2 * m
 #
 # ## Exercises
 #
-# **1** (easy, 5 minutes). Mix heads: `x` is `(b, h, t, s)`, and head g hears `weight[h, g]` of head h.
+# **1** (easy, 10 minutes). Equations (2) and (3): mix `scores` `(b, h, t, s)` over heads by `pre` `(h, g)`, which need not be square, and take the softmax over the keys that `mask` `(b, 1, t, s)` allows. A query that may see no key gets zeros.
 
 
 # %%
-def my_mix(x, weight):
+def mixed_softmax(scores, pre, mask):
     return None  # your turn
 
 
-_ = check(ref.mix, my_mix, {"x": (2, 4, 3, 5), "weight": (4, 4)})
+_ = check("talking_heads_attention/1", mixed_softmax)
 
 # %% [markdown]
-# <details><summary>Hint</summary>An einsum of two arrays; the axis that is summed is the first of <code>weight</code>.</details>
-# <details><summary>Solution</summary><code>np.einsum("bhts,hg-&gt;bgts", x, weight)</code></details>
+# <details><summary>Hint</summary>First the mixing, an einsum of two arrays, then the mask. What would a mixing make of −∞?</details>
+# <details><summary>Solution</summary><code>ref.masked_softmax(np.einsum("bhts,hg-&gt;bgts", scores, pre), mask)</code></details>
 #
-# **2** (medium, 10 minutes). The layer returned `weights`, and you know `post_softmax_weight`. You want to draw distributions: get the softmaxes back.
+# **2** (medium, 10 minutes). The layer returned `weights` `(b, h, t, s)`, and you know `post_softmax_weight`, `(h, h)`. You want to draw distributions: get the softmaxes back. Solve equations; do not invert the matrix.
 
 
 # %%
@@ -385,15 +385,21 @@ def softmaxes(weights, post):
     return None  # your turn
 
 
-softmax, post = np.random.default_rng(1).dirichlet(np.ones(5), size=(2, 4, 3)), np.random.default_rng(2).normal(size=(4, 4))
-_ = check(lambda weights, post: softmax, softmaxes, {"weights": ref.mix(softmax, post), "post": post})
+_ = check("talking_heads_attention/2", softmaxes)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Mixing is a matrix product along the heads. Undo it.</details>
-# <details><summary>Solution</summary><code>ref.mix(weights, np.linalg.inv(post))</code></details>
+# <details><summary>Hint</summary>Mixing is a matrix product along the heads: each column of weights is <code>post.T</code> times a column of softmaxes. <code>np.linalg.solve</code> takes many columns at once.</details>
+# <details><summary>Solution</summary>
 #
-# **3** (harder, 15 minutes). Why the rank is $h \cdot d$: the first mixing is the same as heads with long queries that all share one long key, the keys of all heads in a row, `k.reshape(b, s, h * d)`.
-# Return those queries, `(b, t, h, h * d)`, for `q` `(b, t, h, d)`.
+# ```python
+# def softmaxes(weights, post):
+#     b, h, t, s = weights.shape
+#     columns = weights.transpose(1, 0, 2, 3).reshape(h, b * t * s)
+#     return np.linalg.solve(post.T, columns).reshape(h, b, t, s).transpose(1, 0, 2, 3)
+# ```
+# </details>
+#
+# **3** (hard, 15 minutes). Why the rank is $h \cdot d$: the first mixing is the same as heads with long queries that all share one long key, `k.reshape(b, s, h * d)`. From `q` `(b, t, h, d)` and `pre` `(h, g)` make those queries, `(b, t, g, h * d)`: their products with the long key are the mixed scores. No loop over heads.
 
 
 # %%
@@ -401,18 +407,13 @@ def long_queries(q, pre):
     return None  # your turn
 
 
-def queries(q, pre):
-    return np.concatenate([q[:, :, None, h] * pre[h][:, None] for h in range(len(pre))], axis=-1)
-
-
-q, k, pre = (np.random.default_rng(3).normal(size=size) for size in ((2, 3, 4, 7), (2, 5, 4, 7), (4, 4)))
-logits = np.einsum("btgr,bsr->bgts", queries(q, pre), k.reshape(2, 5, 28))
-assert np.allclose(logits, ref.mix(np.einsum("bthd,bshd->bhts", q, k), pre))
-_ = check(queries, long_queries, {"q": (2, 3, 4, 7), "pre": (4, 4)})
+_ = check("talking_heads_attention/3", long_queries)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Part h of head g's query is <code>q[:, :, h]</code> times <code>pre[h, g]</code>: an einsum that sums nothing, and a reshape.</details>
-# <details><summary>Solution</summary><code>np.einsum("bthd,hg-&gt;btghd", q, pre).reshape(*q.shape[:3], -1)</code></details>
+# <details><summary>Solution</summary><code>return np.einsum("bthd,hg-&gt;btghd", q, pre).reshape(*q.shape[:2], pre.shape[1], -1)</code></details>
+#
+# **To discuss.** If heads of one number each can be as good as large ones once they talk, why not always use as many heads as there are numbers? Think of cost, of the mask, and of what a head can be read for.
 #
 # ## Summary
 #

@@ -368,23 +368,28 @@ assert 0.4 < ratio.min() and ratio.max() < 0.55
 #
 # ## Exercises
 #
-# **1** (easy, 10 minutes). The next memory, from the old one (`memory`, perhaps of length 0) and the block's input `h`.
+# **1** (easy, 10 minutes). The next memory: the last `length` positions of the old one, `memory` `(b, _, m)`, followed by the first `reuse` positions of the block's input `h` `(b, t, m)`. The old memory may have no positions, and `length` may be 0.
 
 
 # %%
-def my_memory(memory, h, length, reuse):
+def next_memory(memory, h, length, reuse):
     return None  # your turn
 
 
-_ = check(
-    ref.remember, lambda **a: my_memory(*a.values()), {"memory": (2, 3, 5), "h": (2, 4, 5), "memory_length": 6, "reuse_length": 2}
-)
+_ = check("transformer_xl/1", next_memory)
 
 # %% [markdown]
-# <details><summary>Hint</summary>First cut <code>h</code>, then put it behind, then cut from the end.</details>
-# <details><summary>Solution</summary><code>return np.concatenate([memory, h[:, :reuse]], axis=1)[:, -length:]</code></details>
+# <details><summary>Hint</summary>First cut <code>h</code>, then put it behind, then cut from the end. <code>[-0:]</code> is everything.</details>
+# <details><summary>Solution</summary>
 #
-# **2** (medium, 15 minutes). How far back do tokens `t` see, in segments of `length` tokens with a memory of `m` positions, through `layers` blocks? Return, for each, the first token that its output depends on. The memory may be longer or shorter than a segment.
+# ```python
+# def next_memory(memory, h, length, reuse):
+#     both = np.concatenate([memory, h[:, :reuse]], axis=1)
+#     return both[:, max(both.shape[1] - length, 0):]
+# ```
+# </details>
+#
+# **2** (medium, 15 minutes). How far back do tokens `t` (an array) see, in segments of `length` tokens with a memory of `m` positions, through `layers` blocks? Return, for each, the first token that its output depends on. The memory may be longer or shorter than a segment. No loop over tokens.
 
 
 # %%
@@ -392,13 +397,7 @@ def first_token(t, length, m, layers):
     return None  # your turn
 
 
-def answer(t, length, m, layers):
-    for _ in range(layers):  # the earliest token known so far knew its own segment and memory, one layer below
-        t = np.maximum(0, t // length * length - m)
-    return t
-
-
-_ = check(answer, first_token, {"t": np.arange(20), "length": 4, "m": 3, "layers": 2})
+_ = check("transformer_xl/2", first_token)
 
 # %% [markdown]
 # <details><summary>Hint</summary>One layer reaches from the start of a token's segment back by the memory. What it finds there was computed in an earlier segment, with a memory of its own.</details>
@@ -412,7 +411,7 @@ _ = check(answer, first_token, {"t": np.arange(20), "length": 4, "m": 3, "layers
 # ```
 # </details>
 #
-# **3** (harder, 25 minutes). XLNet predicts only some tokens, in the order of `targets`; all others are context, which all of it sees. Return the masks of content and query stream, `(t, t)` each.
+# **3** (hard, 25 minutes). XLNet predicts only some of `t` tokens, in the order of `targets`; all others are context, which every token sees. A target also sees the targets before it, and in the content stream itself. In the query stream no token sees itself. Return the masks of content and query stream, `(t, t)` each.
 
 
 # %%
@@ -420,27 +419,22 @@ def partial_masks(t, targets):
     return None  # your turn
 
 
-def partial_answer(t, targets):
-    rank = np.zeros(t, int)
-    rank[targets] = np.arange(1, len(targets) + 1)
-    context = (rank == 0)[:, None] & (rank == 0)
-    return rank <= rank[:, None], (rank < rank[:, None]) | (context & ~np.eye(t, dtype=bool))
-
-
-_ = check(partial_answer, partial_masks, {"t": 6, "targets": np.array([4, 1])})
+_ = check("transformer_xl/3", partial_masks)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Give the context rank 0 and the targets 1, 2, … A context token's query sees the rest of the context; it is never used.</details>
+# <details><summary>Hint</summary>Give the context rank 0 and the targets 1, 2, … Whoever sees a token has at least its rank.</details>
 # <details><summary>Solution</summary>
 #
 # ```python
 # def partial_masks(t, targets):
-#     rank = np.array([list(targets).index(i) + 1 if i in targets else 0 for i in range(t)])
+#     rank = np.zeros(t, int)
+#     rank[targets] = np.arange(1, len(targets) + 1)
 #     content = rank[None, :] <= rank[:, None]
-#     query = content & ~np.eye(t, dtype=bool)
-#     return content, query
+#     return content, content & ~np.eye(t, dtype=bool)
 # ```
 # </details>
+#
+# **To discuss.** Gradients do not flow into the memory. What can a model therefore not learn about the past, although it reads it? How would you test whether that matters?
 #
 # ## Summary
 #

@@ -1,75 +1,178 @@
-"""Check a learner's answer, and report where it first goes wrong."""
+"""Check a learner's answer: on inputs that are drawn anew, edge cases among them, and against what the statement forbids.
 
-import copy
+`python -m crosscheck.lesson.exercises` prints how many wrong answers each exercise is known to refuse.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
+from crosscheck.lesson.arguments import Edge, described, edge, prepared, quietly
+from crosscheck.lesson.constraints import SinglePass
+from crosscheck.lesson.differences import difference
+from crosscheck.lesson.old_exercises import check_against
+from crosscheck.lesson.stored import load
 
-def check(answer, mine, sizes, seed=0):
-    """Call both functions on the same arguments, print one line on how they compare, and return whether they agree.
+__all__ = ["Exercise", "check", "edge", "verdict"]
+
+FOLDER = Path(__file__).parents[2] / "exercises"
+STORED = Path("exercises")
+"""Where the student's edition has its checks, seen from a notebook."""
+
+
+class Sizes(np.random.Generator):
+    """Draws single integers as Python's own, as a learner would write them."""
+
+    def integers(self, *arguments, **options):
+        drawn = super().integers(*arguments, **options)
+        return int(drawn) if np.ndim(drawn) == 0 else drawn
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """Attributes:
+
+    name: Name of the function in the lesson.
+    answer: A function of that signature.
+    inputs: Draws a list of 3 or more {argument: value}, of different sizes; an edge case is an `edge` with a name.
+    constraints: What the statement forbids or demands, of `crosscheck.lesson.constraints`.
+    wrong: {what is wrong: a function that a student may give}, at least 3.
+    right: {what is different: another function that is right}.
+    """
+
+    name: str
+    answer: Callable
+    inputs: Callable[[np.random.Generator], list[dict]]
+    constraints: tuple = ()
+    wrong: dict[str, Callable] = field(default_factory=dict)
+    right: dict[str, Callable] = field(default_factory=dict)
+
+    def draw(self, seed=None):
+        """Inputs, drawn anew without a seed."""
+        return self.inputs(Sizes(np.random.PCG64(seed)))
+
+    def cases(self, seed=None):
+        """Inputs, each with the expected result."""
+        for arguments in self.draw(seed):
+            yield arguments, quietly(self.answer, prepared(arguments, read_once(self)))
+
+
+def read_once(exercise):
+    """The names of the arguments that can be read only once."""
+    return tuple(c.argument for c in exercise.constraints if isinstance(c, SinglePass))
+
+
+def verdict(exercise, mine, seed=None, measured=True):
+    """What is wrong with `mine`, in one line; None if it is right.
 
     Args:
-        answer: The reference function.
-        mine: The learner's function.
-        sizes: {argument: the shape of an array of normal numbers, or any other value, which is passed on unchanged}.
-        seed: The seed of the numbers.
+        exercise: An `Exercise`, or one that was stored.
+        mine: The learner's function. It gets copies of its arguments.
+        seed: For the same inputs each time.
+        measured: Whether constraints are measured too, which may take a second.
     """
-    rng = np.random.default_rng(seed)
-    arguments = {name: rng.normal(size=size) if is_shape(size) else size for name, size in sizes.items()}
-    verdict = compare(answer, mine, arguments)
-    print(verdict or "right")
-    return not verdict
+    once = read_once(exercise)
+    for number, (arguments, expected) in enumerate(exercise.cases(seed)):
+        try:
+            complaint = difference(quietly(mine, prepared(arguments, once)), expected)
+        except Exception as error:
+            complaint = stopped(error)
+        if complaint == "it returns nothing" and number == 0:
+            return f"not yet: {complaint}"
+        if complaint:
+            return f"for {situation(arguments)}: {complaint}"
+    for constraint in exercise.constraints if measured else ():
+        try:
+            complaint = constraint.verdict(mine, once)
+        except Exception as error:
+            complaint = f"with large inputs {stopped(error)}"
+        if complaint:
+            return complaint
+    return None
 
 
-def is_shape(size):
-    return isinstance(size, tuple) and all(isinstance(axis, int) for axis in size)
+def stopped(error):
+    message = str(error).strip().splitlines()
+    return f"it stopped with {type(error).__name__}: {message[0] if message else 'no message'}"
 
 
-def compare(answer, mine, arguments):
-    """What is wrong with `mine`, in one line; None if it is right."""
-    expected = answer(**copy.deepcopy(arguments))
-    try:
-        found = mine(**copy.deepcopy(arguments))  # because an answer may change its arguments in place
-    except Exception as error:
-        return f"it stopped with {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-    if found is None:
-        return "not yet: it returns nothing"
-    if not isinstance(expected, tuple):
-        return difference(found, expected)
-    if not isinstance(found, (tuple, list)) or len(found) != len(expected):
-        return f"it should return {len(expected)} results"
-    complaints = (difference(f, e, f"result {i}: ") for i, (f, e) in enumerate(zip(found, expected), 1))
-    return next(filter(None, complaints), None)
+def situation(arguments):
+    """The arguments in words; of an edge case, first its name."""
+    return f"{arguments.name} ({described(arguments)})" if isinstance(arguments, Edge) else described(arguments)
 
 
-def difference(found, expected, where=""):
-    wanted, got = as_numbers(expected), as_numbers(found)
-    if wanted is None:  # text, or lists of unequal lengths
-        return None if found == expected else f"{where}it should be {expected!r}, not {found!r}"
-    if got is None:
-        return f"{where}it returns a {type(found).__name__}, not numbers"
-    if got.shape != wanted.shape:
-        return f"{where}the shape should be {wanted.shape}, not {got.shape}"
-    narrow = any(array.dtype.kind == "f" and array.dtype.itemsize < 8 for array in (got, wanted))
-    wrong = ~np.isclose(got, wanted, rtol=1e-5 if narrow else 1e-9, atol=1e-6 if narrow else 1e-12, equal_nan=True)
-    if not wrong.any():
-        return None
-    first = tuple(int(i) for i in np.argwhere(wrong)[0])
-    place = f" at {list(first)}" if first else ""
-    return (
-        f"{where}{wrong.sum()} of {wrong.size} values differ; the first{place} should be "
-        f"{shown(wanted[first])}, not {shown(got[first])}"
-    )
+def check(name, mine, sizes=None, folder=None):
+    """Print one line on a learner's function, "right" or what is wrong with it, and return whether it is right.
+
+    Args:
+        name: Chapter and number of the exercise, such as "attention/1".
+        mine: The learner's function.
+        sizes: Only for lessons whose exercises are not in `exercises/`, where `name` is the answer itself.
+        folder: Where the student's edition has its checks; `exercises` in the current folder unless given.
+    """
+    if callable(name):
+        return check_against(name, mine, sizes)
+    complaint = verdict(find(name, folder), mine)
+    print(complaint or "right")
+    return complaint is None
 
 
-def as_numbers(value):
-    """`value` as an array of numbers; None if that is not possible."""
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):
-        return None
-    return array if array.dtype.kind in "fiub" else None
+def find(name, folder=None):
+    """The exercise called `name`: that of the student's edition in this folder if there is one, else that of the clone.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    chapter, _, number = name.partition("/")
+    stored = (folder or STORED) / f"{chapter}.json"
+    if stored.is_file():
+        found = load(stored)
+    elif (FOLDER / f"{chapter}.py").is_file():
+        found = exercises_of(chapter)
+    else:
+        raise ValueError(f"name must be a chapter and a number; no exercises of {chapter} are in {STORED.resolve()} or {FOLDER}")
+    if not (number.isdecimal() and 1 <= int(number) <= len(found)):
+        raise ValueError(f"{chapter} has the exercises 1 to {len(found)}. Received: name={name!r}")
+    return found[int(number) - 1]
 
 
-def shown(number):
-    return f"{number:.6g}" if number.dtype.kind == "f" else str(number)
+@cache
+def exercises_of(chapter):
+    """`EXERCISES` of `exercises/CHAPTER.py`. The folder is no installed package, so it is found by its place."""
+    spec = importlib.util.spec_from_file_location(f"exercises.{chapter}", FOLDER / f"{chapter}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.EXERCISES
+
+
+def chapters_with_exercises():
+    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+
+
+def table():
+    """Rows of: chapter, exercise, wrong answers, right variants, constraints."""
+    rows = [("chapter", "exercise", "wrong", "right", "constraints")]
+    for chapter in chapters_with_exercises():
+        for exercise in exercises_of(chapter):
+            kinds = ", ".join(type(constraint).__name__ for constraint in exercise.constraints)
+            rows.append((chapter, exercise.name, len(exercise.wrong), len(exercise.right), kinds))
+    return rows
+
+
+def main():
+    """Print the table."""
+    rows = table()
+    for chapter, name, wrong, right, kinds in rows:
+        print(f"{chapter:28}{name:24}{wrong!s:>6}{right!s:>7}  {kinds}".rstrip())
+    total = [sum(row[place] for row in rows[1:]) for place in (2, 3)]
+    print(f"{len(rows) - 1} exercises: {total[0]} wrong answers refused, {total[1]} other right answers accepted")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """The rules for executed lessons. Each rule returns a list of complaints."""
 
 import ast
+import inspect
 import io
 import re
 import statistics
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+
+from crosscheck.lesson.exercises import find, verdict
 
 SECTIONS = (
     "The question",
@@ -46,6 +49,13 @@ MOST_WITH_PICTURE = {"cells": 80, "lines": 20, "words": 2500, "kB": 1500}
 
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|usr|tmp|opt|var|mnt|work|Users|content)/")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
+LEVELS = ("easy", "medium", "hard")
+STUB = re.compile(
+    r"def (?P<name>\w+)\((?P<arguments>[\w, ]*)\):\n    return None  # your turn\n\n\n"
+    r'_ = check\("(?P<chapter>\w+)/(?P<number>\d)", (?P=name)\)'
+)
+"""The cell of an exercise, which holds nothing of the answer."""
+
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*(?:```python\n(.*?)```|<code>(.*?)</code>)", re.DOTALL)
 
 
@@ -118,39 +128,79 @@ def budget(notebook, kilobytes):
 
 
 def exercises(notebook):
-    """There are three stubs that print "not yet", each followed by a hint and by a solution that passes the check of the stub.
+    """Three graded stubs, each with a check, and below it a folded hint and a solution that passes; then a question to discuss.
 
     Solutions run after the setup cell alone, so that readers can return to an exercise without running the whole lesson.
     """
-    cells = [*notebook.cells]
+    cells = notebook.cells
     start = next((i for i, cell in enumerate(cells) if "## Exercises" in cell.source.splitlines()), len(cells))
     stubs = [i for i, cell in enumerate(cells) if i > start and cell.cell_type == "code" and "check(" in cell.source]
     if len(stubs) != 3:
         return [f"{len(stubs)} exercises, not 3"]
+    if 'check("' not in "".join(cells[i].source for i in stubs):
+        return old_exercises(cells, stubs)
     namespace, complaints = {}, []
     run(code_cells(notebook)[0].source, namespace)
+    for number, (i, level) in enumerate(zip(stubs, LEVELS), 1):
+        before, after = (cells[j].source if j < len(cells) else "" for j in (i - 1, i + 1))
+        if not re.search(rf"\*\*{number}\*\* \({level}, \d+ minutes\)\.", before):
+            complaints.append(f'exercise {number} does not begin with "**{number}** ({level}, … minutes)."')
+        if not any("not yet" in output.get("text", "") for output in cells[i].outputs):
+            complaints.append(f"exercise {number} does not say that it is not done yet")
+        if not (stub := STUB.fullmatch(cells[i].source)) or int(stub["number"]) != number:
+            complaints.append(f"the cell of exercise {number} is not a function that returns None and its check")
+        elif "<summary>Hint</summary>" not in after or not (found := SOLUTION.search(after)):
+            complaints.append(f"exercise {number} has no folded hint and solution in the cell below it")
+        else:
+            complaints += of_solution(stub, found[1] or unescape(found[2]), namespace)
+    if "**To discuss.**" not in "".join(cell.source for cell in cells[stubs[-1] :] if cell.cell_type == "markdown"):
+        complaints.append("there is no question to discuss after the exercises")
+    return complaints
+
+
+def of_solution(stub, solution, namespace):
+    """Complaints about the solution of a stub, which is a match of `STUB`."""
+    name, which = stub["name"], f"{stub['chapter']}/{stub['number']}"
+    try:
+        exercise = find(which)
+        run(whole(solution, name, stub["arguments"]), namespace)
+        wrong = verdict(exercise, namespace[name])
+    except Exception as error:
+        wrong = f"{type(error).__name__}: {error}"
+    if wrong:
+        return [f"the solution of {which} is wrong: {wrong}"]
+    wanted = f"{exercise.name}({', '.join(inspect.signature(exercise.answer).parameters)})"
+    found = f"{name}({stub['arguments']})"
+    return [] if found == wanted else [f"the stub of {which} is {found}, and the exercise {wanted}"]
+
+
+def whole(solution, name, arguments):
+    """A solution as a whole function. It may also be a body in one line, or the expression that the function returns."""
+    if "def " in solution:
+        return solution
+    return f"def {name}({arguments}): {solution if 'return ' in solution else f'return {solution}'}"
+
+
+def old_exercises(cells, stubs):
+    """The same for a lesson whose exercises are not in `exercises/` yet."""
+    namespace, complaints = {}, []
+    run(next(cell for cell in cells if cell.cell_type == "code").source, namespace)
     for number, i in enumerate(stubs, 1):
         after = cells[i + 1].source if i + 1 < len(cells) else ""
         if not any("not yet" in output.get("text", "") for output in cells[i].outputs):
             complaints.append(f"exercise {number} does not say that it is not done yet")
         if "<summary>Hint</summary>" not in after or not (found := SOLUTION.search(after)):
             complaints.append(f"exercise {number} has no folded hint and solution in the cell below it")
-        elif verdict := solve(cells[i].source, found[1] or unescape(found[2]), namespace):
-            complaints.append(f"the solution of exercise {number} is wrong: {verdict}")
+        elif wrong := solve(cells[i].source, found[1] or unescape(found[2]), namespace):
+            complaints.append(f"the solution of exercise {number} is wrong: {wrong}")
     return complaints
 
 
 def solve(stub, solution, namespace):
-    """What `check` prints for a stub whose function is replaced by the solution; None if the solution is right.
-
-    A solution is a whole function, or a body in one line, or the expression that the function returns.
-    """
+    """What `check` prints for a stub whose function is replaced by the solution; None if the solution is right."""
     function = next(node for node in ast.parse(stub).body if isinstance(node, ast.FunctionDef))
-    if "def " not in solution:
-        body = solution if "return " in solution else f"return {solution}"
-        solution = f"def {function.name}({ast.unparse(function.args)}): {body}"
     lines = stub.splitlines()
-    lines[function.lineno - 1 : function.end_lineno] = [solution]
+    lines[function.lineno - 1 : function.end_lineno] = [whole(solution, function.name, ast.unparse(function.args))]
     try:
         said = run("\n".join(lines), namespace)
     except Exception as error:

@@ -112,7 +112,81 @@ def test_a_lesson_over_its_budget_is_seen(cells, kilobytes, complaint):
     assert complaint in found
 
 
-STUB = """def double(x):
+STUB = """def {name}:
+    return None  # your turn
+
+
+_ = check("masked_softmax/{number}", {function})"""
+SOLUTIONS = {
+    "log_softmax(x)": "<code>x - np.logaddexp.reduce(x)</code>",
+    "gradient(x, allowed, c)": "<code>p = masked_softmax(x, allowed); return p * (c - p @ c)</code>",
+    "log_total(pieces)": """
+
+```python
+def log_total(pieces):
+    total = -np.inf
+    for piece in pieces:
+        total = np.logaddexp(total, np.logaddexp.reduce(piece))
+    return total
+```
+""",
+}
+SETUP = "import numpy as np\nfrom reference.masked_softmax import masked_softmax\nfrom crosscheck.lesson.exercises import check"
+
+
+def graded(spoil=lambda cells: None):
+    """A lesson with the exercises of the masked softmax, one of whose cells may be spoiled."""
+    cells = [new_code_cell(SETUP), new_markdown_cell("## Exercises\n**1** (easy, 5 minutes). Do.")]
+    outputs = [new_output("stream", name="stdout", text="not yet: it returns nothing")]
+    following = ["**2** (medium, 10 minutes). Do.", "**3** (hard, 15 minutes). Do.", "**To discuss.** Why?"]
+    for number, ((name, solution), after) in enumerate(zip(SOLUTIONS.items(), following), 1):
+        cells.append(new_code_cell(STUB.format(name=name, number=number, function=name.split("(")[0]), outputs=outputs))
+        cells.append(new_markdown_cell(f"{FOLDED}{solution}</details>\n{after}"))
+    spoil(cells)
+    return new_notebook(cells=cells)
+
+
+def replacing(place, old, new):
+    def spoil(cells):
+        assert old in cells[place].source
+        cells[place].source = cells[place].source.replace(old, new)
+
+    return spoil
+
+
+def test_graded_exercises_with_right_solutions_have_no_complaints():
+    assert rules.exercises(graded()) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (replacing(1, "5 minutes", "soon"), 'exercise 1 does not begin with "**1** (easy, … minutes)."'),
+        (replacing(3, "medium", "hard"), 'exercise 2 does not begin with "**2** (medium, … minutes)."'),
+        (replacing(2, "None  # your turn", "x - x.max()"), "the cell of exercise 1 is not a function that returns None"),
+        (replacing(2, "\n\n\n_", "\n\n\nanswer = 3\n_"), "the cell of exercise 1 is not a function that returns None"),
+        (replacing(4, "softmax/2", "softmax/3"), "the cell of exercise 2 is not a function that returns None and its check"),
+        (replacing(4, "(x, allowed, c)", "(x, mask, c)"), "the solution of masked_softmax/2 is wrong: "),
+        (replacing(3, "np.logaddexp.reduce(x)", "x.max()"), "the solution of masked_softmax/1 is wrong: for x"),
+        (replacing(3, "np.logaddexp", "made_earlier"), "the solution of masked_softmax/1 is wrong: for x"),
+        (replacing(3, "np.logaddexp.reduce(x)", "2 *"), "the solution of masked_softmax/1 is wrong: SyntaxError"),
+        (replacing(3, "Hint", "Help"), "exercise 1 has no folded hint and solution"),
+        (replacing(7, "To discuss", "Note"), "there is no question to discuss after the exercises"),
+        (lambda cells: cells[2].update(outputs=[]), "exercise 1 does not say that it is not done yet"),
+        (lambda cells: cells.pop(2), "2 exercises, not 3"),
+    ],
+)
+def test_a_spoiled_graded_exercise_is_seen(spoil, complaint):
+    assert complaint in rules.exercises(graded(spoil))[0]
+
+
+def test_an_argument_of_another_name_is_seen():
+    renamed = replacing(2, "log_softmax(x)", "log_softmax(scores)")
+    spoiled = graded(lambda cells: (renamed(cells), replacing(3, "x - np.logaddexp.reduce(x)", "scores")(cells)))
+    assert "the solution of masked_softmax/1 is wrong: " in rules.exercises(spoiled)[0]
+
+
+OLD_STUB = """def double(x):
     return None  # your turn
 
 
@@ -120,7 +194,7 @@ _ = check(lambda x: 2 * x, double, {"x": (3,)})"""
 FOLDED = "<details><summary>Hint</summary>Add.</details>\n<details><summary>Solution</summary>"
 
 
-def with_exercises(solution="<code>2 * x</code>", stub=STUB, said="not yet", count=3):
+def with_exercises(solution="<code>2 * x</code>", stub=OLD_STUB, said="not yet", count=3):
     outputs = [new_output("stream", name="stdout", text=said)]
     cells = [new_code_cell("from crosscheck.lesson.exercises import check"), new_markdown_cell("## Exercises")]
     for _ in range(count):
@@ -148,7 +222,7 @@ def test_solutions_may_be_an_expression_a_line_or_a_function(solution):
         ({"solution": "multiply"}, "no folded hint and solution"),
         ({"solution": "<code>3 * x</code>"}, "is wrong: 3 of 3 values differ"),
         ({"solution": "<code>return 2 *</code>"}, "is wrong: SyntaxError"),
-        ({"stub": STUB.replace("lambda x: 2 * x", "made_earlier")}, "is wrong: NameError"),
+        ({"stub": OLD_STUB.replace("lambda x: 2 * x", "made_earlier")}, "is wrong: NameError"),
     ],
 )
 def test_spoiled_exercises_are_seen(spoiled, complaint):

@@ -1,0 +1,153 @@
+"""`python -m crosscheck.lesson.editions student|teacher [NAME ...]`: the lessons for a class, and for whoever teaches it."""
+
+import re
+import shutil
+
+import jupytext
+import nbformat
+
+from crosscheck.lesson import make
+from crosscheck.lesson.exercises import chapters_with_exercises, exercises_of, verdict
+from crosscheck.lesson.stored import save
+from crosscheck.report.command import Parser, as_program, check_known, refuse
+
+BUILD = make.FOLDER.parent / "build"
+FOLDED_SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>.*?</details>\n?", re.DOTALL)
+LINK_INTO_THE_CLONE = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
+MINUTES = re.compile(r"\*\*(\d)\*\* \((\w+), (\d+) minutes\)\.")
+DISCUSS = re.compile(r"\*\*To discuss\.\*\*(.*?)(?=\n\n|\Z)", re.DOTALL)
+
+PACKAGE = '''\
+"""The checks of the exercises: inputs, and what should come out for them. There are no answers here."""
+
+from functools import partial
+from pathlib import Path
+
+from crosscheck.lesson import exercises
+
+check = partial(exercises.check, folder=Path(__file__).parent)
+'''
+
+STUDENT_README = """\
+# Lessons
+
+Open a notebook in JupyterLab and run it from the top. It needs the packages `reference`, `layers` and `crosscheck`: install them
+with `pip install` from the course's repository, or start JupyterLab with `PYTHONPATH` set to a clone of it.
+
+Each lesson ends with three exercises. Replace `return None` and run the cell: it says "right", or what is wrong. Keep the folder
+`exercises` beside the notebooks: the checks are in it. The inputs of a check differ in size, so a function has to work for all.
+"""
+
+DESCRIPTION = """\
+Make an edition of the lessons: build/student (no solutions, no outputs, checks without answers; also as build/student.zip), or
+build/teacher (with solutions, and notes on what wrong answers reveal). Without names, of every lesson."""
+
+EXAMPLES = """\
+examples:
+  python -m crosscheck.lesson.editions student
+  python -m crosscheck.lesson.editions teacher attention
+
+exit status:
+  0  the edition was written
+  2  a name or an option is not known, or there are no lessons here"""
+
+
+def main(argv=None):
+    """Make one edition. Returns the exit status."""
+    parser = Parser("crosscheck.lesson.editions", description=DESCRIPTION, epilog=EXAMPLES)
+    parser.add_argument("edition", choices=("student", "teacher"), help="for whom")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson (default: every lesson)")
+    options = parser.parse_args(argv)
+    if not make.FOLDER.is_dir():
+        return refuse(f"the lessons are not part of the installed package; use a clone. Missing: {make.FOLDER}")
+    known = [path.stem for path in sorted(make.FOLDER.glob("*.py"))]
+    try:
+        check_known(options.names, known, "lesson")
+    except KeyError as error:
+        return refuse(error.args[0])
+    folder = BUILD / options.edition
+    {"student": student, "teacher": teacher}[options.edition](folder, options.names or known)
+    print(f"Written: {folder}")
+    return 0
+
+
+def student(folder, names):
+    """Write the student's edition of these lessons to `folder`, and a zip of it beside."""
+    begin(folder)
+    checks = folder / "exercises"
+    checks.mkdir()
+    (checks / "__init__.py").write_text(PACKAGE, encoding="utf-8")
+    (folder / "README.md").write_text(STUDENT_README, encoding="utf-8")
+    for name in names:
+        notebook = read(name)
+        if name in chapters_with_exercises():
+            save(exercises_of(name), checks / f"{name}.json")
+        else:
+            notebook.cells = without_exercises(notebook.cells)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = LINK_INTO_THE_CLONE.sub(r"\1", FOLDED_SOLUTION.sub("", cell.source))
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
+
+
+def teacher(folder, names):
+    """Write the teacher's edition of these lessons to `folder`: with solutions, and NOTES.md."""
+    begin(folder)
+    notes = ["# Notes on the exercises", "What wrong answers reveal is what the check says about them."]
+    for name in names:
+        notebook = read(name)
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+        if name in chapters_with_exercises():
+            notes += notes_on(name, notebook)
+    (folder / "NOTES.md").write_text("\n\n".join(notes) + "\n", encoding="utf-8")
+
+
+def notes_on(name, notebook):
+    """Paragraphs: for each exercise its minutes, its wrong answers with what the check says, and the question to discuss."""
+    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    graded = {int(number): (level, minutes) for number, level, minutes in MINUTES.findall(text)}
+    paragraphs = [f"## {title(text)}"]
+    for number, exercise in enumerate(exercises_of(name), 1):
+        level, minutes = graded.get(number, ("", "?"))
+        paragraphs.append(f"### {name}/{number} `{exercise.name}`: {level}, {minutes} minutes")
+        lines = [f"- **{what}**: {verdict(exercise, mine, seed=0)}" for what, mine in exercise.wrong.items()]
+        paragraphs.append("\n".join(lines))
+        if exercise.right:
+            paragraphs.append("Also right: " + "; ".join(exercise.right) + ".")
+    return paragraphs + [f"To discuss:{question}" for question in DISCUSS.findall(text)]
+
+
+def title(text):
+    return text.lstrip("# ").split("\n")[0]
+
+
+def begin(folder):
+    """An empty folder in place of an older edition."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def read(name):
+    """The lesson as its script has it, without outputs."""
+    notebook = jupytext.read(make.FOLDER / f"{name}.py")
+    for number, cell in enumerate(notebook.cells, 1):
+        cell.id = f"cell-{number}"
+    notebook.metadata = make.METADATA
+    return notebook
+
+
+def without_exercises(cells):
+    """The cells of a lesson whose exercises cannot be checked without their answers: up to the exercises, and the summary."""
+    start = next((i for i, cell in enumerate(cells) if "## Exercises" in cell.source.splitlines()), None)
+    if start is None:
+        return cells
+    rest = "\n".join(cell.source for cell in cells[start:] if cell.cell_type == "markdown")
+    summary = rest[rest.index("## Summary") :] if "## Summary" in rest else ""
+    last = cells[start]
+    last.source = last.source.split("## Exercises")[0] + summary
+    return [*cells[:start], last]
+
+
+if __name__ == "__main__":
+    as_program(main)
