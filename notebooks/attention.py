@@ -71,7 +71,7 @@ assert np.abs(fixed - 1 / 12).max() < 0.03 and right.min() > 0.9
 #
 # ## The picture
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 boxes = {"x": Box("query", 0, 0, "data"), "y": Box("key", 1, 0, "data"), "z": Box("value", 2, 0, "data")}
 boxes |= {"q": Box("$W^Q$", 0, 1, "map"), "k": Box("$W^K$", 1, 1, "map"), "v": Box("$W^V$", 2, 1, "map")}
 boxes |= {
@@ -81,7 +81,6 @@ boxes |= {
 }
 boxes |= {"o": Box("$W^O$", 1.25, 5, "map"), "output": Box("output", 1.25, 6, "data")}
 
-# %%
 arrows = [("x", "q", "(b, t, m)"), ("y", "k", "(b, s, m)"), ("z", "v", "(b, s, m)"), ("q", "scores", "(b, t, h, d)")]
 arrows += [("k", "scores", "(b, s, h, d)"), ("scores", "softmax", "(b, h, t, s)"), ("softmax", "mix", "(b, h, t, s)")]
 arrows += [("v", "mix", "(b, s, h, e)"), ("mix", "o", "(b, t, h, e)"), ("o", "output", "(b, t, m)")]

@@ -111,7 +111,7 @@ assert min(each) > alike.mean()
 #
 # ## The picture
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 boxes = {
     "before": Box("$A'$ of the layer below", 0, 1.5, "data", 1.6),
     "x": Box("input", 1.7, 0, "data"),

@@ -82,7 +82,7 @@ assert min(taken[0.5]) > 1 / 3 and min(changed[0.5]) > 0.5
 #
 # ## The picture
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 boxes = {
     "scores": Box("scores", 0, 0, "data"),
     "mask": Box("mask $M$", 1.2, 0, "data"),
