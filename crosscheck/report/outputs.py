@@ -1,7 +1,7 @@
 """What layers return on another backend: `python -m crosscheck.report.outputs` answers one question a line, for comparisons.
 
-A question is `outputs CHAPTER FOLDER` or `moves CHAPTER FOLDER`; the answer is `done` when the folder has the files that `save`
-or `save_moves` describes, else the reason.
+A question is `outputs CHAPTER FOLDER`, `moves CHAPTER FOLDER`, or of a case a name of `VARIANTS`; the answer is `done` when the
+folder has the files that `save`, `save_moves` or `save_variant` describes, else the reason.
 Each chapter is computed in a fork of this process, so that what it compiled is gone afterwards.
 """
 
@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -20,6 +21,7 @@ from crosscheck.backends import open_symbols
 from crosscheck.catalogue import find_cases
 from crosscheck.report.comparison import in_a_line
 from crosscheck.report.steps import moves, trained_cases
+from crosscheck.report.variants import VARIANTS
 from crosscheck.tree import is_float, leaves
 
 
@@ -34,6 +36,12 @@ def save_moves(chapter, folder):
     cases = [case for case in find_cases([chapter]) if "jax" not in case.skips]
     found = {case.name: moves(case) for case in trained_cases(cases)}
     np.savez(folder / "moves.npz", **{f"{name}:{what}": moved for name, each in found.items() for what, moved in each.items()})
+
+
+def save_variant(make, name, folder):
+    """Write `variant.json`: what `make`, one of `VARIANTS`, returns for the case called `name`."""
+    (case,) = find_cases([name])
+    (folder / "variant.json").write_text(json.dumps(make(case)))
 
 
 def save(chapter, folder):
@@ -105,6 +113,7 @@ def configurations(model):
 
 
 ANSWERS = {"outputs": save, "moves": save_moves}
+ANSWERS |= {name: partial(save_variant, make) for name, make in VARIANTS.items()}
 
 
 def in_a_fork(work):

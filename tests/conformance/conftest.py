@@ -28,7 +28,7 @@ def slopes_and_xla():
 
 @pytest.fixture(scope="session")
 def ask_jax(tmp_path_factory):
-    """A function of a question and a chapter: the folder of what the JAX backend, in a process of its own, answers.
+    """A function of a question and a chapter, or a case: the folder of what the JAX backend, in a process of its own, answers.
 
     `crosscheck/report/outputs.py` has the questions and the files of each answer.
     """
@@ -37,9 +37,9 @@ def ask_jax(tmp_path_factory):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(program, env=os.environ | on_jax, text=True, **pipes)
 
-    def ask(what, chapter):
+    def ask(what, chapter_or_case):
         folder = tmp_path_factory.mktemp("jax")
-        print(what, chapter, folder, file=process.stdin, flush=True)
+        print(what, chapter_or_case, folder, file=process.stdin, flush=True)
         said = process.stdout.readline().strip()
         assert said == "done", said
         return folder
@@ -65,3 +65,9 @@ def on_jax(ask_jax):
 def moves_on_jax(ask_jax):
     """{case:optimizer:weight: array} of a chapter's classes on JAX: how far one step of training moves each weight."""
     return lru_cache(maxsize=1)(lambda chapter: dict(np.load(ask_jax("moves", chapter) / "moves.npz")))
+
+
+@pytest.fixture
+def variant_on_jax(ask_jax):
+    """A function of the name of one of `crosscheck.report.variants.VARIANTS` and of a case: what it returns on JAX."""
+    return lambda what, case: json.loads((ask_jax(what, case) / "variant.json").read_text())
