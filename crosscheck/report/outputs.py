@@ -1,7 +1,8 @@
 """What layers return on another backend: `python -m crosscheck.report.outputs` answers one question a line, for comparisons.
 
-A question is `outputs CHAPTER FOLDER`, `moves CHAPTER FOLDER`, or of a case a name of `VARIANTS`; the answer is `done` when the
-folder has the files that `save`, `save_moves` or `save_variant` describes, else the reason.
+A question is `outputs CHAPTER FOLDER`, `moves CHAPTER FOLDER`, a name of `VARIANTS` in place of these words and a case in place
+of the chapter, or `training encoder FOLDER`; the answer is `done` when the folder has the files that `save`, `save_moves`,
+`save_variant` or `save_training` describes, else the reason.
 Each chapter is computed in a fork of this process, so that what it compiled is gone afterwards.
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 from crosscheck.agreement import Trial
 from crosscheck.backends import open_symbols
 from crosscheck.catalogue import find_cases
+from crosscheck.report import training
 from crosscheck.report.comparison import in_a_line
 from crosscheck.report.steps import moves, trained_cases
 from crosscheck.report.variants import VARIANTS
@@ -42,6 +44,11 @@ def save_variant(make, name, folder):
     """Write `variant.json`: what `make`, one of `VARIANTS`, returns for the case called `name`."""
     (case,) = find_cases([name])
     (folder / "variant.json").write_text(json.dumps(make(case)))
+
+
+def save_training(_, folder):
+    """Write `training.json`: what `on_jax` of `crosscheck/report/training.py` returns."""
+    (folder / "training.json").write_text(json.dumps(training.on_jax()))
 
 
 def save(chapter, folder):
@@ -112,7 +119,7 @@ def configurations(model):
     return json.dumps([layer.get_config() for layer in layers], sort_keys=True, default=str)
 
 
-ANSWERS = {"outputs": save, "moves": save_moves}
+ANSWERS = {"outputs": save, "moves": save_moves, "training": save_training}
 ANSWERS |= {name: partial(save_variant, make) for name, make in VARIANTS.items()}
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from crosscheck.report.training import DEVICES
 from crosscheck.report.workers import LastingWorker, context_of_workers
 
 QUICK = "--xla_backend_optimization_level=0"
@@ -32,7 +33,8 @@ def ask_jax(tmp_path_factory):
 
     `crosscheck/report/outputs.py` has the questions and the files of each answer.
     """
-    on_jax = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore", "XLA_FLAGS": QUICK}
+    flags = f"{QUICK} --xla_force_host_platform_device_count={DEVICES}"
+    on_jax = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore", "XLA_FLAGS": flags}
     program = [sys.executable, "-m", "crosscheck.report.outputs"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(program, env=os.environ | on_jax, text=True, **pipes)
