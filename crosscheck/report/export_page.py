@@ -53,6 +53,6 @@ step, two workers came to the losses and weights of one.
 ## ONNX
 
 `model.export(path, format="onnx")` on TensorFlow needs the packages `onnx` and `tf2onnx`, which are not among the requirements.
-With tf2onnx 1.17 and open lengths, ONNX Runtime 1.32 gave the numbers of all layers but those of text, with two exceptions for
-which it has no operation: the exact "gelu" (`Erfc`; "gelu_tanh" works) and the Gaussian process (`Cholesky`).
+With tf2onnx 1.17 and open lengths, ONNX Runtime 1.32 gave the numbers of a case of each class but those of text, with two
+exceptions for which it has no operation: the exact "gelu" (`Erfc`; "gelu_tanh" works) and the Gaussian process (`Cholesky`).
 """
