@@ -17,6 +17,7 @@ import keras
 from crosscheck.agreement import Trial, largest_error
 from crosscheck.case import TOLERANCE, arguments
 from crosscheck.catalogue import representatives
+from crosscheck.report.export_page import INTRODUCTION, NOTES
 from crosscheck.tree import is_ragged, leaves, numbers
 
 COLUMNS = ("SavedModel", "TFLite", "TFLite, open lengths", "jax.export")
@@ -165,31 +166,6 @@ def verdicts(backend, names):
 
 
 MEASURE = {"tensorflow": on_tensorflow, "jax": on_jax}
-
-INTRODUCTION = """# What can be exported
-
-Made by `python -m crosscheck.report.export`, which exports one case of each class in float32, runs the result, and compares
-its numbers with those of the layer. ✓ means that they agree to 2·10⁻⁵; elsewhere is what happened instead.
-
-- **SavedModel**: `model.export` on TensorFlow, with open batch and lengths, loaded with `tf.saved_model.load`.
-- **TFLite**: `tf.lite.TFLiteConverter.from_saved_model` with built-in operations alone, for fixed sizes.
-- **TFLite, open lengths**: the same with open batch and lengths.
-- **jax.export**: on JAX, with a symbolic batch, serialized and loaded.
-"""
-
-
-NOTES = """
-## Quantized, and with less memory
-
-- `model.quantize` with "int8", "int4" or "float8" quantizes the linear maps of every layer, and a quantized model can be saved
-  and loaded. Tables, norms and the Gaussian process stay in floating point, and Keras warns of each. `SpectralNormalization`
-  takes no kernel of int4. A quantized policy as `dtype` is an error. int8 changes the outputs of
-  the case that `tests/conformance/test_quantization.py` measures of each class by at most 2 %; other sizes may change more: the
-  pooler and head of a real model (`classification_head/minilm`) changed by 4.3 %.
-- `enable_lora` of any linear map trains the addition alone; `model.save` merges it into the kernel.
-- `keras.RematScope("activations")` trains as without, on TensorFlow and on JAX. "full" fails within Keras 3.15: on TensorFlow for
-  a `keras.layers.Dense` too, on JAX for layers that hand `training` to their sublayers.
-"""
 
 
 def page(found):

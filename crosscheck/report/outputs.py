@@ -1,7 +1,8 @@
 """What layers return on another backend: `python -m crosscheck.report.outputs` answers one question a line, for comparisons.
 
-A question is `outputs CHAPTER FOLDER` or `moves CHAPTER FOLDER`; the answer is `done` when the folder has the files that `save`
-or `save_moves` describes, else the reason.
+A question is `outputs CHAPTER FOLDER`, `moves CHAPTER FOLDER`, a name of `VARIANTS` in place of these words and a case in place
+of the chapter, or `training encoder FOLDER`; the answer is `done` when the folder has the files that `save`, `save_moves`,
+`save_variant` or `save_training` describes, else the reason.
 Each chapter is computed in a fork of this process, so that what it compiled is gone afterwards.
 """
 
@@ -10,6 +11,7 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -18,9 +20,11 @@ import numpy as np
 from crosscheck.agreement import Trial
 from crosscheck.backends import open_symbols
 from crosscheck.catalogue import find_cases
+from crosscheck.report import training
 from crosscheck.report.comparison import in_a_line
 from crosscheck.report.steps import moves, trained_cases
-from crosscheck.tree import leaves
+from crosscheck.report.variants import VARIANTS
+from crosscheck.tree import is_float, leaves
 
 
 def main():
@@ -34,6 +38,17 @@ def save_moves(chapter, folder):
     cases = [case for case in find_cases([chapter]) if "jax" not in case.skips]
     found = {case.name: moves(case) for case in trained_cases(cases)}
     np.savez(folder / "moves.npz", **{f"{name}:{what}": moved for name, each in found.items() for what, moved in each.items()})
+
+
+def save_variant(make, name, folder):
+    """Write `variant.json`: what `make`, one of `VARIANTS`, returns for the case called `name`."""
+    (case,) = find_cases([name])
+    (folder / "variant.json").write_text(json.dumps(make(case)))
+
+
+def save_training(_, folder):
+    """Write `training.json`: what `on_jax` of `crosscheck/report/training.py` returns."""
+    (folder / "training.json").write_text(json.dumps(training.on_jax()))
 
 
 def save(chapter, folder):
@@ -82,12 +97,17 @@ def built_with_open_sizes(case, symbolic, kinds):
 
 def loaded_error(model):
     """What differs between a functional model and its saved and loaded copy; None if nothing does."""
+    starts, rng = model.get_weights(), np.random.default_rng(0)
+    # Numbers of no initializer: a weight that the file lacks would have its first value again, which may be a constant.
+    model.set_weights([x + (rng.normal(size=x.shape) if is_float(x) else np.ones_like(x)) for x in starts])
+    weights = model.get_weights()
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model.keras")
         loaded = keras.saving.load_model(Path(folder) / "model.keras")
+    model.set_weights(starts)
     if configurations(loaded) != configurations(model):
         return "another configuration"
-    if any(not np.array_equal(x, y) for x, y in zip(loaded.get_weights(), model.get_weights(), strict=True)):
+    if any(not np.array_equal(x, y) for x, y in zip(loaded.get_weights(), weights, strict=True)):
         return "other weights"
     shapes = [{name: (x.shape, x.dtype) for name, x in each.output.items()} for each in (loaded, model)]
     return None if shapes[0] == shapes[1] else "other output shapes"
@@ -99,7 +119,8 @@ def configurations(model):
     return json.dumps([layer.get_config() for layer in layers], sort_keys=True, default=str)
 
 
-ANSWERS = {"outputs": save, "moves": save_moves}
+ANSWERS = {"outputs": save, "moves": save_moves, "training": save_training}
+ANSWERS |= {name: partial(save_variant, make) for name, make in VARIANTS.items()}
 
 
 def in_a_fork(work):

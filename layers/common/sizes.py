@@ -34,7 +34,7 @@ def at_least(least, size):
 
 def in_whole(size, part):
     """How many parts of `part` hold `size` entries, and how many entries are lacking in the last of them."""
-    count = -(-size // part)  # written so that JAX can see that count · part − lacking is the size
+    count = (size + part - 1) // part  # not −(−size // part): ONNX divides toward zero
     return count, count * part - size
 
 

@@ -129,6 +129,13 @@ def test_parts_that_hold_a_size():
     assert (int(count), int(lacking)) == (3, 2)
 
 
+def test_the_number_of_parts_is_found_without_negative_numbers():
+    """A program in ONNX divides integers toward zero, so that the quotient of a negative number would be one too large."""
+    traced = tf.function(lambda size: in_whole(size, 3)).get_concrete_function(tf.TensorSpec((), "int32"))
+    kinds = {operation.type for operation in traced.graph.get_operations()}
+    assert "FloorDiv" in kinds and "Neg" not in kinds
+
+
 def test_arithmetic_of_sizes():
     assert product([2, 3]) == 6
     assert int(product([2, tf.constant(3)])) == 6

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from crosscheck.report.training import DEVICES
 from crosscheck.report.workers import LastingWorker, context_of_workers
 
 QUICK = "--xla_backend_optimization_level=0"
@@ -28,18 +29,19 @@ def slopes_and_xla():
 
 @pytest.fixture(scope="session")
 def ask_jax(tmp_path_factory):
-    """A function of a question and a chapter: the folder of what the JAX backend, in a process of its own, answers.
+    """A function of a question and a chapter, or a case: the folder of what the JAX backend, in a process of its own, answers.
 
     `crosscheck/report/outputs.py` has the questions and the files of each answer.
     """
-    on_jax = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore", "XLA_FLAGS": QUICK}
+    flags = f"{QUICK} --xla_force_host_platform_device_count={DEVICES}"
+    on_jax = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore", "XLA_FLAGS": flags}
     program = [sys.executable, "-m", "crosscheck.report.outputs"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(program, env=os.environ | on_jax, text=True, **pipes)
 
-    def ask(what, chapter):
+    def ask(what, chapter_or_case):
         folder = tmp_path_factory.mktemp("jax")
-        print(what, chapter, folder, file=process.stdin, flush=True)
+        print(what, chapter_or_case, folder, file=process.stdin, flush=True)
         said = process.stdout.readline().strip()
         assert said == "done", said
         return folder
@@ -65,3 +67,9 @@ def on_jax(ask_jax):
 def moves_on_jax(ask_jax):
     """{case:optimizer:weight: array} of a chapter's classes on JAX: how far one step of training moves each weight."""
     return lru_cache(maxsize=1)(lambda chapter: dict(np.load(ask_jax("moves", chapter) / "moves.npz")))
+
+
+@pytest.fixture
+def variant_on_jax(ask_jax):
+    """A function of the name of one of `crosscheck.report.variants.VARIANTS` and of a case: what it returns on JAX."""
+    return lambda what, case: json.loads((ask_jax(what, case) / "variant.json").read_text())

@@ -3,7 +3,7 @@
 import pytest
 
 from crosscheck.catalogue import representatives
-from crosscheck.report.export import COLUMNS, INTRODUCTION, PAGE, line_of, rows, said
+from crosscheck.report.export import COLUMNS, INTRODUCTION, NOTES, PAGE, line_of, rows, said
 
 TEXT = PAGE.read_text()
 # One for each way to get it wrong: indexing masks, gelu, blocks of a sequence, a wrapped layer.
@@ -15,6 +15,10 @@ def test_the_page_has_a_row_for_every_class_with_a_verdict_in_every_column():
     found = [line.strip("| \n").split(" | ") for line in table.splitlines() if line.startswith("| `")]
     assert {row[0].strip("`") for row in found} == set(representatives())
     assert all(len(row) == 1 + len(COLUMNS) and all(row) for row in found)
+
+
+def test_the_page_has_the_words_of_its_program():
+    assert TEXT.startswith(INTRODUCTION) and TEXT.endswith(f"|\n{NOTES}")
 
 
 @pytest.mark.slow
