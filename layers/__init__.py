@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from layers.transformer_decoder.generation import generate
     from layers.transformer_encoder import Transformer, TransformerEncoderBlock
     from layers.transformer_xl import TransformerXL, TransformerXLBlock
+    from layers.transformer_xl.encoding import RelativePositionEncoding
 
 HOMES = {
     "BertEncoder": "bert",
@@ -72,6 +73,7 @@ HOMES = {
     "ReZeroTransformer": "rezero_transformer",
     "RelativePositionBias": "positional_embedding",
     "RelativePositionEmbedding": "positional_embedding",
+    "RelativePositionEncoding": "transformer_xl.encoding",
     "ResetCovarianceCallback": "gaussian_process.callback",
     "ReuseMultiHeadAttention": "reuse_attention",
     "ReuseTransformer": "reuse_transformer",
