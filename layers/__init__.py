@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from layers.grouped_query_attention import GroupedQueryAttention
     from layers.kernel_attention import KernelAttention
     from layers.masked_lm import MaskedLM
+    from layers.masked_lm.mask_generator import MaskedLMMaskGenerator
     from layers.masked_softmax import MaskedSoftmax
     from layers.mat_mul_with_margin import MatMulWithMargin
     from layers.mobile_bert import MobileBertEmbedding, MobileBertTransformer
@@ -60,6 +61,7 @@ HOMES = {
     "GroupedQueryAttention": "grouped_query_attention",
     "KernelAttention": "kernel_attention",
     "MaskedLM": "masked_lm",
+    "MaskedLMMaskGenerator": "masked_lm.mask_generator",
     "MaskedSoftmax": "masked_softmax",
     "MatMulWithMargin": "mat_mul_with_margin",
     "MobileBertEmbedding": "mobile_bert",
