@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from layers.bert.sentence_embedding import SentenceEmbedding
     from layers.bert_pack_inputs import BertPackInputs
     from layers.bert_tokenizer import BertTokenizer
+    from layers.bert_tokenizer.training import train_wordpiece_vocabulary
     from layers.bigbird_attention import BigBirdAttention, BigBirdMasks
     from layers.cached_attention import CachedAttention
     from layers.classification_head import ClassificationHead
@@ -95,7 +96,7 @@ HOMES = {
 }
 """In which module of this package each public class is."""
 
-FUNCTIONS = {"generate": "transformer_decoder.generation"}
+FUNCTIONS = {"generate": "transformer_decoder.generation", "train_wordpiece_vocabulary": "bert_tokenizer.training"}
 """The same for functions, which are no part of `__all__`, a list of classes."""
 
 OTHER_NAMES = {"PositionEmbedding": "PositionalEmbedding"}
