@@ -44,8 +44,8 @@ class RelativePositionEncoding(TracedLayer):
 
     Differs from the Model Garden:
         There, the layer of this name in the network of XLNet takes the distances, in the order of the rows, which the caller
-        computes; here, it takes the tensors whose distances they are. There is one row for each distance, not one for each
-        example too. Distances keep their digits in float32, however large they are.
+        computes; here, it takes the tensors whose distances they are. `batch_size` does not exist: the encodings are the same
+        for every example. Distances keep their digits in float32, however large they are.
 
     Reference:
         [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.3.
