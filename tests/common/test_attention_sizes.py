@@ -57,7 +57,7 @@ def weights_of(name, t, s):
     if name == "ReuseTransformer":
         return layers.ReuseTransformer(4, 6, "relu")(x)[1]
     block = layers.TransformerEncoderBlock(4, 6, "relu", return_attention_scores=True, num_kv_heads=2)
-    return block([x, y, keras.Input((t, s))])[1]
+    return block([x, y, keras.Input((1, 1))])[1]  # a mask of one entry does not tell the lengths
 
 
 def test_a_known_length_is_known_in_the_symbolic_weights_of_every_other_layer():
