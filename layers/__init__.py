@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from layers.bert.sentence_embedding import SentenceEmbedding
     from layers.bert_pack_inputs import BertPackInputs
     from layers.bert_tokenizer import BertTokenizer
+    from layers.bert_tokenizer.training import train_wordpiece_vocabulary
     from layers.bigbird_attention import BigBirdAttention, BigBirdMasks
     from layers.cached_attention import CachedAttention
     from layers.classification_head import ClassificationHead
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from layers.grouped_query_attention import GroupedQueryAttention
     from layers.kernel_attention import KernelAttention
     from layers.masked_lm import MaskedLM
+    from layers.masked_lm.mask_generator import MaskedLMMaskGenerator
     from layers.masked_softmax import MaskedSoftmax
     from layers.mat_mul_with_margin import MatMulWithMargin
     from layers.mobile_bert import MobileBertEmbedding, MobileBertTransformer
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from layers.transformer_decoder.generation import generate
     from layers.transformer_encoder import Transformer, TransformerEncoderBlock
     from layers.transformer_xl import TransformerXL, TransformerXLBlock
+    from layers.transformer_xl.encoding import RelativePositionEncoding
 
 HOMES = {
     "BertEncoder": "bert",
@@ -59,6 +62,7 @@ HOMES = {
     "GroupedQueryAttention": "grouped_query_attention",
     "KernelAttention": "kernel_attention",
     "MaskedLM": "masked_lm",
+    "MaskedLMMaskGenerator": "masked_lm.mask_generator",
     "MaskedSoftmax": "masked_softmax",
     "MatMulWithMargin": "mat_mul_with_margin",
     "MobileBertEmbedding": "mobile_bert",
@@ -72,6 +76,7 @@ HOMES = {
     "ReZeroTransformer": "rezero_transformer",
     "RelativePositionBias": "positional_embedding",
     "RelativePositionEmbedding": "positional_embedding",
+    "RelativePositionEncoding": "transformer_xl.encoding",
     "ResetCovarianceCallback": "gaussian_process.callback",
     "ReuseMultiHeadAttention": "reuse_attention",
     "ReuseTransformer": "reuse_transformer",
@@ -91,7 +96,7 @@ HOMES = {
 }
 """In which module of this package each public class is."""
 
-FUNCTIONS = {"generate": "transformer_decoder.generation"}
+FUNCTIONS = {"generate": "transformer_decoder.generation", "train_wordpiece_vocabulary": "bert_tokenizer.training"}
 """The same for functions, which are no part of `__all__`, a list of classes."""
 
 OTHER_NAMES = {"PositionEmbedding": "PositionalEmbedding"}

@@ -33,7 +33,8 @@ def attended(scores, mask, mix):
     if mask is None:
         return mix(weights), weights
     some = some_allowed(mask, weights.dtype)
-    return mix(weights) * ops.transpose(some, (0, 2, 1, 3)), weights * some
+    # Not by `*`: under a `DTypePolicyMap`, heads and weights may differ in dtype.
+    return ops.multiply(mix(weights), ops.transpose(some, (0, 2, 1, 3))), weights * some
 
 
 def softmax_of_allowed(scores, mask, axes=-1):

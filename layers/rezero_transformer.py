@@ -5,7 +5,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common.activations import get_activation
-from layers.common.blocks import BlockLayer, first_positions, head_size, split_inputs
+from layers.common.blocks import RangedBlock, first_positions, head_size, split_inputs
 from layers.common.checks import check_at_least, check_flags, check_rate
 from layers.common.compatibility import OTHER_ATTENTION, garden_arguments
 from layers.common.masks import of_inputs
@@ -21,7 +21,7 @@ GARDEN_NAMES = {
 
 @keras.saving.register_keras_serializable(package="layers")
 @garden_arguments(GARDEN_NAMES, {"num_kv_heads": (None,)} | OTHER_ATTENTION)
-class ReZeroTransformer(BlockLayer):
+class ReZeroTransformer(RangedBlock):
     """Attention and a feed-forward network, each multiplied by a weight α that starts at 0, then added to its input.
 
     Computes equation (2) of `reference/rezero_transformer.py`, plus dropout. A new block is the identity; while α is 0, it is

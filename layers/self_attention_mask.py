@@ -79,3 +79,6 @@ class SelfAttentionMask(TracedLayer):
     def compute_output_shape(self, inputs_shape, to_mask_shape=None):
         (b, t, *_), (_, s) = self.shapes_of(inputs_shape, to_mask_shape)
         return (b, t, s)
+
+    def get_config(self):
+        return super().get_config()  # what Keras makes up for a class without this cannot hold a `DTypePolicyMap`

@@ -9,6 +9,7 @@ Equations
     (2)  logits_t = E h_t + b                   E: the table in which the tokens were looked up
     (3)  log P(token | t) = log softmax(logits_t)
     (4)  15 % of all tokens are chosen; of these, 80 % become [MASK], 10 % become a random token, and 10 % stay
+    (5)  of n tokens that may be chosen, round(0.15 n) are: those of the least random numbers, at least 1 and at most T
 
 Axes
     b batch    s position in the sequence    t requested position    m model    n vocabulary
@@ -17,9 +18,10 @@ Differs from the paper
     - The text says only that hidden vectors go into a softmax over the vocabulary. The map, norm and bias of (1) and (2), and the
       shared table, are in the authors' code.
     - The model may be wider than the table; W then maps from one to the other.
+    - (5) is one way to choose 15 %, with room for the T predictions of a sequence. Special tokens and padding are never chosen.
     - A position outside the sequence has logits of 0, so that every token is as likely as any other. The paper has no such case.
 
-Layer: layers/masked_lm.py    Notebook: notebooks/masked_lm.ipynb
+Layer: layers/masked_lm/    Notebook: notebooks/masked_lm.ipynb
 """
 
 from collections.abc import Callable
@@ -105,3 +107,25 @@ def corrupt(
     chosen = choice < rate
     corrupted = np.where(fate < MASKED, mask_id, np.where(fate < MASKED + RANDOM, random_ids, ids))
     return np.where(chosen, corrupted, ids), chosen
+
+
+def choose(may_be_chosen: Bool[Array, "b s"], choice: Float[Array, "b s"], most: int, rate: float = RATE) -> Bool[Array, "b s"]:
+    """Equation (5), sequence by sequence. Of `rate`, three decimals count, and halves are rounded up."""
+    chosen = np.zeros_like(may_be_chosen)
+    for row, may, numbers in zip(chosen, may_be_chosen, choice):
+        candidates = np.flatnonzero(may)
+        count = (2 * len(candidates) * round(1000 * rate) + 1000) // 2000
+        first = candidates[np.argsort(numbers[candidates], kind="stable")]
+        row[first[: min(max(count, 1), most)]] = True
+    return chosen
+
+
+def predictions(
+    ids: Int[Array, "b s"], chosen: Bool[Array, "b s"], most: int
+) -> tuple[Int[Array, "b t"], Int[Array, "b t"], Float[Array, "b t"]]:
+    """For each sequence the positions of the chosen tokens, their ids, and weights of 1; then zeros up to `most` of each."""
+    positions, known, weights = (np.zeros((len(ids), most), kind) for kind in (int, int, float))
+    for b, row in enumerate(chosen):
+        (where,) = np.nonzero(row)
+        positions[b, : len(where)], known[b, : len(where)], weights[b, : len(where)] = where, ids[b, where], 1
+    return positions, known, weights

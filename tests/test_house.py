@@ -29,6 +29,7 @@ ALLOWED = {
 TEXT_CHAPTERS = {"bert_tokenizer", "sentencepiece_tokenizer", "bert_pack_inputs"}
 STANDARD = {
     "collections",
+    "contextvars",
     "dataclasses",
     "functools",
     "heapq",

@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from crosscheck.case import B, H, M, S, T
 from layers import positional_embedding
-from layers.positional_embedding import PositionalEmbedding, RelativePositionBias, RelativePositionEmbedding, sinusoids
+from layers.common import sinusoids
+from layers.positional_embedding import PositionalEmbedding, RelativePositionBias, RelativePositionEmbedding
 from layers.positional_embedding.buckets import first_distances, relative_buckets
 from reference import positional_embedding as ref
 from reference.relative_attention import sinusoid

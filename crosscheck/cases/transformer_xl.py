@@ -1,14 +1,16 @@
-"""TransformerXLBlock and TransformerXL beside reference/transformer_xl.py."""
+"""TransformerXLBlock and TransformerXL beside reference/transformer_xl.py, and RelativePositionEncoding beside its own."""
 
 from functools import partial
 
 import numpy as np
 
 from crosscheck.case import Case, D, H, S
+from crosscheck.cases.self_attention_mask import NoWeights
 from crosscheck.catalogue import Chapter
 from layers.transformer_xl import TransformerXL, TransformerXLBlock
+from layers.transformer_xl.encoding import RelativePositionEncoding
 from reference.common.activations import gelu, relu
-from reference.relative_attention import Terms, permutation_masks
+from reference.relative_attention import Terms, permutation_masks, relative_position_encoding
 from reference.transformer_xl import XLBlockWeights, XLWeights, transformer_xl, transformer_xl_block
 
 # Segment encodings are (2, h, d), which a batch of 2 would take for one row per example; every length is another one.
@@ -138,6 +140,25 @@ def stack(variant, inputs, memory_length=None, reuse_length=None, activation=rel
     return Case(name, layer, inputs, XLWeights, compare, call, unknown=unknown, batch=EXAMPLES, skips=skips)
 
 
+def lengths(rng, t=S, s=None, memories=0):
+    """What has the length of queries, of keys if it is another, and of the memory of each of a number of blocks."""
+    given = {"query": stream(rng, t)} | ({} if s is None else {"value": stream(rng, s)})
+    return given | {f"memory_{i}": stream(rng, MEMORY) for i in range(memories)}
+
+
+def encoding_reference(weights, query, value=None, memory_0=None, memory_1=None, causal=False):
+    s = (query if value is None else value).shape[1] + (0 if memory_0 is None else MEMORY)
+    return relative_position_encoding(query.shape[1], s, ENCODING, causal)
+
+
+def distances(variant, causal=False, **sizes):
+    layer, compare = partial(RelativePositionEncoding, ENCODING, causal=causal), partial(encoding_reference, causal=causal)
+    name, inputs = f"transformer_xl/encoding{variant}", partial(lengths, **sizes)
+    t, s = sizes.get("t", S), sizes.get("s", sizes.get("t", S)) + MEMORY * (sizes.get("memories", 0) > 0)
+    unknown = tuple({S, MEMORY, *(length for length in sizes.values() if length > LAYERS), s + 1 if causal else t + s} - {1})
+    return Case(name, layer, inputs, NoWeights, compare, call, unknown=unknown, batch=EXAMPLES)
+
+
 CHAPTER = Chapter(
     number=16,
     name="transformer_xl",
@@ -146,7 +167,7 @@ CHAPTER = Chapter(
     sentence="Text is processed in segments, and every layer keeps a memory of its inputs for earlier segments.",
     paper="Dai et al., 2019, §3; Yang et al., 2019, §2.3",
     link="https://arxiv.org/abs/1901.02860",
-    classes=("TransformerXLBlock", "TransformerXL"),
+    classes=("TransformerXLBlock", "TransformerXL", "RelativePositionEncoding"),
     functions=("block_at", "transformer_xl_block", "remember", "transformer_xl", "by_segments"),
     cases=(
         block("plain", plain),
@@ -168,5 +189,11 @@ CHAPTER = Chapter(
         stack("two-streams-targets", targets, two_stream=True),
         stack("two-streams-everything", everything, two_stream=True, memory_length=MEMORY, tie_attention_biases=False),
         stack("gelu", causal, activation=gelu, inner_activation="gelu"),
+        distances(""),
+        distances("-causal", causal=True),
+        distances("-memory", memories=LAYERS),
+        distances("-causal-memory", causal=True, memories=LAYERS),
+        distances("-more-queries-than-keys", t=7, s=3),
+        distances("-one-query-late", t=1, s=300, memories=LAYERS),
     ),
 )

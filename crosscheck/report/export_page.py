@@ -25,6 +25,9 @@ NOTES = f"""
   pooler and head of a real model (`classification_head/minilm`) changed by 4.3 %. int8 has one scale for all numbers of a token,
   and one number of the token that they read is 18 times the root mean square of all, so that the others lose digits; without
   it, the change is less than 1 %.
+- A `keras.dtype_policies.DTypePolicyMap` as `dtype` is saved with the model if its default is not None and its values are
+  policies, `keras.DTypePolicy("mixed_bfloat16")`: without a default, Keras 3.15 loses the policies of the parts when it saves
+  (those of `keras.layers.MultiHeadAttention` too), and it takes no names of policies as values.
 - `enable_lora` of any linear map trains the addition alone; `model.save` merges it into the kernel.
 - `keras.RematScope("activations")` trains as without, on TensorFlow and on JAX. The modes that recompute whole layers, "full",
   "larger_than" and "list_of_layers", fail within Keras 3.15: on TensorFlow for a `keras.layers.Dense` too, on JAX for layers that

@@ -6,6 +6,7 @@ of the chapter, or `training encoder FOLDER`; the answer is `done` when the fold
 Each chapter is computed in a fork of this process, so that what it compiled is gone afterwards.
 """
 
+import gc
 import json
 import os
 import sys
@@ -28,6 +29,8 @@ from crosscheck.tree import is_float, leaves
 
 
 def main():
+    gc.collect()
+    gc.freeze()  # what was imported stays, so that collecting garbage need not look at it
     for question in sys.stdin:
         what, chapter, folder = question.rstrip("\n").split(" ", 2)
         print(in_a_fork(lambda what=what, chapter=chapter, folder=Path(folder): ANSWERS[what](chapter, folder)), flush=True)

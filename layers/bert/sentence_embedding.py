@@ -61,3 +61,6 @@ class SentenceEmbedding(TracedLayer):
         for axis, what in ((0, "batch size"), (1, "length")):
             check_same(what, inputs=inputs_shape[axis], input_mask=input_mask_shape[axis])
         return (inputs_shape[0], inputs_shape[2])
+
+    def get_config(self):
+        return super().get_config()  # what Keras makes up for a class without this cannot hold a `DTypePolicyMap`

@@ -1,6 +1,7 @@
 """Parts of transformer blocks other than attention: the feed-forward sublayer, norms, and the sizes of the heads."""
 
 import warnings
+from contextvars import ContextVar
 
 import keras
 from keras import ops
@@ -25,7 +26,6 @@ class BlockLayer(ProjectingLayer):
     attention_initializer = None
     norm_first = False
     diff_q_kv_att_layer_norm = False
-    _positions = None
     use_query_residual = True
 
     def __call__(self, *args, **kwargs):
@@ -33,16 +33,6 @@ class BlockLayer(ProjectingLayer):
         if not self.built and isinstance(inputs, (list, tuple)) and any(part is None for part in inputs):
             self.build(shapes(*inputs))  # Keras before 3.13 cannot build if a part is None
         return super().__call__(*args, **kwargs)
-
-    def positions(self, output_range):
-        """The number of positions to compute: what the call says or else the constructor; None for all."""
-        self._positions = self.output_range if output_range is None else output_range
-        return self._positions
-
-    def compute_mask(self, inputs, previous_mask=None):
-        # Keras calls this after `call`, without its other arguments.
-        mask, count = super().compute_mask(inputs, previous_mask), self._positions
-        return mask if mask is None or count is None else mask[:, :count]
 
     def make_attention(self, name, kind, **options):
         """A sublayer of class `kind`, with the block's number of heads, biases, projection options and attention initializer."""
@@ -102,6 +92,33 @@ class BlockLayer(ProjectingLayer):
             return ops.add(y, self.feed_forward(self.output_norm(y), training))
         y = self.self_attention_norm(y)
         return self.output_norm(ops.add(y, self.feed_forward(y, training)))
+
+
+class RangedBlock(BlockLayer):
+    """A block that computes the first `output_range` positions: what the call says or else the constructor; None for all.
+
+    Keras asks for the mask of the output after `call`, without its other arguments. So the number is kept for as long as a call
+    lasts, and for this call alone, which may be one of several at a time.
+    """
+
+    def __call__(self, *args, **kwargs):
+        token = CALLS.set((self, kwargs.get("output_range")))  # Keras lets tensors alone be given by position
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            CALLS.reset(token)
+
+    def positions(self, output_range):
+        """The number of positions to compute, or None."""
+        return self.output_range if output_range is None else output_range
+
+    def compute_mask(self, inputs, previous_mask=None):
+        layer, output_range = CALLS.get()
+        mask, count = super().compute_mask(inputs, previous_mask), self.positions(output_range if layer is self else None)
+        return mask if mask is None or count is None else mask[:, :count]
+
+
+CALLS = ContextVar("the block that is called, and the output_range that it is called with", default=(None, None))
 
 
 def head_size(size, num_attention_heads, key_dim=None, rounds=False):

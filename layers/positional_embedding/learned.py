@@ -7,9 +7,9 @@ from layers.common.checks import check_at_least, check_rank_at_least
 from layers.common.ids import rows_at, within
 from layers.common.output_shapes import TracedLayer
 from layers.common.positions import check_position, positions_from, value_of
+from layers.common.sinusoids import LARGEST
 from layers.common.sizes import known
 from layers.common.slices import section
-from layers.positional_embedding.sinusoids import LARGEST
 
 
 class ForAnyBatch(TracedLayer):

@@ -4,7 +4,7 @@ import keras
 
 from layers.attention import MultiHeadAttention
 from layers.common.activations import get_activation
-from layers.common.blocks import BlockLayer, first_positions, head_size, split_inputs
+from layers.common.blocks import RangedBlock, first_positions, head_size, split_inputs
 from layers.common.checks import interpreted
 from layers.common.compatibility import OTHER_ATTENTION, garden_arguments
 from layers.common.masks import of_inputs
@@ -14,7 +14,7 @@ from layers.transformer_encoder.arguments import ARGUMENTS, FORMS, RENAMED, chec
 
 @keras.saving.register_keras_serializable(package="layers")
 @garden_arguments(unused=OTHER_ATTENTION)
-class TransformerEncoderBlock(BlockLayer):
+class TransformerEncoderBlock(RangedBlock):
     """Attention and a feed-forward network, each with a residual connection and a norm.
 
     Computes equation (2) of `reference/transformer_encoder.py`, or equation (3) with `norm_first`, plus dropout.

@@ -13,6 +13,7 @@ REQUIRED = {
     "BertTokenizer": {"vocab_file": ["[UNK]", "a"], "lower_case": True},
     "SentencepieceTokenizer": {"lower_case": True, "model_serialized_proto": lambda: small("unigram")},
     "MaskedLM": {"embedding_table": lambda: keras.layers.Embedding(4, 4)},
+    "MaskedLMMaskGenerator": {"vocabulary_size": 6},
     "SpectralNormalization": {"layer": lambda: keras.layers.Dense(4)},
     "TransformerXL": {"dropout_rate": 0.1, "attention_dropout_rate": 0.1, "initializer": "zeros"},
     "TransformerXLBlock": {"dropout_rate": 0.1, "attention_dropout_rate": 0.1},
@@ -28,7 +29,7 @@ POSITIVE = """
     word_vocab_size word_embed_size type_vocab_size output_embed_size max_sequence_length intra_bottleneck_size
     num_feedforward_networks embedding_width max_length relative_attention_num_buckets relative_attention_max_distance
     num_classes iteration units num_inducing seq_length block_size from_block_size to_block_size max_rand_mask_length
-    causal_chunk_length causal_window_length max_input_chars_per_word
+    causal_chunk_length causal_window_length max_input_chars_per_word vocabulary_size num_predictions
 """.split()
 FROM_ZERO = (
     "seed memory_length reuse_length num_rand_blocks num_random_features begin_kernel layer_idx max_reuse_layer_idx".split()
@@ -41,7 +42,7 @@ RATES = """
 NUMBERS = """
     norm_epsilon scale causal_window_decay logit_scale logit_margin norm_multiplier scale_factor min_timescale
     max_timescale gp_kernel_scale gp_output_bias gp_cov_momentum gp_cov_ridge_penalty l2_regularization temperature
-    alpha
+    alpha mask_selection_rate mask_token_rate random_token_rate
 """.split()
 NAMES = """
     kernel_initializer bias_initializer kernel_regularizer bias_regularizer activity_regularizer kernel_constraint
@@ -53,7 +54,8 @@ NAMES = """
 """.split()
 ELSEWHERE = """
     attention_axes mask_expansion_axes normalization_axes image_size start_of_sequence_id end_of_segment_id padding_id
-    special_tokens_dict vocab_file model_file_path model_serialized_proto embedding_table layer
+    special_tokens_dict vocab_file model_file_path model_serialized_proto embedding_table layer mask_token_id
+    unselectable_token_ids
 """.split()
 """Checked by the tests of their chapters: axes, ids and files."""
 

@@ -52,6 +52,8 @@ NOT_MEASURED = {
     "BertPackInputs": "text",
     "BertTokenizer": "text",
     "BigBirdMasks": "measured with BigBirdAttention",
+    "MaskedLMMaskGenerator": "sorts random numbers, as many as tokens, before the model reads them",
+    "RelativePositionEncoding": "two tables of sines, as in RelativePositionEmbedding, once for all blocks",
     "SentencepieceTokenizer": "text",
     "TransformerDecoder": "tables and a stack of blocks, whose parts are measured",
     "VotingAttention": "weighs a few documents, once, for MultiChannelAttention",

@@ -141,6 +141,11 @@ def test_a_language_model_writes():
     assert texts.shape == (2, 8) and texts[0, :3].tolist() == [3, 1, 4] and texts[1, 6:].tolist() == [0, 0]
 
 
+def test_a_vocabulary_is_learned():
+    pieces = layers.train_wordpiece_vocabulary(["low lower", "slow slower slowest"], 13, True, special_tokens=["[UNK]"])
+    assert len(pieces) == 13 and pieces[0] == "[UNK]" and pieces[-3:] == ["##ow", "sl", "##owe"]
+
+
 def test_the_lessons_are_asked_for_where_there_are_none(tmp_path):
     pytest.importorskip("jupytext")
     said = run(["crosscheck.lesson.make"], tmp_path, expected=2)
