@@ -128,9 +128,7 @@ EXERCISES = (
             ),
             "overflows": overflowing,
             "the mean of both": lambda left, right, scale, margin: both_directions(left, right, scale, margin) / 2,
-            "sums instead of means": lambda left, right, scale, margin: (
-                len(left) * both_directions(left, right, scale, margin)
-            ),
+            "sums instead of means": lambda left, right, scale, margin: len(left) * both_directions(left, right, scale, margin),
             "no margin on the way back": lambda left, right, scale, margin: (
                 row_losses(scores(left, right, scale, margin)).mean()
                 + row_losses(scores(right[: len(left)], left, scale, 0.0)).mean()
