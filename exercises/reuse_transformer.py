@@ -67,17 +67,17 @@ def repeated_mixings(rng):
     ]
 
 
-def as_matrix(a, v, o):
-    return np.einsum("hts,mhe,hef->tfsm", a, v, o).reshape(a.shape[1] * o.shape[2], a.shape[2] * len(v))
+def as_matrix(a, v, w_o):
+    return np.einsum("hts,mhe,hef->tfsm", a, v, w_o).reshape(a.shape[1] * w_o.shape[2], a.shape[2] * len(v))
 
 
-def by_kronecker(a, v, o):
-    return sum(np.kron(a[h], (v[:, h] @ o[h]).T) for h in range(len(a)))
+def by_kronecker(a, v, w_o):
+    return sum(np.kron(a[h], (v[:, h] @ w_o[h]).T) for h in range(len(a)))
 
 
-def column_by_column(a, v, o):
+def column_by_column(a, v, w_o):
     s, m = a.shape[2], len(v)
-    columns = [np.einsum("hts,sm,mhe,hef->tf", a, unit.reshape(s, m), v, o).ravel() for unit in np.eye(s * m)]
+    columns = [np.einsum("hts,sm,mhe,hef->tf", a, unit.reshape(s, m), v, w_o).ravel() for unit in np.eye(s * m)]
     return np.stack(columns, axis=-1)
 
 
@@ -85,7 +85,7 @@ def heads_and_maps(rng):
     h, t, s, m, e = rng.permutation([2, 3, 4, 5, 6]).tolist()
 
     def inputs(h, t, s, m, e):
-        return {"a": rng.dirichlet(np.ones(s), size=(h, t)), "v": rng.normal(size=(m, h, e)), "o": rng.normal(size=(h, e, m))}
+        return {"a": rng.dirichlet(np.ones(s), size=(h, t)), "v": rng.normal(size=(m, h, e)), "w_o": rng.normal(size=(h, e, m))}
 
     return [
         inputs(h, t, s, m, e),
@@ -102,7 +102,7 @@ def square(k):
 
 
 def wide(t):
-    return {"a": np.ones((1, t, t)), "v": np.ones((2, 1, 2)), "o": np.ones((1, 2, 2))}
+    return {"a": np.ones((1, t, t)), "v": np.ones((2, 1, 2)), "w_o": np.ones((1, 2, 2))}
 
 
 EXERCISES = (
@@ -142,13 +142,13 @@ EXERCISES = (
         constraints=(NoLoop(wide(3), wide(23), more=20, axis="tokens"),),
         wrong={
             "column by column": column_by_column,
-            "numbers outside, tokens inside": lambda a, v, o: np.einsum("hts,mhe,hef->ftms", a, v, o).reshape(
-                a.shape[1] * o.shape[2], a.shape[2] * len(v)
+            "numbers outside, tokens inside": lambda a, v, w_o: np.einsum("hts,mhe,hef->ftms", a, v, w_o).reshape(
+                a.shape[1] * w_o.shape[2], a.shape[2] * len(v)
             ),
-            "transposed": lambda a, v, o: as_matrix(a, v, o).T,
-            "the mean of the heads": lambda a, v, o: as_matrix(a, v, o) / len(a),
-            "no values": lambda a, v, o: as_matrix(a, np.ones_like(v), o),
-            "four axes": lambda a, v, o: np.einsum("hts,mhe,hef->tfsm", a, v, o),
+            "transposed": lambda a, v, w_o: as_matrix(a, v, w_o).T,
+            "the mean of the heads": lambda a, v, w_o: as_matrix(a, v, w_o) / len(a),
+            "no values": lambda a, v, w_o: as_matrix(a, np.ones_like(v), w_o),
+            "four axes": lambda a, v, w_o: np.einsum("hts,mhe,hef->tfsm", a, v, w_o),
         },
         right={"by Kronecker products": by_kronecker},
     ),
