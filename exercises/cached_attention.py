@@ -174,7 +174,7 @@ def texts_without_end(rng):
     ]
 
 
-STREAM = {"tokens": (Draw((1000, 128)), Draw((1000, 128)), Draw((1000, 2))), "w": 8}
+STREAM = {"tokens": (Draw((500, 256)), Draw((500, 256)), Draw((500, 2))), "w": 8}
 BEAMS = {
     "key": np.ones((2, 3, 1, 2)),
     "value": np.ones((2, 3, 1, 2)),
@@ -225,7 +225,7 @@ EXERCISES = (
         "ring",
         ring,
         texts_without_end,
-        constraints=(SinglePass("tokens"), Memory(STREAM, most=700_000, forbids="all keys and values")),
+        constraints=(SinglePass("tokens"), Memory(STREAM, most=500_000, forbids="all keys and values")),
         wrong={
             "keeps all keys": window_of,
             "keeps all keys, and attends to the last": with_all_keys_in_a_list,

@@ -70,6 +70,13 @@ def test_an_exercise_that_is_not_there_is_an_error(name):
         check(name, double)
 
 
+def test_arguments_may_have_other_names_or_another_order():
+    power = Exercise("power", lambda x, exponent: x**exponent, lambda rng: [{"x": rng.normal(size=3), "exponent": 3}])
+    for mine in (lambda exponent, x: x**exponent, lambda a, b: a**b, np.power, lambda *given: given[0] ** given[1]):
+        assert verdict(power, mine) is None
+    assert "it stopped with TypeError" in verdict(power, lambda x: x)
+
+
 def test_each_call_gets_arguments_of_its_own():
     def in_place(x):
         x *= 2
