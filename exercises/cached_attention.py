@@ -122,6 +122,16 @@ def window_of(tokens, w, clear=False):
     return masked_softmax(q @ k.T / np.sqrt(q.shape[1]), mask) @ v
 
 
+def with_all_keys_in_a_list(tokens, w):
+    """Attends to the last `w` keys, and keeps the others too."""
+    keys, values, outputs = [], [], []
+    for q, k, v in tokens:
+        keys.append(k)
+        values.append(v)
+        outputs.append(masked_softmax(np.array(keys[-w:]) @ q / np.sqrt(len(q))) @ np.array(values[-w:]))
+    return np.array(outputs)
+
+
 def with_empty_slots(tokens, w, shift=True):
     keys = None
     outputs = []
@@ -148,7 +158,7 @@ def block_by_block(tokens, w):
 
 
 def texts_without_end(rng):
-    t, w, d, e = rng.integers(7, 11), rng.integers(3, 5), rng.integers(3, 5), rng.integers(5, 7)
+    t, w, d, e = rng.integers(7, 11), rng.integers(3, 5), rng.integers(6, 8), rng.integers(4, 6)
 
     def inputs(t, w, size=1.0):
         return {"tokens": (size * rng.normal(size=(t, d)), rng.normal(size=(t, d)), rng.normal(size=(t, e))), "w": w}
@@ -164,7 +174,7 @@ def texts_without_end(rng):
     ]
 
 
-STREAM = {"tokens": (Draw((1000, 128)), Draw((1000, 128)), Draw((1000, 2))), "w": 8}
+STREAM = {"tokens": (Draw((500, 256)), Draw((500, 256)), Draw((500, 2))), "w": 8}
 BEAMS = {
     "key": np.ones((2, 3, 1, 2)),
     "value": np.ones((2, 3, 1, 2)),
@@ -218,6 +228,7 @@ EXERCISES = (
         constraints=(SinglePass("tokens"), Memory(STREAM, most=500_000, forbids="all keys and values")),
         wrong={
             "keeps all keys": window_of,
+            "keeps all keys, and attends to the last": with_all_keys_in_a_list,
             "attends to empty slots": with_empty_slots,
             "overflows": lambda tokens, w: with_empty_slots(tokens, w, shift=False),
             "a window one token too long": lambda tokens, w: sliding(tokens, w + 1),

@@ -225,7 +225,7 @@ EXERCISES = (
         chunked,
         texts_in_chunks,
         constraints=(
-            Memory(long_text(1000, 32, 16, 20), most=1_500_000, forbids="all pairs, or a state for each token"),
+            Memory(long_text(1000, 32, 16, 20), most=3_000_000, forbids="all pairs, or a state for each token"),
             NoLoop(long_text(20, 3, 2, 5), long_text(820, 3, 2, 205), more=800, axis="the tokens of a chunk"),
         ),
         wrong={

@@ -87,6 +87,7 @@ def arriving_pieces(rng):
         edge("one piece of one score", pieces=rng.normal(size=(1, 1))),
         edge("scores of 1,000", pieces=1000 * rng.choice([-1.0, 1.0], size=(count, size))),
         edge("rising from -1,000 to 1,000", pieces=np.linspace(-1000, 1000, 2 * count).reshape(count, 2)),
+        edge("falling from 1,000 to -1,000", pieces=np.linspace(1000, -1000, 3).reshape(3, 1)),
         edge("every score is -1,000", pieces=np.full((count, size), -1000.0)),
     ]
 
@@ -132,6 +133,7 @@ EXERCISES = (
         wrong={
             "adds exponentials, which overflow": lambda pieces: np.log(sum(np.exp(piece).sum() for piece in pieces)),
             "keeps all pieces": lambda pieces: np.logaddexp.reduce(np.concatenate(list(pieces))),
+            "takes the latest piece's largest score for the peak": lambda pieces: without_a_running_peak(pieces),
             "does not shrink the total when the peak rises": lambda pieces: without_shrinking(pieces),
             "adds the logarithms": lambda pieces: sum(np.logaddexp.reduce(piece) for piece in pieces),
             "looks for the peak first": lambda pieces: two_passes(pieces),
@@ -146,6 +148,13 @@ def without_shrinking(pieces):
     for piece in pieces:
         peak = max(peak, piece.max())
         total += np.exp(piece - peak).sum()
+    return peak + np.log(total)
+
+
+def without_a_running_peak(pieces):
+    peak, total = -np.inf, 0.0
+    for piece in pieces:
+        total, peak = total * np.exp(peak - piece.max()) + np.exp(piece - piece.max()).sum(), piece.max()
     return peak + np.log(total)
 
 

@@ -315,7 +315,7 @@ assert parts["scores and mixing"][-1] < parts["projections"][-1] < parts["feed-f
 #
 # ## Exercises
 #
-# **1** (easy, 10 minutes). Equation (4) up to the division by the norm, for `z` `(b, t, m)` and `mask` `(b, t)` of ones and zeros, without a loop.
+# **1** (easy, 10 minutes). Equation (4) up to the division by the norm, for `z` `(b, t, m)` and `mask` `(b, t)` of ones and zeros; zeros for a text without tokens. No loop over texts.
 
 
 # %%
@@ -323,38 +323,27 @@ def mean_of_tokens(z, mask):
     return None  # your turn
 
 
-def one_by_one(z, mask):
-    return np.stack([row[m == 1].mean(axis=0) for row, m in zip(z, mask)])
-
-
-_ = check(one_by_one, mean_of_tokens, {"z": (2, 4, 3), "mask": np.array([[1, 1, 0, 0], [1, 1, 1, 0]])})
+_ = check("bert/1", mean_of_tokens)
 
 # %% [markdown]
 # <details><summary>Hint</summary>A product with the mask, summed over tokens.</details>
-# <details><summary>Solution</summary><code>return np.einsum("btm,bt-&gt;bm", z, mask) / mask.sum(axis=1, keepdims=True)</code></details>
+# <details><summary>Solution</summary><code>return np.einsum("btm,bt-&gt;bm", z, mask) / np.maximum(mask.sum(axis=1, keepdims=True), 1)</code></details>
 #
-# **2** (medium, 10 minutes). The places of the `k` embeddings `(b, m)` nearest to each query `(q, m)`, the nearest first; all have length one.
+# **2** (medium, 10 minutes). The places of the `k` embeddings `(b, m)` nearest to each query `(t, m)`, the nearest first; all have length one. There is no room for a vector for each pair.
 
 
 # %%
-def search(queries, embeddings, k):
+def nearest(queries, embeddings, k):
     return None  # your turn
 
 
-def by_distance(queries, embeddings, k):
-    distances = ((queries[:, None] - embeddings[None]) ** 2).sum(axis=-1)
-    return np.argsort(distances, axis=1)[:, :k]
-
-
-unit = rng.normal(size=(9, 5))
-unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-_ = check(by_distance, search, {"queries": unit[:3], "embeddings": unit[3:], "k": 2})
+_ = check("bert/2", nearest)
 
 # %% [markdown]
 # <details><summary>Hint</summary>For vectors of length one, the squared distance is two minus twice the cosine.</details>
 # <details><summary>Solution</summary><code>return np.argsort(-queries @ embeddings.T, axis=1)[:, :k]</code></details>
 #
-# **3** (harder, 15 minutes). A model's parameters, from its sizes, without a pooler.
+# **3** (hard, 15 minutes). A model's parameters, from its sizes: model `m`, feed-forward `f`, `layers`, a vocabulary of `n`, `positions` and two segments; without a pooler.
 
 
 # %%
@@ -362,16 +351,13 @@ def parameters(m, f, layers, n, positions):
     return None  # your turn
 
 
-def by_parts(m, f, layers, n, positions):
-    attention, feed_forward, norms = 4 * (m + 1) * m, (m + 1) * f + (f + 1) * m, 2 * 2 * m
-    return (n + positions + 2) * m + 2 * m + layers * (attention + feed_forward + norms)
-
-
-_ = check(by_parts, parameters, {"m": 768, "f": 3072, "layers": 12, "n": 30522, "positions": 512})
+_ = check("bert/3", parameters)
 
 # %% [markdown]
 # <details><summary>Hint</summary>The formula of the last section has them all; a norm has two vectors, and every map a bias.</details>
 # <details><summary>Solution</summary><code>return (n + positions + 4) * m + layers * (4 * m**2 + 2 * m * f + 9 * m + f)</code></details>
+#
+# **To discuss.** Embeddings of sentences put what is similar together: similar in topic, in wording, in intent? How would you find out which of these a model's embeddings measure?
 #
 # ## Summary
 #

@@ -286,39 +286,7 @@ assert sum(x.numpy().nbytes for x in first.values()) == 3 * 4 * len(sizes) * 9 a
 # %% [markdown]
 # ## Exercises
 #
-# **1** (easy, 5 minutes). The mask `(b, seq_length)` of rows that hold `sizes` `(b,)` tokens each, special ones included.
-
-
-# %%
-def mask(sizes, seq_length):
-    return None  # your turn
-
-
-_ = check(
-    lambda sizes, seq_length: (np.arange(seq_length) < sizes[:, None]).astype(int),
-    mask,
-    {"sizes": np.array([3, 0, 5]), "seq_length": 5},
-)
-
-# %% [markdown]
-# <details><summary>Hint</summary>Compare <code>np.arange(seq_length)</code> with a column.</details>
-# <details><summary>Solution</summary><code>return (np.arange(seq_length) &lt; sizes[:, None]).astype(int)</code></details>
-#
-# **2** (medium, 10 minutes). What the waterfall keeps, for all rows at once, without a loop: from `sizes` `(b, segments)` and the room.
-
-
-# %%
-def waterfall(sizes, room):
-    return None  # your turn
-
-
-_ = check(ref.waterfall, waterfall, {"sizes": np.array([[6, 4, 2], [1, 0, 9], [9, 9, 9]]), "room": 8})
-
-# %% [markdown]
-# <details><summary>Hint</summary>All segments before the i-th are either whole, or the room is full.</details>
-# <details><summary>Solution</summary><code>return np.clip(room - (np.cumsum(sizes, axis=1) - sizes), 0, sizes)</code></details>
-#
-# **3** (harder, 15 minutes). A fairer cut keeps *both ends* of a text: of `tokens`, the first $\lceil n/2 \rceil$ and the last $\lfloor n/2 \rfloor$, if `n` may stay. Write it for all sizes, `n = 0` too.
+# **1** (easy, 5 minutes). A cut that keeps both ends: of the list `tokens`, the first $\lceil n/2 \rceil$ and the last $\lfloor n/2 \rfloor$, if `n` may stay; all, if there are no more. `n` may be 0.
 
 
 # %%
@@ -326,20 +294,51 @@ def both_ends(tokens, n):
     return None  # your turn
 
 
-def ends(tokens, n):
-    half = max(n // 2, 0)
-    return tokens if n >= len(tokens) else [*tokens[: n - half], *tokens[len(tokens) - half :]]
-
-
-def for_all(function):
-    return lambda tokens: [function(tokens, n) for n in range(9)] if function(tokens, 1) is not None else None
-
-
-_ = check(for_all(ends), for_all(both_ends), {"tokens": [11, 12, 13, 14, 15, 16]})
+_ = check("bert_pack_inputs/1", both_ends)
 
 # %% [markdown]
-# <details><summary>Hint</summary>A slice that ends in <code>-0</code> is a whole list, not an empty one.</details>
+# <details><summary>Hint</summary>A slice that begins at <code>-0</code> is a whole list, not an empty one.</details>
 # <details><summary>Solution</summary><code>h = n // 2; return tokens if n &gt;= len(tokens) else tokens[: n - h] + tokens[len(tokens) - h :]</code></details>
+#
+# **2** (medium, 10 minutes). What the waterfall keeps, for all rows at once: from `sizes` `(b, segments)` and the room, which may be 0. No loop over rows or segments.
+
+
+# %%
+def waterfall(sizes, room):
+    return None  # your turn
+
+
+_ = check("bert_pack_inputs/2", waterfall)
+
+# %% [markdown]
+# <details><summary>Hint</summary>All segments before the i-th are either whole, or the room is full.</details>
+# <details><summary>Solution</summary><code>return np.clip(room - (np.cumsum(sizes, axis=1) - sizes), 0, sizes)</code></details>
+#
+# **3** (hard, 15 minutes). Rows of [CLS], then each segment's tokens and its [SEP], then padding: from `kept` `(b, segments)`, the tokens of each segment, make mask and type ids, `(b, seq_length)` each. [CLS] has type 0, a [SEP] that of its segment, padding 0. No loop over rows.
+
+
+# %%
+def mask_and_types(kept, seq_length):
+    return None  # your turn
+
+
+_ = check("bert_pack_inputs/3", mask_and_types)
+
+# %% [markdown]
+# <details><summary>Hint</summary>The place after each segment's [SEP] is a running sum. A token's type is how many segments have ended before it.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def mask_and_types(kept, seq_length):
+#     place = np.arange(seq_length)
+#     behind = 1 + np.cumsum(kept + 1, axis=1)
+#     mask = place < behind[:, -1:]
+#     types = (place >= behind[..., None]).sum(axis=1)
+#     return mask.astype(int), np.where(mask, types, 0)
+# ```
+# </details>
+#
+# **To discuss.** Long documents have to be cut for a model of 512 tokens: at the end, at both ends, or into windows whose answers are combined. Which would you try first for reviews, for contracts and for news?
 #
 # ## Summary
 #

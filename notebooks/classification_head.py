@@ -324,43 +324,35 @@ print("the head is less than a thousandth of the encoder at 16 tokens:", bool(en
 # %% [markdown]
 # ## Exercises
 #
-# **1** (easy, 5 minutes). A head without a pooler: `features` `(b, t, m)`, `w` `(m, c)`, `bias` `(c)`; the first token.
+# **1** (easy, 5 minutes). The head with a pooler, for `features` `(b, t, m)`: the first token through `w_p` `(m, f)`, `b_p` and tanh, then through `w` `(f, c)` and `b`.
 
 
 # %%
-def linear_head(features, w, bias):
+def pooled_logits(features, w_p, b_p, w, b):
     return None  # your turn
 
 
-shapes = {"features": (3, 5, 7), "w": (7, 4), "bias": (4,)}
-heads = ref.ClassificationHeadWeights
-_ = check(lambda features, w, bias: ref.classification_head(features, heads(None, Projection(w, bias)))[0], linear_head, shapes)
+_ = check("classification_head/1", pooled_logits)
 
 # %% [markdown]
-# <details><summary>Hint</summary>One slice, one product.</details>
-# <details><summary>Solution</summary><code>features[:, 0] @ w + bias</code></details>
+# <details><summary>Hint</summary>One slice, two products.</details>
+# <details><summary>Solution</summary><code>np.tanh(features[:, 0] @ w_p + b_p) @ w + b</code></details>
 #
 # **2** (medium, 10 minutes). A pooler with $\varphi(x) = x$ is no use: return one kernel and one bias with the logits of both maps, `w_p` `(m, f)`, `b_p` `(f)`, `w` `(f, c)`, `b` `(c)`.
 
 
 # %%
-def fold(w_p, b_p, w, b):
+def folded(w_p, b_p, w, b):
     return None  # your turn
 
 
-def by_asking(w_p, b_p, w, b):
-    both = heads(Projection(w_p, b_p), Projection(w, b))
-    asked = ref.classification_head(np.vstack([np.eye(len(w_p)), np.zeros(len(w_p))]), both, phi=lambda x: x)[0]
-    return asked[:-1] - asked[-1], asked[-1]
-
-
-_ = check(by_asking, fold, {"w_p": (7, 5), "b_p": (5,), "w": (5, 4), "b": (4,)})
+_ = check("classification_head/2", folded)
 
 # %% [markdown]
 # <details><summary>Hint</summary>$(x W_p + b_p) W + b$, multiplied out.</details>
 # <details><summary>Solution</summary><code>return w_p @ w, b_p @ w + b</code></details>
 #
-# **3** (harder, 15 minutes). The last real token: `features` `(b, t, m)` are padded at the end, `lengths` `(b)` says where each ends. Return the logits of its last token, without a loop.
+# **3** (hard, 15 minutes). The last real token: `features` `(b, t, m)` are padded at the end, `lengths` `(b)` says where each ends. Return the logits of its last token; of a text of length 0, those of a token of zeros. No loop.
 
 
 # %%
@@ -368,16 +360,20 @@ def last_token(features, lengths, w, bias):
     return None  # your turn
 
 
-def one_by_one(features, lengths, w, bias):
-    each = zip(features[:, None], lengths)
-    return np.array([ref.classification_head(x, heads(None, Projection(w, bias)), int(n) - 1)[0][0] for x, n in each])
-
-
-_ = check(one_by_one, last_token, shapes | {"lengths": np.array([5, 2, 1])})
+_ = check("classification_head/3", last_token)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Index with two arrays: which row, and where in it.</details>
-# <details><summary>Solution</summary><code>features[np.arange(len(features)), lengths - 1] @ w + bias</code></details>
+# <details><summary>Hint</summary>Index with two arrays: which row, and where in it. What does an index of −1 read?</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def last_token(features, lengths, w, bias):
+#     last = features[np.arange(len(features)), np.maximum(lengths - 1, 0)]
+#     return np.where((lengths > 0)[:, None], last, 0) @ w + bias
+# ```
+# </details>
+#
+# **To discuss.** The first token, the mean of all tokens, the last token: three models, three choices. What does each assume about how the model was trained, and how would you choose for a model that you are given?
 #
 # ## Summary
 #

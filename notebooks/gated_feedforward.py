@@ -34,7 +34,7 @@ from crosscheck.weights import weights_of
 from layers.attention import MultiHeadAttention
 from layers.gated_feedforward import GatedFeedforward
 from reference import gated_feedforward as ref
-from reference.common.activations import ACTIVATIONS, gelu, relu, silu
+from reference.common.activations import ACTIVATIONS, gelu, relu
 from reference.common.projection import Projection
 
 figures.use_style()
@@ -354,7 +354,7 @@ plt.show()
 #
 # ## Exercises
 #
-# **1** (easy, 5 minutes). SwiGLU for one token `x`, with `w` and `v` `(m, f)` and `w2` `(f, m)`.
+# **1** (easy, 5 minutes). SwiGLU for tokens `x` `(t, m)`, with `w` and `v` `(m, f)` and `w2` `(f, m)`. Gates may be ±1,000.
 
 
 # %%
@@ -362,14 +362,13 @@ def swiglu(x, w, v, w2):
     return None  # your turn
 
 
-shapes = {"x": (5,), "w": (5, 7), "v": (5, 7), "w2": (7, 5)}
-_ = check(lambda x, w, v, w2: ref.feed_forward_one(x, w, v, w2, silu), swiglu, shapes)
+_ = check("gated_feedforward/1", swiglu)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Swish is <code>a / (1 + np.exp(-a))</code>.</details>
+# <details><summary>Hint</summary>Swish is <code>a / (1 + np.exp(-a))</code>; where that overflows, it is 0.</details>
 # <details><summary>Solution</summary><code>a = x @ w; return (a / (1 + np.exp(-a)) * (x @ v)) @ w2</code></details>
 #
-# **2** (medium, 10 minutes). One product instead of two: `wv` `(m, 2 f)` holds $W$ and then $V$. Compute ReGLU for tokens `x` `(t, m)`.
+# **2** (medium, 10 minutes). One product instead of two: `wv` `(m, 2 f)` holds $W$ and then $V$. Compute ReGLU for tokens `x` `(t, m)`; `w2` is `(f, m)`.
 
 
 # %%
@@ -377,14 +376,13 @@ def one_product(x, wv, w2):
     return None  # your turn
 
 
-shapes = {"x": (4, 5), "wv": (5, 14), "w2": (7, 5)}
-_ = check(lambda x, wv, w2: ref.feed_forward(x, *map(Projection, (*np.split(wv, 2, axis=1), w2)), relu)[0], one_product, shapes)
+_ = check("gated_feedforward/2", one_product)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Split what comes out of the product, along its last axis.</details>
 # <details><summary>Solution</summary><code>a, b = np.split(x @ wv, 2, axis=-1); return (np.maximum(a, 0) * b) @ w2</code></details>
 #
-# **3** (harder, 15 minutes). Each output of a bilinear layer is a quadratic form $x^\top A_k x$. Return the symmetric matrices $A$ `(m, m, m)`, the first axis being the output's $k$.
+# **3** (hard, 15 minutes). Each output of a bilinear layer $(x W \odot x V) W_2$ is a quadratic form $x^\top A_k x$. Return the symmetric matrices $A$, the first axis being the output's $k$; `w2` may have more or fewer outputs than there are inputs.
 
 
 # %%
@@ -392,19 +390,13 @@ def forms(w, v, w2):
     return None  # your turn
 
 
-def from_outputs(w, v, w2):
-    pairs = np.eye(len(w))[:, None] + np.eye(len(w))
-    both, single = (
-        ref.feed_forward(x, Projection(w), Projection(v), Projection(w2), lambda a: a)[0] for x in (pairs, np.eye(len(w)))
-    )
-    return np.moveaxis(both - single[:, None] - single, -1, 0) / 2
-
-
-_ = check(from_outputs, forms, {"w": (5, 7), "v": (5, 7), "w2": (7, 5)})
+_ = check("gated_feedforward/3", forms)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Unit j is $x^\top (w_j v_j^\top) x$; only the symmetric half of a matrix matters there.</details>
 # <details><summary>Solution</summary><code>a = np.einsum("mj,nj,jk-&gt;kmn", w, v, w2); return (a + a.swapaxes(1, 2)) / 2</code></details>
+#
+# **To discuss.** The paper closes with "we offer no explanation as to why these architectures seem to work". Name one explanation that you could test with a small model, and what result would speak against it.
 #
 # ## Summary
 #

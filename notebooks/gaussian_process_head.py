@@ -379,13 +379,13 @@ def shrunk(logits, variance, factor):
     return None  # your turn
 
 
-_ = check(mean_field_logits, shrunk, {"logits": (4, 3), "variance": np.array([0.0, 0.5, 1.0, 2.0]), "factor": 0.4})
+_ = check("gaussian_process_head/1", shrunk)
 
 # %% [markdown]
 # <details><summary>Hint</summary>One root for each row: it needs an axis for the classes.</details>
 # <details><summary>Solution</summary><code>logits / np.sqrt(1 + factor * variance)[:, None]</code></details>
 #
-# **2** (medium, 10 minutes). The AUROC, from the scores of examples inside and outside: the share of pairs in which the outer score is larger, an equal one counting half.
+# **2** (medium, 10 minutes). The AUROC, from the scores of examples inside and outside: the share of pairs in which the outer score is larger, an equal one counting half. There may be too many for a number for each pair.
 
 
 # %%
@@ -393,28 +393,43 @@ def share_of_pairs(inside, outside):
     return None  # your turn
 
 
-scores = {"inside": np.array([0.1, 0.4, 0.2, 0.4]), "outside": np.array([0.4, 0.9, 0.3])}
-_ = check(calibration.auroc_by_pairs, share_of_pairs, scores)
+_ = check("gaussian_process_head/2", share_of_pairs)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Subtract every inner from every outer score; <code>np.sign</code> is 1, 0 or −1.</details>
-# <details><summary>Solution</summary><code>(1 + np.sign(outside[:, None] - inside).mean()) / 2</code></details>
+# <details><summary>Hint</summary>In a sorted array, <code>np.searchsorted</code> counts what is below a score (<code>side="left"</code>), or at most as large (<code>side="right"</code>).</details>
+# <details><summary>Solution</summary>
 #
-# **3** (harder, 15 minutes). One more example, with features `phi` `(r)`, makes $P$ into $P + \varphi\varphi^\top$. With the covariance $C = \rho P^{-1}$ of $\beta$ before it, return the one after it, without inverting anything.
+# ```python
+# def share_of_pairs(inside, outside):
+#     ordered = np.sort(inside)
+#     counts = [np.searchsorted(ordered, outside, side=side) for side in ("left", "right")]
+#     return np.mean(counts) / len(inside)
+# ```
+# </details>
+#
+# **3** (hard, 15 minutes). Equation (2) of `reference/gaussian_process_head/calibration.py`: put predictions into bins of equal width by their confidence, `(k/K, (k + 1)/K]`, a confidence of 0 into the first; the gap between accuracy and mean confidence of each bin, weighed by its share of predictions. No loop over predictions; a bin may be empty.
 
 
 # %%
-def after_one_more(c, phi, ridge):
+def calibration_error(confidence, right, bins):
     return None  # your turn
 
 
-spread = np.random.default_rng(1).normal(size=(4, 4))
-known = {"c": np.eye(4) + spread @ spread.T, "phi": (4,), "ridge": 0.5}
-_ = check(lambda c, phi, ridge: ridge * np.linalg.inv(ridge * np.linalg.inv(c) + np.outer(phi, phi)), after_one_more, known)
+_ = check("gaussian_process_head/3", calibration_error)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Sherman and Morrison: what is taken away has rank one, and lies along $C\varphi$.</details>
-# <details><summary>Solution</summary><code>a = c @ phi; return c - np.outer(a, a) / (ridge + phi @ a)</code></details>
+# <details><summary>Hint</summary>The number in a bin cancels: what is left is the sum of <code>right - confidence</code> in each bin, which <code>np.bincount</code> gives.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def calibration_error(confidence, right, bins):
+#     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+#     gaps = np.bincount(place, weights=right - confidence, minlength=bins)
+#     return np.abs(gaps).sum() / len(confidence)
+# ```
+# </details>
+#
+# **To discuss.** A model that answers 0.5 for everything is well calibrated on balanced data. What else do you have to report beside the calibration error, and for whom?
 #
 # ## Summary
 #

@@ -324,25 +324,21 @@ assert 0.24 < (m + vocabulary) / (12 * (12 * m + 2 * 512)) < 0.26
 #
 # ## Exercises
 #
-# **1** (easy, 5 minutes). The logits of (2) from vectors `h` `(t, m)`, a `table` `(n, m)` and a `bias` `(n)`.
+# **1** (easy, 5 minutes). BERT's corruption of tokens `ids` `(t,)`. Where `chosen` is True, a number `u` from 0 to 1 decides: below 0.8 the token becomes `mask`, from there to below 0.9 it becomes that of `others`, and else it stays. What is not chosen stays too.
 
 
 # %%
-def compare(h, table, bias):
+def corrupted(ids, chosen, u, others, mask):
     return None  # your turn
 
 
-def without_map(h, table, bias):
-    return np.einsum("tm,nm->tn", h, table) + bias
-
-
-_ = check(without_map, compare, {"h": (3, 5), "table": (7, 5), "bias": (7,)})
+_ = check("masked_lm/1", corrupted)
 
 # %% [markdown]
-# <details><summary>Hint</summary>The table, transposed.</details>
-# <details><summary>Solution</summary><code>h @ table.T + bias</code></details>
+# <details><summary>Hint</summary>Two <code>np.where</code>, one inside the other.</details>
+# <details><summary>Solution</summary><code>np.where(chosen &amp; (u &lt; 0.8), mask, np.where(chosen &amp; (u &lt; 0.9), others, ids))</code></details>
 #
-# **2** (medium, 10 minutes). What stands at `positions` `(b, t)` of `x` `(b, s, m)`, and zeros for a position outside. No loop.
+# **2** (medium, 10 minutes). What stands at `positions` `(b, t)` of `x` `(b, s, m)`, and zeros for a position outside, below 0 too. No loop over texts.
 
 
 # %%
@@ -350,12 +346,7 @@ def safe_gather(x, positions):
     return None  # your turn
 
 
-def one_by_one(x, positions):
-    padded = np.concatenate([x, 0 * x[:, :1]], axis=1)
-    return np.array([[row[p if 0 <= p < x.shape[1] else -1] for p in asked] for row, asked in zip(padded, positions)])
-
-
-_ = check(one_by_one, safe_gather, {"x": (2, 4, 3), "positions": np.array([[0, 4, 3], [-1, 2, 9]])})
+_ = check("masked_lm/2", safe_gather)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Read position 0 in its place, then put zeros there.</details>
@@ -367,10 +358,9 @@ _ = check(one_by_one, safe_gather, {"x": (2, 4, 3), "positions": np.array([[0, 4
 #     found = x[np.arange(len(x))[:, None], np.where(inside, positions, 0)]
 #     return np.where(inside[..., None], found, 0)
 # ```
-#
 # </details>
 #
-# **3** (harder, 15 minutes). Two neighboring words are hidden, between the words `first` and `last`. Return the exact probabilities of both, `(n, n)`, given the chain `p` `(n, n)`.
+# **3** (hard, 15 minutes). Two neighboring words are hidden, between the words `first` and `last`. Return the exact probabilities of each pair, `(n, n)`, the first of the two words in the rows, given the chain `p` `(n, n)`: `p[i, j]` is the probability that j follows i.
 
 
 # %%
@@ -378,19 +368,13 @@ def two_hidden(p, first, last):
     return None  # your turn
 
 
-def counted_out(p, first, last):
-    table = np.array([[p[first, j] * p[j, k] * p[k, last] for k in range(len(p))] for j in range(len(p))])
-    return table / table.sum()
-
-
-small = np.random.default_rng(1).dirichlet(np.ones(4), 4)
-_ = check(counted_out, two_hidden, {"p": small, "first": 0, "last": 2})
+_ = check("masked_lm/3", two_hidden)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Three steps of the chain, multiplied; divided by its sum.</details>
+# <details><summary>Hint</summary>Three steps of the chain, multiplied; divided by the sum.</details>
 # <details><summary>Solution</summary><code>a = p[first][:, None] * p * p[:, last]; return a / a.sum()</code></details>
 #
-# BERT would predict each of the two for itself, as if they were independent; that is the complaint of XLNet.
+# **To discuss.** BERT predicts each of two hidden words for itself, as if they were independent; that is XLNet's complaint. When does it matter, and why is BERT good at so many tasks all the same?
 #
 # ## Summary
 #

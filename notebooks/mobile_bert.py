@@ -384,7 +384,7 @@ assert 4 * mobile.count_params() == sum(v.numpy().nbytes for v in mobile.weights
 # %% [markdown]
 # ## Exercises
 #
-# **1** (easy, 5 minutes). The trigrams of one sentence `e` `(t, m)`: next, this, previous; zeros beyond the ends.
+# **1** (easy, 5 minutes). The trigrams of sentences `e` `(b, t, m)`: next, this, previous, side by side in `(b, t, 3 m)`; zeros beyond the ends of a sentence.
 
 
 # %%
@@ -392,11 +392,11 @@ def trigrams(e):
     return None  # your turn
 
 
-_ = check(lambda e: ref.trigram(e[None])[0], trigrams, {"e": (5, 3)})
+_ = check("mobile_bert/1", trigrams)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Put a row of zeros before and behind, and take three slices.</details>
-# <details><summary>Solution</summary><code>p = np.pad(e, [(1, 1), (0, 0)]); return np.concatenate([p[2:], p[1:-1], p[:-2]], axis=1)</code></details>
+# <details><summary>Hint</summary>Put zeros before and behind each sentence, and take three slices.</details>
+# <details><summary>Solution</summary><code>p = np.pad(e, [(0, 0), (1, 1), (0, 0)]); return np.concatenate([p[:, 2:], p[:, 1:-1], p[:, :-2]], axis=2)</code></details>
 #
 # **2** (medium, 10 minutes). NoNorm costs nothing at all where a linear map follows: fold `gamma` and `beta` into the map `w` `(m, f)` with bias `b`. Return the new kernel and the new bias.
 
@@ -406,15 +406,13 @@ def folded(gamma, beta, w, b):
     return None  # your turn
 
 
-_ = check(
-    lambda gamma, beta, w, b: (gamma[:, None] * w, b + beta @ w), folded, {"gamma": (5,), "beta": (5,), "w": (5, 3), "b": (3,)}
-)
+_ = check("mobile_bert/2", folded)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Write $(\gamma \odot x + \beta) W + b$ as $x W' + b'$.</details>
 # <details><summary>Solution</summary><code>return gamma[:, None] * w, beta @ w + b</code></details>
 #
-# **3** (harder, 15 minutes). The parameters of a block with model size `m`, inside `w`, units `f` and `n` networks, biases and norms included.
+# **3** (hard, 15 minutes). The parameters of a block with model size `m`, inside `w`, units `f` and `n` feed-forward networks, biases and norms included.
 
 
 # %%
@@ -422,13 +420,13 @@ def size(m, w, f, n):
     return None  # your turn
 
 
-options = {"intra_bottleneck_size": 6, "num_feedforward_networks": 3}
-block = built(MobileBertTransformer(10, 2, 7, **options), None, 10)
-_ = check(lambda m, w, f, n: block.count_params(), size, {"m": 10, "w": 6, "f": 7, "n": 3})
+_ = check("mobile_bert/3", size)
 
 # %% [markdown]
 # <details><summary>Hint</summary>A map from a to b has $ab + b$ numbers, a norm of size a has $2a$. There are two maps into bottlenecks, three into heads and one out of them.</details>
 # <details><summary>Solution</summary><code>return 2 * (m*w + 3*w) + 2*(w*w + w) + (m*w + w) + (w*w + 3*w) + n*(2*w*f + f + 3*w) + (w*m + 3*m)</code></details>
+#
+# **To discuss.** MobileBERT is thin and deep, ALBERT shares its weights, DistilBERT has half of the layers. Which would you choose for a phone, and what three numbers would you measure on it before you decide?
 #
 # ## Summary
 #

@@ -334,7 +334,7 @@ assert np.allclose(stored["none"] / stored["all heads in 8 of 12"], 3)
 #
 # ## Exercises
 #
-# **1** (easy, 10 minutes). Parameters that a stack saves, from `reuses` (−1 for all; the first block reuses nothing), heads `h`, sizes `m` and `d`.
+# **1** (easy, 10 minutes). Parameters that a stack saves: block i reuses `reuses[i]` of `h` heads, −1 for all; the first block reuses nothing, whatever its number says. Queries and keys of a head map `m` numbers to `d`, with biases.
 
 
 # %%
@@ -342,17 +342,13 @@ def saved_parameters(reuses, h, m, d):
     return None  # your turn
 
 
-def answer(reuses, h, m, d):
-    return sum(ref.reused_heads(k, h, i) for i, k in enumerate(reuses)) * 2 * (m + 1) * d
-
-
-_ = check(answer, saved_parameters, {"reuses": [2, -1, 3, 0], "h": 4, "m": 32, "d": 8})
+_ = check("reuse_transformer/1", saved_parameters)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Count the reused heads; each has no query and no key, with their biases.</details>
-# <details><summary>Solution</summary><code>return sum(h if k == -1 else k for k in reuses[1:]) * 2 * (m + 1) * d</code></details>
+# <details><summary>Solution</summary><code>return sum(h if count == -1 else count for count in reuses[1:]) * 2 * (m + 1) * d</code></details>
 #
-# **2** (medium, 10 minutes). If all blocks reuse the same weights `a` `(t, t)` of one head, and did nothing but mix, `k` blocks would mix `x` `(t, m)` how? Without a loop.
+# **2** (medium, 10 minutes). If all blocks reuse the same weights `a` `(t, t)` of one head, and did nothing but mix, what would `k` blocks make of `x` `(t, m)`? No loop; `k` may be 0 or 1,000.
 
 
 # %%
@@ -360,37 +356,27 @@ def mixed(a, x, k):
     return None  # your turn
 
 
-def step_by_step(a, x, k):
-    for _ in range(k):
-        x = a @ x
-    return x
-
-
-_ = check(step_by_step, mixed, {"a": masked_softmax(rng.normal(size=(6, 6))), "x": (6, 3), "k": 3})
+_ = check("reuse_transformer/2", mixed)
 
 # %% [markdown]
-# <details><summary>Hint</summary>This is how the reusing stack followed three links.</details>
+# <details><summary>Hint</summary>Mixing twice is mixing once with another matrix.</details>
 # <details><summary>Solution</summary><code>return np.linalg.matrix_power(a, k) @ x</code></details>
 #
-# **3** (harder, 15 minutes). With all weights given, attention is linear in its input. For weights `a` `(h, t, s)`, values `v` `(m, h, e)` and outputs `o` `(h, e, m)`, without biases, return the one matrix of shape `(t·m, s·m)` that it is.
+# **3** (hard, 15 minutes). With all weights given, attention is linear in its input. For weights `a` `(h, t, s)`, values `v` `(m, h, e)` and outputs `w_o` `(h, e, m)`, without biases, return the one matrix of shape `(t·m, s·m)` that it is. No loop over tokens.
 
 
 # %%
-def as_matrix(a, v, o):
+def as_matrix(a, v, w_o):
     return None  # your turn
 
 
-def column_by_column(a, v, o):
-    s, m = a.shape[2], len(v)
-    columns = [np.einsum("hts,sm,mhe,hef->tf", a, e.reshape(s, m), v, o).ravel() for e in np.eye(s * m)]
-    return np.stack(columns, axis=-1)
-
-
-_ = check(column_by_column, as_matrix, {"a": (2, 3, 3), "v": (4, 2, 5), "o": (2, 5, 4)})
+_ = check("reuse_transformer/3", as_matrix)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Leave the input out of the einsum, and keep both of its letters.</details>
-# <details><summary>Solution</summary><code>return np.einsum("hts,mhe,hef-&gt;tfsm", a, v, o).reshape(a.shape[1] * o.shape[2], -1)</code></details>
+# <details><summary>Solution</summary><code>return np.einsum("hts,mhe,hef-&gt;tfsm", a, v, w_o).reshape(a.shape[1] * w_o.shape[2], -1)</code></details>
+#
+# **To discuss.** A reused block mixes the same tokens again, with values of its own. What can two such blocks compute that one block with twice as many value heads cannot?
 #
 # ## Summary
 #

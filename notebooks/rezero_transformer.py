@@ -292,7 +292,7 @@ assert sum(counted) == 4 * n * m**2 + 2 * n**2 * m + 2 * n * m * f
 # %% [markdown]
 # ## Exercises
 #
-# **1** (easy, 5 minutes). $L$ layers $F(x) = w x$, all with the same α: what do they make of `x`?
+# **1** (easy, 5 minutes). What do `layers` layers $x + \alpha\, w\, x$, all with the same numbers α and w, make of the vector `x`? No loop.
 
 
 # %%
@@ -300,19 +300,13 @@ def deep(x, alpha, w, layers):
     return None  # your turn
 
 
-def one_by_one(x, alpha, w, layers):
-    for _ in range(layers):
-        x = ref.rezero(x, alpha, lambda x: w * x)
-    return x
-
-
-_ = check(one_by_one, deep, {"x": (3,), "alpha": 0.1, "w": 2.0, "layers": 7})
+_ = check("rezero_transformer/1", deep)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Each layer multiplies by the same number.</details>
 # <details><summary>Solution</summary><code>x * (1 + alpha * w) ** layers</code></details>
 #
-# **2** (medium, 10 minutes). The gradient of $\tfrac12 \lVert x + \alpha W x - y \rVert^2$ with respect to α and $W$. What is left of it at α = 0?
+# **2** (medium, 10 minutes). The gradient of $\tfrac12 \lVert x + \alpha W x - y \rVert^2$ with respect to α and to $W$; return both. What is left of it at α = 0?
 
 
 # %%
@@ -320,18 +314,13 @@ def slopes_of(x, y, alpha, w):
     return None  # your turn
 
 
-def answer(x, y, alpha, w):
-    error = x + alpha * w @ x - y
-    return np.sum(error * (w @ x)), alpha * np.outer(error, x)
-
-
-_ = check(answer, slopes_of, {"x": (4,), "y": (4,), "alpha": 0.3, "w": (4, 4)})
+_ = check("rezero_transformer/2", slopes_of)
 
 # %% [markdown]
 # <details><summary>Hint</summary>With e the error, a change dα moves it by dα W x, and a change dW by α dW x.</details>
 # <details><summary>Solution</summary><code>e = x + alpha * w @ x - y; return e @ (w @ x), alpha * e[:, None] * x[None, :]</code></details>
 #
-# **3** (harder, 15 minutes). The singular values of the Jacobian of a stack of linear ReZero layers $x + \alpha_i W_i x$, from the largest down.
+# **3** (hard, 15 minutes). The singular values of the Jacobian of a stack of linear ReZero layers $x + \alpha_i W_i x$, from the largest down. `ws` is `(layers, m, m)`; there may be no layer.
 
 
 # %%
@@ -339,14 +328,7 @@ def singular_values(alphas, ws):
     return None  # your turn
 
 
-def by_columns(alphas, ws):
-    columns = np.eye(ws.shape[-1])
-    for alpha, w in zip(alphas, ws):
-        columns = ref.rezero(columns, alpha, w.__matmul__)
-    return np.linalg.svd(columns, compute_uv=False)
-
-
-_ = check(by_columns, singular_values, {"alphas": (5,), "ws": (5, 4, 4)})
+_ = check("rezero_transformer/3", singular_values)
 
 # %% [markdown]
 # <details><summary>Hint</summary>The Jacobian of a composition is a product; the layer that comes last stands first.</details>
@@ -360,6 +342,8 @@ _ = check(by_columns, singular_values, {"alphas": (5,), "ws": (5, 4, 4)})
 #     return np.linalg.svd(jacobian, compute_uv=False)
 # ```
 # </details>
+#
+# **To discuss.** At α = 0 every layer is the identity, and no weight inside a layer has a gradient. Why does training start at all, and what would stop it?
 #
 # ## Summary
 #

@@ -33,9 +33,9 @@ from crosscheck.weights import draw_weights, weights_of
 from layers.cached_attention import CachedAttention
 from layers.transformer_decoder import TransformerDecoderBlock
 from reference import transformer_decoder as ref
-from reference.attention import AttentionWeights, attend
+from reference.attention import AttentionWeights, attend  # noqa: F401 (attend is for the exercises)
 from reference.common.normalization import LayerNorm
-from reference.common.projection import Projection, into_heads, out_of_heads
+from reference.common.projection import Projection
 
 figures.use_style()
 rng = np.random.default_rng(0)
@@ -330,79 +330,67 @@ assert (parts["cross-attention"] > 8 * parts["cross-attention, memory projected 
 #
 # ## Exercises
 #
-# **1** (easy, 10 minutes). How many parameters has a block with $h\,d = m$, biases, a feed-forward size $f$, and a memory of size $s$?
+# **1** (easy, 10 minutes). How many parameters has a block of model size `m` with `h` heads of size `d`, a feed-forward size `f` and a memory of size `s`? Every map has a bias, every norm two vectors.
 
 
 # %%
-def parameters(m, f, s):
+def parameters(m, h, d, f, s):
     return None  # your turn
 
 
-def counted_parameters(m, f, s):
-    block = TransformerDecoderBlock(1, f, "relu")
-    block.build([(None, None, m), (None, None, s)])
-    return block.count_params()
-
-
-_ = check(counted_parameters, parameters, {"m": 6, "f": 10, "s": 7})
+_ = check("transformer_decoder/1", parameters)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Eight maps of attention, two of them from the memory; two of the feed-forward network; three norms of two vectors.</details>
-# <details><summary>Solution</summary><code>6 * (m * m + m) + 2 * (s * m + m) + (m * f + f) + (f * m + m) + 3 * 2 * m</code></details>
+# <details><summary>Hint</summary>Eight maps of attention, two of them from the memory; two of the feed-forward network; three norms.</details>
+# <details><summary>Solution</summary><code>6 * m * h * d + 2 * s * h * d + 6 * h * d + 2 * m + (m * f + f) + (f * m + m) + 6 * m</code></details>
 #
-# **2** (medium, 10 minutes). Cross-attention for words whose memory has been projected already: `k` and `v` are `(b, s, h, d)`. Return what the sublayer adds.
+# **2** (medium, 10 minutes). Cross-attention to a memory that is projected already: `x` is `(b, t, m)`, `k` `(b, s, h, d)`, `v` `(b, s, h, e)`, `w_q` `(m, h, d)`, `w_o` `(h, e, m)`, and `mask` `(b, s)` says what there is of the memory. Return what the sublayer adds, without biases; nothing, if there is no memory.
 
 
 # %%
-def cross_step(x, k, v, weights):
+def cross_step(x, k, v, w_q, w_o, mask):
     return None  # your turn
 
 
-def whole(x, k, v, weights):
-    return out_of_heads(attend(into_heads(x, weights.query), k, v)[0], weights.attention_output)
-
-
-weights = weights_of(CHAPTER.cases[0].make()[0], ref.DecoderWeights).encdec_attention
-h, d, m = weights.attention_output.kernel.shape
-_ = check(whole, cross_step, {"x": (2, 3, m), "k": (2, 5, h, d), "v": (2, 5, h, d), "weights": weights})
+_ = check("transformer_decoder/2", cross_step)
 
 # %% [markdown]
-# <details><summary>Hint</summary>Three steps: queries into heads, attend, out of the heads.</details>
-# <details><summary>Solution</summary><code>return out_of_heads(attend(into_heads(x, weights.query), k, v)[0], weights.attention_output)</code></details>
-#
-# **3** (harder, 20 minutes). Equation (2) for a whole text, from `multi_head_attention` of `reference.attention`, `layer_norm` of `reference.common.normalization` and `ref.feed_forward`.
-
-
-# %%
-def my_block(x, memory, weights):
-    return None  # your turn
-
-
-def pre_norm(x, memory, weights):
-    return ref.transformer_decoder_block(x, memory, weights, norm_first=True).output
-
-
-block, inputs = CHAPTER.cases[0].make()
-_ = check(pre_norm, my_block, inputs | {"weights": weights_of(block, ref.DecoderWeights)})
-
-# %% [markdown]
-# <details><summary>Hint</summary>The causal mask is <code>np.tri(t, dtype=bool)[None]</code>; the memory is not normalized.</details>
+# <details><summary>Hint</summary>Three steps: queries into heads, attend, out of the heads. The mask needs axes for heads and queries.</details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# from reference.attention import multi_head_attention
-# from reference.common.normalization import layer_norm
-#
-#
-# def my_block(x, memory, weights):
-#     a, mask = layer_norm(x, weights.self_attention_layer_norm), np.tri(x.shape[1], dtype=bool)[None]
-#     y = x + multi_head_attention(a, a, weights.self_attention, mask=mask)[0]
-#     a = layer_norm(y, weights.encdec_attention_layer_norm)
-#     z = y + multi_head_attention(a, memory, weights.encdec_attention)[0]
-#     a = layer_norm(z, weights.output_layer_norm)
-#     return z + ref.feed_forward(a, weights.intermediate, weights.output)
+# def cross_step(x, k, v, w_q, w_o, mask):
+#     q = np.einsum("btm,mhd->bthd", x, w_q)
+#     heads, _ = attend(q, k, v, mask[:, None, None])
+#     return np.einsum("bthe,hem->btm", heads, w_o)
 # ```
 # </details>
+#
+# **3** (hard, 20 minutes). One step of beam search. `scores` `(b, beams)` are log-probabilities of texts, `log_p` `(b, beams, n)` those of their next tokens. A text that is `done` `(b, beams)` goes on with token 0 at no cost, and with no other. For each row return the `k` best continuations, the best first: the beams they come from, their tokens and their scores, `(b, k)` each.
+
+
+# %%
+def best_beams(scores, log_p, done, k):
+    return None  # your turn
+
+
+_ = check("transformer_decoder/3", best_beams)
+
+# %% [markdown]
+# <details><summary>Hint</summary>Put beams and tokens into one axis of length beams · n, sort, and take the places apart with <code>//</code> and <code>%</code>.</details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def best_beams(scores, log_p, done, k):
+#     b, beams, n = log_p.shape
+#     ended = np.where(np.arange(n) == 0, 0.0, -np.inf)
+#     total = (scores[..., None] + np.where(done[..., None], ended, log_p)).reshape(b, beams * n)
+#     best = np.argsort(-total, axis=1)[:, :k]
+#     return best // n, best % n, np.take_along_axis(total, best, axis=1)
+# ```
+# </details>
+#
+# **To discuss.** Beam search finds texts that are more probable than those of greedy decoding, and people often like them less. Why might that be, and how would you find out whether it is so for your model?
 #
 # ## Summary
 #

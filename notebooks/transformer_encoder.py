@@ -33,7 +33,7 @@ from crosscheck.lesson.exercises import check
 from crosscheck.weights import weights_of
 from layers.transformer_encoder import TransformerEncoderBlock
 from reference import transformer_encoder as ref
-from reference.attention import AttentionWeights, attend, multi_head_attention
+from reference.attention import AttentionWeights, multi_head_attention
 from reference.common.normalization import LayerNorm, layer_norm
 from reference.common.projection import Projection
 
@@ -309,58 +309,47 @@ assert 2 * (4 * m) ** 2 * m == 8 * (4 * m) * m**2
 # %% [markdown]
 # ## Exercises
 #
-# **1** (easy, 5 minutes). RMS norm: LN without the mean and without $\beta$. `x` is `(n, m)`, `scale` is `(m,)`.
+# **1** (easy, 5 minutes). RMS norm: LN without the mean and without $\beta$, along the last axis of an array of any rank, with ε = 10⁻¹² below the root; `scale` is `(m,)`.
 
 
 # %%
-def my_rms_norm(x, scale):
+def rms_norm(x, scale):
     return None  # your turn
 
 
-def rms_norm(x, scale):
-    return scale * x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-12)
-
-
-_ = check(rms_norm, my_rms_norm, {"x": (3, 8), "scale": (8,)})
+_ = check("transformer_encoder/1", rms_norm)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Divide by the root of the mean square, along the last axis.</details>
 # <details><summary>Solution</summary><code>scale * x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + 1e-12)</code></details>
 #
-# **2** (medium, 15 minutes). Run a pre-norm stack: `x` through each of `weights` in turn, and `last_norm` at the end.
+# **2** (medium, 15 minutes). A pre-norm stack of feed-forward blocks: for each pair `(w1, w2)` of `blocks`, add relu(LN(x) w1) w2 to `x` `(t, m)`; at the end, one more norm. LN has neither γ nor β here, and ε = 10⁻¹².
 
 
 # %%
-def my_stack(x, weights, last_norm):
+def pre_norm_stack(x, blocks):
     return None  # your turn
 
 
-def run_stack(x, weights, last_norm):
-    for w in weights:
-        x, _ = ref.transformer_encoder_block(x, w, norm_first=True)
-    return layer_norm(x, last_norm)
-
-
-block = TransformerEncoderBlock(3, 7, "relu", dtype="float64")
-block.build((None, None, 12))
-w = weights_of(block, ref.EncoderWeights)
-_ = check(run_stack, my_stack, {"x": (2, 5, 12), "weights": [w, w], "last_norm": w.output_layer_norm})
+_ = check("transformer_encoder/2", pre_norm_stack)
 
 # %% [markdown]
-# <details><summary>Hint</summary>A block returns its output and its attention weights; only the first goes on.</details>
+# <details><summary>Hint</summary>The sum is never normalized until the end: each block reads a normalized copy.</details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# def my_stack(x, weights, last_norm):
-#     for w in weights:
-#         attended, _ = multi_head_attention(*[layer_norm(x, w.self_attention_layer_norm)] * 2, w.self_attention)
-#         x = x + attended
-#         x = x + ref.feed_forward(layer_norm(x, w.output_layer_norm), w.intermediate, w.output)
-#     return layer_norm(x, last_norm)
+# def pre_norm_stack(x, blocks):
+#     def norm(x):
+#         centered = x - x.mean(axis=-1, keepdims=True)
+#         return centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-12)
+#
+#     for w1, w2 in blocks:
+#         x = x + np.maximum(norm(x) @ w1, 0) @ w2
+#     return norm(x)
 # ```
 # </details>
 #
-# **3** (harder, 20 minutes). Shared key heads without repeating anything: `q` is `(b, t, h, d)`, `k` is `(b, s, g, d)` and `v` is `(b, s, g, e)`, with `h` a multiple of `g`. Return what `attend` would for repeated `k` and `v`.
+# **3** (hard, 20 minutes). Shared key heads: `q` is `(b, t, h, d)`, `k` is `(b, s, g, d)` and `v` is `(b, s, g, e)`, with `h` a multiple of `g`; the first `h / g` heads share key head 0, and so on. Return the outputs `(b, t, h, e)` without copying keys for each head.
 
 
 # %%
@@ -368,11 +357,7 @@ def grouped(q, k, v):
     return None  # your turn
 
 
-def repeated(q, k, v):
-    return attend(q, *(np.repeat(x, q.shape[2] // k.shape[2], axis=2) for x in (k, v)))[0]
-
-
-_ = check(repeated, grouped, {"q": (2, 3, 6, 4), "k": (2, 5, 2, 4), "v": (2, 5, 2, 7)})
+_ = check("transformer_encoder/3", grouped)
 
 # %% [markdown]
 # <details><summary>Hint</summary>Split the axis <code>h</code> of <code>q</code> into <code>g</code> groups; give the place within a group a letter of its own.</details>
@@ -388,6 +373,8 @@ _ = check(repeated, grouped, {"q": (2, 3, 6, 4), "k": (2, 5, 2, 4), "v": (2, 5, 
 #     return np.einsum("bgits,bsge->btgie", p, v).reshape(b, t, h, -1)
 # ```
 # </details>
+#
+# **To discuss.** Post-norm was in the first paper, and nearly all large models now are pre-norm. What would you measure in a stack of 48 blocks, at its start and after training, to see what has changed?
 #
 # ## Summary
 #

@@ -14,7 +14,7 @@ from crosscheck.report.readme import beginning, claims, home
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-FILES = ("crosscheck/cases/{}.py", "notebooks/{}.py", "notebooks/{}.ipynb")
+FILES = ("crosscheck/cases/{}.py", "notebooks/{}.py", "notebooks/{}.ipynb", "exercises/{}.py")
 CODE = sorted(path for room in ("reference", "layers", "crosscheck", "exercises") for path in (ROOT / room).rglob("*.py"))
 MECHANISMS = [path for path in CODE if path.relative_to(ROOT).parts[0] in ("reference", "layers")]
 REFERENCES = [path for path in MECHANISMS if path.relative_to(ROOT).parts[0] == "reference"]
@@ -165,7 +165,7 @@ def test_every_lesson_belongs_to_a_chapter():
 def test_exercises_stand_in_a_file_for_each_chapter_and_import_no_layer():
     files = [path for path in (ROOT / "exercises").iterdir() if path.name != "__pycache__"]
     assert {path.suffix for path in files} == {".py"}
-    assert {path.stem for path in files} <= NAMES
+    assert {path.stem for path in files} == NAMES
     for path in files:
         imported = imported_names(path)
         assert {name.split(".")[0] for name in imported} <= {"crosscheck", "reference", "numpy"} | STANDARD, path

@@ -1,6 +1,7 @@
 """The arguments of an exercise: plain data, from which each call gets arguments of its own."""
 
 import copy
+import inspect
 import warnings
 from dataclasses import dataclass
 
@@ -75,9 +76,23 @@ def prepared(arguments, once=(), seed=0):
 
 def quietly(mine, arguments):
     """What `mine` returns, without the warnings of NumPy about overflow and the like."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return mine(**arguments)
+    return bound(mine, arguments)()
+
+
+def bound(mine, arguments):
+    """A function that calls `mine` with these arguments: by their names, or in their order if it has other names for them."""
+    try:
+        inspect.signature(mine).bind(**arguments)
+        positional, named = (), arguments
+    except (TypeError, ValueError):  # ValueError: a function of C may not say what its arguments are
+        positional, named = tuple(arguments.values()), {}
+
+    def call():
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return mine(*positional, **named)
+
+    return call
 
 
 def drawn(value, rng):

@@ -36,7 +36,8 @@ def sequence_difference(found, expected, where, one, many):
     items = as_list(found)
     if items is None or len(items) != len(expected):
         came = f"a {type(found).__name__}" if items is None else counted(len(items), one, many)
-        return f"{where}it should return {counted(len(expected), one, many)}, not {came}"
+        contents = f": {shown(expected)}, not {shown(found)}" if one == "item" and items is not None else ""
+        return f"{where}it should return {counted(len(expected), one, many)}, not {came}{contents}"
     complaints = (difference(f, e, f"{where}{one} {i}: ") for i, (f, e) in enumerate(zip(items, expected), 1))
     return next(filter(None, complaints), None)
 

@@ -15,7 +15,6 @@ import numpy as np
 from crosscheck.lesson.arguments import Edge, described, edge, prepared, quietly
 from crosscheck.lesson.constraints import SinglePass
 from crosscheck.lesson.differences import difference
-from crosscheck.lesson.old_exercises import check_against
 from crosscheck.lesson.stored import load
 
 __all__ = ["Exercise", "check", "edge", "verdict"]
@@ -106,17 +105,14 @@ def situation(arguments):
     return f"{arguments.name} ({described(arguments)})" if isinstance(arguments, Edge) else described(arguments)
 
 
-def check(name, mine, sizes=None, folder=None):
+def check(name, mine, folder=None):
     """Print one line on a learner's function, "right" or what is wrong with it, and return whether it is right.
 
     Args:
         name: Chapter and number of the exercise, such as "attention/1".
         mine: The learner's function.
-        sizes: Only for lessons whose exercises are not in `exercises/`, where `name` is the answer itself.
         folder: Where the student's edition has its checks; `exercises` in the current folder unless given.
     """
-    if callable(name):
-        return check_against(name, mine, sizes)
     complaint = verdict(find(name, folder), mine)
     print(complaint or "right")
     return complaint is None

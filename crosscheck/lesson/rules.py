@@ -1,6 +1,5 @@
 """The rules for executed lessons. Each rule returns a list of complaints."""
 
-import ast
 import inspect
 import io
 import re
@@ -137,8 +136,6 @@ def exercises(notebook):
     stubs = [i for i, cell in enumerate(cells) if i > start and cell.cell_type == "code" and "check(" in cell.source]
     if len(stubs) != 3:
         return [f"{len(stubs)} exercises, not 3"]
-    if 'check("' not in "".join(cells[i].source for i in stubs):
-        return old_exercises(cells, stubs)
     namespace, complaints = {}, []
     run(code_cells(notebook)[0].source, namespace)
     for number, (i, level) in enumerate(zip(stubs, LEVELS), 1):
@@ -179,33 +176,6 @@ def whole(solution, name, arguments):
     if "def " in solution:
         return solution
     return f"def {name}({arguments}): {solution if 'return ' in solution else f'return {solution}'}"
-
-
-def old_exercises(cells, stubs):
-    """The same for a lesson whose exercises are not in `exercises/` yet."""
-    namespace, complaints = {}, []
-    run(next(cell for cell in cells if cell.cell_type == "code").source, namespace)
-    for number, i in enumerate(stubs, 1):
-        after = cells[i + 1].source if i + 1 < len(cells) else ""
-        if not any("not yet" in output.get("text", "") for output in cells[i].outputs):
-            complaints.append(f"exercise {number} does not say that it is not done yet")
-        if "<summary>Hint</summary>" not in after or not (found := SOLUTION.search(after)):
-            complaints.append(f"exercise {number} has no folded hint and solution in the cell below it")
-        elif wrong := solve(cells[i].source, found[1] or unescape(found[2]), namespace):
-            complaints.append(f"the solution of exercise {number} is wrong: {wrong}")
-    return complaints
-
-
-def solve(stub, solution, namespace):
-    """What `check` prints for a stub whose function is replaced by the solution; None if the solution is right."""
-    function = next(node for node in ast.parse(stub).body if isinstance(node, ast.FunctionDef))
-    lines = stub.splitlines()
-    lines[function.lineno - 1 : function.end_lineno] = [whole(solution, function.name, ast.unparse(function.args))]
-    try:
-        said = run("\n".join(lines), namespace)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None if said.split() == ["right"] else said.strip()
 
 
 def run(source, namespace):

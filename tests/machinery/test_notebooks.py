@@ -186,47 +186,20 @@ def test_an_argument_of_another_name_is_seen():
     assert "the solution of masked_softmax/1 is wrong: " in rules.exercises(spoiled)[0]
 
 
-OLD_STUB = """def double(x):
-    return None  # your turn
-
-
-_ = check(lambda x: 2 * x, double, {"x": (3,)})"""
 FOLDED = "<details><summary>Hint</summary>Add.</details>\n<details><summary>Solution</summary>"
-
-
-def with_exercises(solution="<code>2 * x</code>", stub=OLD_STUB, said="not yet", count=3):
-    outputs = [new_output("stream", name="stdout", text=said)]
-    cells = [new_code_cell("from crosscheck.lesson.exercises import check"), new_markdown_cell("## Exercises")]
-    for _ in range(count):
-        cells += [new_code_cell(stub, outputs=outputs), new_markdown_cell(FOLDED + solution + "</details>")]
-    return new_notebook(cells=cells)
 
 
 @pytest.mark.parametrize(
     "solution",
     [
-        "<code>2 * x</code>",
-        "<code>y = x if 3 &gt; 2 else 0; return y + x</code>",
-        "\n\n```python\ndef double(x):\n    return x + x\n```\n\n",
+        "x - np.logaddexp.reduce(x)",
+        "return x - np.logaddexp.reduce(x) if 3 &gt; 2 else x",
+        "y = x; return y - np.logaddexp.reduce(y)",
     ],
 )
-def test_solutions_may_be_an_expression_a_line_or_a_function(solution):
-    assert rules.exercises(with_exercises(solution)) == []
-
-
-@pytest.mark.parametrize(
-    ("spoiled", "complaint"),
-    [
-        ({"count": 2}, "2 exercises, not 3"),
-        ({"said": "right"}, "does not say that it is not done yet"),
-        ({"solution": "multiply"}, "no folded hint and solution"),
-        ({"solution": "<code>3 * x</code>"}, "is wrong: 3 of 3 values differ"),
-        ({"solution": "<code>return 2 *</code>"}, "is wrong: SyntaxError"),
-        ({"stub": OLD_STUB.replace("lambda x: 2 * x", "made_earlier")}, "is wrong: NameError"),
-    ],
-)
-def test_spoiled_exercises_are_seen(spoiled, complaint):
-    assert complaint in rules.exercises(with_exercises(**spoiled))[0]
+def test_solutions_may_be_an_expression_or_a_line(solution):
+    spoiled = replacing(3, "x - np.logaddexp.reduce(x)", solution)
+    assert rules.exercises(graded(spoiled)) == []
 
 
 def test_making_a_lesson_twice_changes_nothing(tmp_path):
