@@ -9,76 +9,107 @@
 # ---
 
 # %% [markdown]
-# # Masked softmax: nothing means nothing
+# # Masked softmax
 #
 # Softmax turns scores into weights. A mask must make some of them zero; how that is done decides what happens when a row has nothing left.
 #
 # Paper: [Vaswani et al., 2017, section 3.2.1](https://arxiv.org/abs/1706.03762) · NumPy: [`reference/masked_softmax.py`](../reference/masked_softmax.py) · Layer:
-# [`layers/masked_softmax.py`](../layers/masked_softmax.py) · 15 minutes · You should know: [masks](self_attention_mask.ipynb)
+# [`layers/masked_softmax.py`](../layers/masked_softmax.py) · 20 minutes · You should know: [masks](self_attention_mask.ipynb)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 import inspect
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck.case import TOLERANCE
 from crosscheck.cases.masked_softmax import CHAPTER
 from crosscheck.lesson import figures
+from crosscheck.lesson.diagram import Box, diagram
 from crosscheck.lesson.exercises import check
+from crosscheck.models import minilm
+from experiments.common import novel
 from layers.masked_softmax import MaskedSoftmax
+from reference.common.projection import into_heads
 from reference.masked_softmax import masked_softmax, masked_softmax_row
 
 figures.use_style()
 rng = np.random.default_rng(0)
 
+# %% [markdown]
+# ## The question
+#
+# Sentences in a batch are padded to one length, and no weight should fall on the padding. A common recipe adds a large negative number to the scores that are forbidden: $-10^9$, or $-\infty$ as the paper has
+# it. **What does each make of a row in which everything is forbidden**, such as that of an empty sentence?
 
+
+# %%
 def softmax(x):
     exp = np.exp(x - x.max(axis=-1, keepdims=True))
     return exp / exp.sum(axis=-1, keepdims=True)
 
 
-# %% [markdown]
-# ## The question
-#
-# A common recipe adds a large negative number to the scores that are forbidden: $-10^9$, or $-\infty$ as the paper has it. **What does each make of a row in which everything is forbidden**, such as
-# that of an empty document in a batch?
-
 # %%
 scores = np.array([2.0, 1.0, 0.0, -1.0], "float32")
 with np.errstate(invalid="ignore"):
     rows = {
-        "add −10⁹": softmax(scores + np.float32(-1e9)),
-        "set to −∞": softmax(np.full_like(scores, -np.inf)),
-        "ours": masked_softmax(scores, np.zeros(4, bool)),
+        "add −10⁹: an average": softmax(scores + np.float32(-1e9)),
+        "set to −∞: no numbers": softmax(np.full_like(scores, -np.inf)),
+        "ours: nothing": masked_softmax(scores, np.zeros(4, bool)),
     }
+
+# %%
 fig, axes = plt.subplots(1, 3, figsize=(8, 2.4), sharey=True)
 for ax, (name, row) in zip(axes, rows.items()):
     ax.bar(range(4), np.nan_to_num(row), color=figures.COLORS[0])
-    ax.text(1.5, 0.15, "NaN" if np.isnan(row).any() else "", ha="center", fontsize=20)
+    ax.text(1.5, 0.18, "all NaN" if np.isnan(row).any() else "" if row.any() else "all 0", ha="center", fontsize=16)
     ax.set(title=name, xlabel="position", ylim=(0, 0.4))
 axes[0].set_ylabel("weight")
-plt.show()
-
-# %% [markdown]
-# The first attends evenly to everything it was told to ignore, the second is not a number and will spread, the third attends to nothing.
+figures.show()
 
 # %%
-print({name: row.tolist() for name, row in rows.items()})
-assert np.allclose(rows["add −10⁹"], 1 / 4) and np.isnan(rows["set to −∞"]).all() and not rows["ours"].any()
+for name, row in rows.items():
+    print(f"{name:24}", row)
+assert all(np.allclose(row, wanted, equal_nan=True) for row, wanted in zip(rows.values(), (1 / 4, np.nan, 0)))
 
 # %% [markdown]
+# The first attends evenly to everything it was told to ignore. The second is not a number and will spread to every layer above. The third attends to nothing.
+#
+# ## The picture
+
+# %%
+boxes = {"x": Box("scores x", 0, 0, "data"), "mask": Box("mask", -1.2, 1, "data"), "where": Box("forbidden: −∞", 0, 1)}
+boxes |= {"peak": Box("largest allowed", 1.3, 1, width=1.15), "minus": Box("−", 0, 2), "exp": Box("exp", 0, 3)}
+boxes |= {"sum": Box("sum", 1.3, 3), "over": Box("÷", 0, 4), "p": Box("weights p", 0, 5, "data")}
+arrows = [
+    ("x", "where", "(…, s)"),
+    ("mask", "where", ""),
+    ("where", "minus", "(…, s)"),
+    ("where", "peak", ""),
+    ("peak", "minus", "(…, 1)"),
+]
+arrows += [
+    ("minus", "exp", "none above 0"),
+    ("exp", "over", "(…, s)"),
+    ("exp", "sum", ""),
+    ("sum", "over", "(…, 1)"),
+    ("over", "p", "(…, s)"),
+]
+diagram(boxes, arrows)
+figures.show()
+
+# %% [markdown]
+# There are no weights to train. Where the sum is 0, nothing is divided and the row stays 0.
+#
 # ## The equation
 #
 # $$p_i = \frac{e^{x_i}}{\sum_{j\ \text{allowed}} e^{x_j}} \text{ where } i \text{ is allowed}, \qquad p_i = 0 \text{ where it is not} \tag{1}$$
 #
-# | symbol | name in the code | shape |
-# |---|---|---|
-# | $x$ | `x` | any |
-# | allowed | `mask` | broadcasts to `x` |
-# | the $i$ that share a sum | `axes` | one axis or several |
-
-# %% [markdown]
+# | symbol | what it is | name in the code | shape |
+# |---|---|---|---|
+# | $x$ | scores | `x` | any |
+# | allowed | where the mask is true | `mask` | broadcasts to `x` |
+# | $p$ | weights; those that share a sum lie along `axes` | | that of `x` |
+#
 # A row with nothing allowed has an empty sum. The second half of (1) already says what its weights are: zero, every one.
 #
 # ## By hand
@@ -87,129 +118,217 @@ assert np.allclose(rows["add −10⁹"], 1 / 4) and np.isnan(rows["set to −∞
 
 # %%
 weights = masked_softmax_row(np.array([np.log(3), 0, 7]), np.array([True, True, False]))
-print(weights.round(6).tolist())
+print(weights.round(6))
 assert np.allclose(weights, [3 / 4, 1 / 4, 0], rtol=1e-15)
 
 # %% [markdown]
 # ## In NumPy
+#
+# **As the equation is written**, it fails for large scores: $e^{800}$ is too large for any float. Subtracting the largest score changes nothing in (1), since it divides the numerator and the sum by the same number.
+
+# %%
+x = np.array([800.0, 799.0])
+with np.errstate(all="ignore"):
+    print("as written:", np.exp(x) / np.exp(x).sum())
+shifted = np.exp(x - x.max())
+print("shifted:   ", (shifted / shifted.sum()).round(4))
+assert np.allclose(shifted / shifted.sum(), masked_softmax(x - 800))
+
+# %% [markdown]
+# **The mask comes first.** If the largest score is taken before the mask acts, a large forbidden score pushes all allowed ones down to $e^{-2000} = 0$.
+
+# %%
+x, allowed = np.array([-1000.0, -1001.0, 1000.0]), np.array([True, True, False])
+late = np.exp(x - x.max()) * allowed
+hidden = np.where(allowed, x, -np.inf)
+early = np.exp(hidden - hidden.max())
+print("mask after the peak ", late, " sum", late.sum())
+print("mask before the peak", early.round(3), " sum", early.sum().round(3))
+assert late.sum() == 0 and np.allclose(early / early.sum(), masked_softmax_row(x + 1000, allowed))
+
+# %% [markdown]
+# **A row with nothing allowed** has the peak $-\infty$, and $-\infty - (-\infty)$ is no number. So there the peak is replaced by 0, all exponentials are 0, and the division is left out. This is the reference.
 
 # %%
 print(inspect.getsource(masked_softmax))
 
 # %%
-x, mask = rng.normal(size=(3, 5)), rng.random((3, 5)) < 0.7
+x, mask = rng.normal(size=(200, 5)), rng.random((200, 5)) < 0.5
 rows = [masked_softmax_row(row, allowed) for row, allowed in zip(x, mask)]
-assert np.allclose(masked_softmax(x, mask), rows, rtol=1e-14)
-print("row by row and all at once agree")
-
-# %% [markdown]
-# Subtracting the largest score changes nothing in (1), and everything in the computer: $e^{800}$ does not exist.
-
-# %%
-big = np.array([800.0, 799.0])
-with np.errstate(all="ignore"):
-    naive = np.exp(big) / np.exp(big).sum()
-print("as written:", naive.tolist(), " shifted:", masked_softmax(big).round(4).tolist())
-assert np.isnan(naive).all() and np.allclose(masked_softmax(big), masked_softmax(big - 800))
+print("rows with nothing allowed:", np.sum(~mask.any(axis=-1)), "of", len(x))
+assert np.allclose(masked_softmax(x, mask), rows, rtol=1e-14) and not masked_softmax(x, mask)[~mask.any(axis=-1)].any()
 
 # %% [markdown]
 # ## What it does
 #
-# **How does the size of the scores decide how many positions share the weight?** The same 16 scores, multiplied by more and more; entropy 1 means all weigh the same, 0 that one takes all.
+# **What does padding do in a real model if nobody masks it?** MiniLM is a small trained model of sentences. [Attention](attention.ipynb), the next step, gives each word $t$ a row of scores, one for every word $s$ that it may
+# read, and does so twelve times, in twelve *heads*. Here we take these scores as they come from the model's first layer. The model was trained with masks; we pad forty sentences of a novel with its `[PAD]` token,
+# leave out the mask, and measure how much weight falls on the padding. The null is equal weights.
 
 # %%
-scores, factors = rng.normal(size=(200, 16)), np.geomspace(0.05, 50, 25)
-weights = masked_softmax(scores * factors[:, None, None])
-entropy = -(weights * np.log(np.maximum(weights, 1e-300))).sum(axis=-1).mean(axis=-1) / np.log(16)
+model = minilm.load()
+projections = minilm.attention_weights(model, layer=0)
+sentences = [s.replace("\n", " ").strip() for s in novel.TEXT.split(".")[200:1000] if 60 < len(s) < 140][:40]
+
+
+# %%
+def real_scores(sentence, padding=0):
+    """The scores `(h, t, s)` of the first layer for a sentence and so many [PAD], and which words are real `(s,)`."""
+    pieces = minilm.wordpieces(model, sentence)
+    x = minilm.embed(model, pieces + padding * ["[PAD]"])
+    q, k = (into_heads(x, projection)[0] for projection in projections[:2])
+    return np.einsum("thd,shd->hts", q, k) / np.sqrt(q.shape[-1]), np.arange(len(x[0])) < len(pieces)
+
+
+def on_padding(sentence, padding):
+    """The weight of real words on padding: not masked, with equal weights, masked; averaged over words and heads."""
+    scores, real = real_scores(sentence, padding)
+    weights = [masked_softmax(scores)[:, real], masked_softmax(scores, real)[:, real]]
+    unmasked, masked = (part[..., ~real].sum(axis=-1).mean() for part in weights)
+    return unmasked, np.mean(~real), masked
+
+
+# %%
+paddings = (0, 8, 24, 64)
+shares = np.array([[on_padding(sentence, padding) for sentence in sentences] for padding in paddings])
+
+# %%
 fig, ax = plt.subplots()
-ax.semilogx(factors, entropy)
+for column, name in enumerate(("not masked", "equal weights", "masked")):
+    values = shares[..., column]
+    (line,) = ax.plot(paddings, np.median(values, axis=1))
+    ax.fill_between(paddings, values.min(axis=1), values.max(axis=1), color=line.get_color(), alpha=0.15, linewidth=0)
+    ax.annotate(name, (64, np.median(values[-1])), (6, 0), textcoords="offset points", color=line.get_color(), va="center")
+ax.set(xlabel="[PAD] tokens after the sentence", ylabel="weight on padding", ylim=(-0.03, 1))
+ax.set_title("without a mask, words read padding (40 sentences: median, range)")
+figures.show()
+
+# %%
+for padding, by_sentence in zip(paddings, shares):
+    print(
+        f"{padding:2} [PAD]: not masked {np.median(by_sentence[:, 0]):.2f}, equal weights {np.median(by_sentence[:, 1]):.2f}, masked {by_sentence[:, 2].max():.2f}"
+    )
+medians = np.median(shares, axis=1)
+assert not shares[..., 2].any() and (np.diff(medians[:, 0]) > 0).all() and (medians[1:, 0] < medians[1:, 1]).all()
+
+# %% [markdown]
+# Not masked, padding takes a large share of what words read, though less than its share of the words, and the longer the batch's longest sentence, the more. So a sentence's result would depend on what else is in the batch.
+#
+# **Which recipes keep a forbidden position out entirely?** Three allowed scores, and one forbidden score that grows. We look at how much the weights of the allowed ones differ from what they should be.
+
+# %%
+allowed = np.array([True, True, True, False])
+recipes = {
+    "add −10⁹": lambda x: softmax(x + np.where(allowed, 0, -1e9)),
+    "zero the weights after": lambda x: softmax(x) * allowed,
+    "ours": lambda x: masked_softmax(x, allowed),
+}
+wanted = masked_softmax(np.array([1.0, 2.0, 3.0]))
+for forbidden in (0.0, 5.0, 1e3, 1e9, 1e30, np.inf):
+    with np.errstate(all="ignore"):
+        wrong = {name: np.abs(f(np.array([1, 2, 3, forbidden]))[:3] - wanted).max() for name, f in recipes.items()}
+    print(f"forbidden score {forbidden:6g}:", ", ".join(f"{name} off by {error:.3f}" for name, error in wrong.items()))
+    assert wrong["ours"] == 0
+
+# %% [markdown]
+# Setting weights to zero *after* the softmax leaves too little weight on the others, whatever the forbidden score. Adding $-10^9$ is right until a score is as large. Selecting, as ours does, gives the same bits whatever stands there.
+#
+# **How does the size of the scores decide how many positions share the weight?** MiniLM's real scores, in twelve heads and for twenty sentences, multiplied by a factor. The entropy of the weights is divided by its largest
+# value: 1 means that all positions weigh the same, 0 that one takes all.
+
+# %%
+factors = np.geomspace(0.02, 50, 25)
+all_scores = [real_scores(sentence)[0] for sentence in sentences[:20]]
+
+
+# %%
+def entropy(scores):
+    """Of the weights, between 0 and 1, averaged over rows: `(h,)`."""
+    weights = masked_softmax(scores)
+    return -(weights * np.log(np.maximum(weights, 1e-300))).sum(-1).mean(-1) / np.log(scores.shape[-1])
+
+
+# %%
+entropies = np.array([np.mean([entropy(factor * scores) for scores in all_scores], axis=0) for factor in factors])  # (factors, h)
+as_trained = np.mean([entropy(scores) for scores in all_scores], axis=0)
+
+# %%
+fig, ax = plt.subplots()
+ax.semilogx(factors, np.delete(entropies, 2, 1), color=figures.COLORS[0], linestyle="-", marker="none", alpha=0.5)
+ax.semilogx(factors, entropies[:, 2], color=figures.COLORS[1], linestyle="--", marker="none")
+ax.axvline(1, color="black", linestyle=":", marker="none")
+ax.annotate("as trained", (1, 0.03), (4, 0), textcoords="offset points")
+ax.annotate("head 2", (0.25, 0.45), color=figures.COLORS[1])
+ax.annotate("the other heads", (3, 0.75), color=figures.COLORS[0])
 ax.set(xlabel="factor on the scores", ylabel="entropy / log s", title="from an average to a choice")
-plt.show()
-
-# %% [markdown]
-# Small scores average, large ones choose; in between lies a factor of about a hundred. That is why attention cares about the scale of its scores.
+figures.show()
 
 # %%
-assert (np.diff(entropy) < 0).all() and entropy[0] > 0.99 and entropy[-1] < 0.05
-print(f"entropy at factor 0.05: {entropy[0]:.2f}, at 50: {entropy[-1]:.2f}")
+print(
+    f"entropy as trained: head 2 {as_trained[2]:.2f}, the others {np.delete(as_trained, 2).min():.2f} to {np.delete(as_trained, 2).max():.2f}"
+)
+print(f"with the smallest factor at least {entropies[0].min():.2f}, with the largest at most {entropies[-1].max():.2f}")
+assert (np.diff(entropies, axis=0) < 0).all() and as_trained.argmin() == 2
 
 # %% [markdown]
-# **Does a forbidden position have any influence at all?** Put larger and larger scores there.
-
-# %%
-mask = np.array([True, True, True, False])
-expected = masked_softmax(np.array([1.0, 2.0, 3.0, 0.0]), mask)
-for forbidden in (1e3, 1e9, 1e30, np.inf):
-    assert np.array_equal(masked_softmax(np.array([1.0, 2.0, 3.0, forbidden]), mask), expected)
-print("the same bits, whatever stands there")
-
-# %% [markdown]
-# **Can one softmax run over two axes?** An image patch may want one distribution over rows and columns together.
+# Small scores average, large ones choose. Training has left most heads near the average and head 2, which reads the token before, at a choice. That is why attention cares about the scale of its scores.
+#
+# **Can one softmax run over two axes?** An image patch may want one distribution over rows and columns together. It is that of the flattened picture.
 
 # %%
 picture = rng.normal(size=(4, 6))
 both = masked_softmax(picture, axes=(0, 1))
-assert np.allclose(both.ravel(), masked_softmax(picture.ravel())) and np.isclose(both.sum(), 1)
-print("two axes at once are the flattened picture")
-
-# %% [markdown]
-# ## Does the layer agree?
-
-# %%
-errors = figures.agreement_plot(CHAPTER)
-
-# %%
-assert all(error < TOLERANCE[dtype] for by_dtype in errors.values() for dtype, error in by_dtype.items())
-print("layer and reference agree in", ", ".join(TOLERANCE))
+print("sum over both axes:", both.sum().round(12), " over rows alone:", both.sum(axis=0).round(2))
+assert np.allclose(both.ravel(), masked_softmax(picture.ravel()))
 
 # %% [markdown]
 # ## Where it breaks
 #
-# **The scores vanish in the large number.** Near $10^9$, neighboring float32 numbers are 64 apart, so a row of $x - 10^9$ no longer knows its $x$: it is uniform, not a softmax of $x$.
+# **A large number in a small format.** float16 ends at −65504, so recipes add that. Where a score is negative, the sum is $-\infty$, and a whole row of those is NaN. Where it does fit, the scores vanish in it, because
+# near a large number, neighboring floats are far apart. What is a wholly forbidden row, in each format?
 
 # %%
-near = np.float32(1e9)
-print("distance between float32 numbers at 1e9:", np.spacing(near))
-assert np.spacing(near) == 64 and (np.array([5, 0, -5], "float32") - near == -near).all()
-
-# %% [markdown]
-# **Half precision.** float16 ends at −65504. Add that to a negative score and the sum is $-\infty$; a whole row of those is NaN.
+scores = np.array([[-20, -25, -30]])
+lines = [f"{'format':10}{'lowest':10}{'step there':12}{'recipe, scores −20, −25, −30':30}the layer"]
+recipe, ours = {}, {}
+for dtype, lowest in (("float16", -65504.0), ("float32", -1e9), ("float64", -1e9)):
+    with np.errstate(all="ignore"):
+        recipe[dtype] = softmax(scores.astype(dtype) + np.dtype(dtype).type(lowest))[0]
+    ours[dtype] = np.asarray(MaskedSoftmax(dtype=dtype)(scores.astype(dtype), np.zeros((1, 3))))[0]
+    step = np.nextafter(np.dtype(dtype).type(lowest), np.dtype(dtype).type(0)) - np.dtype(dtype).type(lowest)
+    lines.append(f"{dtype:10}{lowest:<10g}{float(step):<12.2g}{recipe[dtype].round(3)!s:30}{ours[dtype]}")
+print("\n".join(lines))
 
 # %%
-scores = np.array([[-40, -50, -60]], "float16")
-with np.errstate(all="ignore"):
-    recipe = softmax(scores + np.float16(-65504))
-ours = np.asarray(MaskedSoftmax(dtype="float16")(scores, np.zeros((1, 3))))
-print("recipe:", recipe.tolist(), " layer:", ours.tolist())
-assert np.isnan(recipe).all() and not ours.any()
+assert np.isnan(recipe["float16"]).all() and np.allclose(recipe["float32"], 1 / 3) and recipe["float64"][0] > 0.99
+assert not any(row.any() for row in ours.values())
 
 # %% [markdown]
-# **A mask that is a number.** Where the mask is used as $(1 - m)\cdot(-10^9)$, a 2 is a bonus of a billion. Token ids passed as a mask then silently pick the largest ids.
+# Three formats, three results: NaN, an average, and a softmax that ignores the mask. Keep masks boolean and select. For where the added number is $(1 - m) \cdot (-10^9)$, a 2 in the mask is a bonus of a
+# billion; token ids that are passed as a mask do that:
 
 # %%
 ids = np.array([[2, 1, 0]])
-recipe = softmax(np.zeros((1, 3)) + (1 - ids) * -1e9)
-ours = np.asarray(MaskedSoftmax()(np.zeros((1, 3), "float32"), ids))
-print("recipe:", recipe.tolist(), " layer:", ours.tolist())
-assert recipe.tolist() == [[1, 0, 0]] and ours.tolist() == [[0.5, 0.5, 0]]
+print("recipe:", softmax((1 - ids) * -1e9), " layer:", np.asarray(MaskedSoftmax()(np.zeros((1, 3), "float32"), ids)))
 
 # %% [markdown]
 # **Differs from the paper.** The paper's $-\infty$ is equation (1) while a row has something allowed. For a row that has nothing the paper says nothing, and we chose zeros.
 #
-# ## What it costs
-#
-# For each of $b\,h\,t\,s$ scores: one exponential, one addition, one division. Doubling the length makes four times as many; the mask adds a comparison each, and one number per row.
+# ## Does the layer agree?
 
-# %%
-h, lengths = 8, np.array([64, 128, 256, 512])
-exponentials = [masked_softmax(np.zeros((1, h, n, n), "float32")).size for n in lengths]
-assert exponentials == list(h * lengths**2)
-fig, ax = plt.subplots()
-ax.loglog(lengths, exponentials, base=2)
-ax.set(xlabel="length t = s", ylabel="exponentials", title="8 heads, one example")
-plt.show()
+# %% tags=["nbval-ignore-output"]
+line, agrees = figures.agreement_line(CHAPTER)
+assert agrees
+line
 
 # %% [markdown]
+# ## Today
+#
+# Fast kernels never hold a whole row: they keep a running peak and a running sum ([Milakov and Gimelshein, 2018](https://arxiv.org/abs/1805.02867); exercise 3), as FlashAttention does
+# ([Dao et al., 2022](https://arxiv.org/abs/2205.14135)). A softmax must give its weight to something, so trained heads with nothing to read put it on the first token, an *attention sink*
+# ([Xiao et al., 2023](https://arxiv.org/abs/2309.17453)). Some models add a trained number to the sum in (1), so that the weights may sum to less than 1, with every key allowed
+# ([OpenAI, 2025](https://arxiv.org/abs/2508.10925)).
+#
 # ## Exercises
 #
 # **1** (easy, 5 minutes). The logarithm of the softmax of a vector `x`, safe for scores of ±1,000.
@@ -270,7 +389,7 @@ _ = check("masked_softmax/3", log_total)
 # ## Summary
 #
 # - Forbidden positions weigh exactly 0, and a row with nothing allowed is zeros: no average of padding, no NaN.
-# - Adding a large number to the scores is neither exact nor safe in half precision, and takes a 2 in the mask for a bonus.
+# - Select, and do it before the peak is taken. Adding a large number gives another result in each format.
 # - The scale of the scores decides between averaging and choosing.
 #
 # **Further reading.** [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762): the softmax in attention. [Milakov and Gimelshein, 2018](https://arxiv.org/abs/1805.02867): the merge of

@@ -66,7 +66,7 @@ def attend_one(
 
 
 def mix(x: Float[Array, "b h t s"], weight: Float[Array, "h h"]) -> Float[Array, "b h t s"]:
-    """Equations (2) and (4): head g hears weight[h, g] of head h."""
+    """Equations (2) and (4): new head g is the sum of the heads h, each times weight[h, g]."""
     return np.einsum("bhts,hg->bgts", x, weight)
 
 
