@@ -135,6 +135,7 @@ def rows_and_draws(rng):
         edge("a window beside the first block", **inputs(2, blocks)),
         edge("as few blocks as can be", **inputs(3, 6 + r)),
         edge("the same number drawn each time", i=5, blocks=blocks, draws=np.full(r, 3)),
+        edge("a later place below an earlier one", i=5, blocks=blocks, draws=np.array([1, 0, 0])),
         edge("one random block", **inputs(4, blocks, 1)),
     ]
 

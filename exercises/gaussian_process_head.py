@@ -105,7 +105,10 @@ def predictions(rng):
         inputs(40, 10),
         inputs(60, 7),
         inputs(30, 5),
-        edge("confidences on the borders of bins", **inputs(0, 4, [0.25, 0.5, 0.75, 1.0, 0.3, 0.55])),
+        edge(
+            "confidences on the borders of bins",
+            **inputs(0, 4, [0.25, 0.5, 0.75, 1.0, 0.3, 0.55]) | {"right": np.array([True, False, True, True, False, False])},
+        ),
         edge(
             "confidences of 0 and 1",
             confidence=np.array([0.0, 1.0, 1.0]),

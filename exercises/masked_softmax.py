@@ -24,7 +24,7 @@ def vectors(rng):
         {"x": rng.normal(size=s + 5) - 20},
         edge("a single score", x=rng.normal(size=1)),
         edge("two equal scores", x=np.full(2, rng.normal())),
-        edge("scores of 1,000", x=np.append(1000 * rng.choice([-1.0, 1.0], size=s), 1000)),
+        edge("scores of 1,000", x=np.append(1000 * rng.choice([-1.0, 1.0], size=s), [1000, -1000])),
         edge("scores of -1,000", x=rng.normal(size=s) - 1000),
     ]
 

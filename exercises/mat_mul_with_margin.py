@@ -26,6 +26,7 @@ def texts_and_translations(rng):
             "margin": drawn["margin"] if margin is None else margin,
         }
 
+    alike = inputs(b, c, scale=1000.0, margin=0.1)
     return [
         inputs(b, b),
         inputs(b, c),
@@ -34,7 +35,7 @@ def texts_and_translations(rng):
         edge("a single pair", **inputs(1, 1)),
         edge("one text and several translations", **inputs(1, c)),
         edge("a scale of 1", **inputs(b, c, scale=1.0)),
-        edge("a scale of 1,000", **inputs(b, c, scale=1000.0)),
+        edge("a scale of 1,000, and partners alike", **alike | {"right": np.append(alike["left"], alike["right"][b:], axis=0)}),
     ]
 
 
