@@ -78,7 +78,7 @@ def test_a_legend_over_data_is_refused(place, is_covered):
     fig, ax = plt.subplots()
     ax.plot([0, 1], [0, 0], label="flat")
     ax.legend(loc=place)
-    ax.set(ylim=(-0.1, 1), title="flat")
+    ax.set(ylim=(-0.05, 1), title="flat")
     if is_covered:
         with pytest.raises(ValueError, match="a legend must not cover data. Received: the axes 'flat'"):
             figures.show()
