@@ -15,7 +15,9 @@ from crosscheck.report.readme import beginning, claims, home
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 FILES = ("crosscheck/cases/{}.py", "notebooks/{}.py", "notebooks/{}.ipynb", "exercises/{}.py")
-CODE = sorted(path for room in ("reference", "layers", "crosscheck", "exercises") for path in (ROOT / room).rglob("*.py"))
+CODE = sorted(
+    path for room in ("reference", "layers", "crosscheck", "exercises", "experiments") for path in (ROOT / room).rglob("*.py")
+)
 MECHANISMS = [path for path in CODE if path.relative_to(ROOT).parts[0] in ("reference", "layers")]
 REFERENCES = [path for path in MECHANISMS if path.relative_to(ROOT).parts[0] == "reference"]
 NAMES = {chapter.name for chapter in chapters()}
@@ -160,6 +162,19 @@ def test_crosscheck_has_the_bridge_at_its_top_and_a_folder_for_each_purpose():
 def test_every_lesson_belongs_to_a_chapter():
     lessons = {path.stem for path in (ROOT / "notebooks").glob("*.py")}
     assert lessons - {"index"} == NAMES
+
+
+def test_experiments_are_a_program_and_its_results_for_a_chapter_and_what_they_share():
+    entries = {path.name for path in (ROOT / "experiments").iterdir()} - {
+        "__pycache__",
+        "__init__.py",
+        "__main__.py",
+        "README.md",
+        "common",
+    }
+    programs = {name.removesuffix(".py") for name in entries if name.endswith(".py")}
+    assert programs <= NAMES
+    assert entries == {f"{name}.{ending}" for name in programs for ending in ("py", "json")}
 
 
 def test_exercises_stand_in_a_file_for_each_chapter_and_import_no_layer():
