@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crosscheck.lesson.constraints import Calls, NoLoop
+from crosscheck.lesson.constraints import Calls, Memory, NoLoop
 from crosscheck.lesson.exercises import Exercise, edge
 from reference import bigbird_attention as ref
 
@@ -84,7 +84,7 @@ def without_a_list(i, blocks, draws):
 
 def by_sorted_choices(i, blocks, draws):
     """Each draw is pushed up past the blocks that are taken, from the lowest."""
-    taken = sorted(ref.fixed_blocks(i, blocks))
+    taken = sorted({0, i - 1, i, i + 1, blocks - 1})
     chosen = []
     for number in draws:
         block = int(number) % (blocks - len(taken))
@@ -97,6 +97,14 @@ def by_sorted_choices(i, blocks, draws):
 
 def from_a_list(i, blocks, draws):
     return ref.random_blocks(i, blocks, draws)
+
+
+def from_an_array(i, blocks, draws):
+    left, chosen = np.setdiff1d(np.arange(blocks), sorted(ref.fixed_blocks(i, blocks))), []
+    for number in draws:
+        chosen.append(left[number % len(left)])
+        left = np.delete(left, number % len(left))
+    return chosen
 
 
 def with_replacement(i, blocks, draws):
@@ -187,9 +195,13 @@ EXERCISES = (
         "without_a_list",
         without_a_list,
         rows_and_draws,
-        constraints=(NoLoop(*ROWS, more=200, axis="the row of blocks"),),
+        constraints=(
+            NoLoop(*ROWS, more=200, axis="the row of blocks"),
+            Memory(ROWS[1] | {"blocks": 1500}, most=8_000, forbids="an array of all blocks"),
+        ),
         wrong={
             "from a list of all blocks": from_a_list,
+            "from an array of all blocks": from_an_array,
             "a block may come twice": with_replacement,
             "pushes up in the order drawn": in_the_order_drawn,
             "forgets the first and the last inner row": inner_rows_alone,

@@ -381,7 +381,7 @@ _ = check("bigbird_attention/2", window_scores)
 # <details><summary>Hint</summary><code>np.roll(k, 1, axis=0)</code> puts each block where its right neighbor is.</details>
 # <details><summary>Solution</summary><code>return q @ np.concatenate([np.roll(k, 1, axis=0), k, np.roll(k, -1, axis=0)], axis=1).transpose(0, 2, 1)</code></details>
 #
-# **3** (hard, 20 minutes). A compiled layer has no list of blocks to take from. Choose $R_i$ for an inner row, `0 < i < blocks - 1`, with arithmetic and comparisons: the blocks of `ref.random_blocks`, in its order, with nothing that grows with `blocks`.
+# **3** (hard, 20 minutes). A compiled layer has no list of blocks to take from. Choose $R_i$ for an inner row, `0 < i < blocks - 1`, with arithmetic and comparisons: the blocks of `ref.random_blocks`, in its order. Neither a loop nor an array may grow with `blocks`.
 
 
 # %%

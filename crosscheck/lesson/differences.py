@@ -35,11 +35,16 @@ def difference(found, expected, where=""):
 def sequence_difference(found, expected, where, one, many):
     items = as_list(found)
     if items is None or len(items) != len(expected):
-        came = f"a {type(found).__name__}" if items is None else counted(len(items), one, many)
+        came = counted(len(items), one, many) if isinstance(found, list | tuple) else kind_of(found)
         contents = f": {shown(expected)}, not {shown(found)}" if one == "item" and items is not None else ""
         return f"{where}it should return {counted(len(expected), one, many)}, not {came}{contents}"
     complaints = (difference(f, e, f"{where}{one} {i}: ") for i, (f, e) in enumerate(zip(items, expected), 1))
     return next(filter(None, complaints), None)
+
+
+def kind_of(found):
+    array = as_numbers(found)
+    return f"a {type(found).__name__}" if array is None or not array.ndim else f"an array of shape {array.shape}"
 
 
 def counted(count, one, many):

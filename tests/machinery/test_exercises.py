@@ -91,6 +91,8 @@ def test_each_call_gets_arguments_of_its_own():
     [
         ((1, 2.0), (1, 3.0), "result 2: it should be 3, not 2"),
         (1, (1, 3.0), "it should return 2 results, not a int"),
+        (np.ones((5, 2)), (1, 3.0), "it should return 2 results, not an array of shape (5, 2)"),
+        ([1, 2, 3], (1, 3.0), "it should return 2 results, not 3 results"),
         ([1, 3.0], (1, 3.0), None),
         (np.array([1, 3]), (1, 3), None),
         (np.array([True, False]), np.array([True, True]), "1 of 2 values differ; the first, at [1], should be True, not False"),
@@ -101,6 +103,7 @@ def test_each_call_gets_arguments_of_its_own():
         ("\u0410", "A", "should be 'A' (U+0041 LATIN CAPITAL LETTER A), not '\u0410' (U+0410 CYRILLIC CAPITAL LETTER A)"),
         (3, "A", "it should be 'A', not 3"),
         ([[1], (2, 3)], [[1], [2, 3]], None),
+        (["un"], ["un", "able"], "it should return 2 items, not 1 item: ['un', 'able'], not ['un']"),
         ([[1], [2, 4]], [[1], [2, 3]], "item 2: 1 of 2 values differ; the first, at [1], should be 3, not 4"),
         ([], np.zeros((0, 3)), None),
         (np.zeros(3), np.zeros((0, 3)), "the shape should be (0, 3), not (3,)"),
