@@ -6,7 +6,6 @@ from keras import ops
 from layers.common import sequences
 from layers.common.checks import (
     check_at_least,
-    check_broadcastable,
     check_flags,
     check_rate,
     check_same,
@@ -14,7 +13,7 @@ from layers.common.checks import (
     check_sizes,
 )
 from layers.common.compatibility import garden_arguments
-from layers.common.masks import biased, check_bias, check_two_axes, tokens_only
+from layers.common.masks import biased, check_bias, over_heads, tokens_only
 from layers.common.projection import ProjectingLayer
 from layers.masked_softmax import attended
 
@@ -183,14 +182,7 @@ class MultiHeadAttention(ProjectingLayer):
         """
         mask = None
         if attention_mask is not None:
-            mask = ops.cast(attention_mask, "bool")
-            if len(mask.shape) == 3:
-                mask = ops.expand_dims(mask, 1)  # the same mask for every head
-            elif len(mask.shape) == 2:
-                check_two_axes("attention_mask", mask.shape, q.shape[0], q.shape[1])
-                mask = ops.expand_dims(mask, (0, 1))
-            expected = (q.shape[0], self.num_heads, q.shape[1], k.shape[1])
-            check_broadcastable("attention_mask", mask.shape, expected)
+            mask = over_heads(attention_mask, q.shape[0], self.num_heads, q.shape[1], k.shape[1])
         if use_causal_mask:
             causal = ops.arange(ops.shape(k)[1])[None, :] <= ops.arange(ops.shape(q)[1])[:, None]
             mask = causal[None, None] if mask is None else ops.logical_and(mask, causal)

@@ -41,6 +41,27 @@ def check_two_axes(name, shape, b, t):
         )
 
 
+def over_heads(mask, b, h, t, s):
+    """An `attention_mask` as a boolean `(b, h, t, s)`, each axis of which may have size 1.
+
+    Args:
+        mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`; or `(t, s)`, unless that could
+            be `(b, s)`.
+        b, h, t, s: Sizes; None is unknown.
+
+    Raises:
+        ValueError: if the mask has another shape.
+    """
+    mask = ops.cast(mask, "bool")
+    if len(mask.shape) == 3:
+        mask = ops.expand_dims(mask, 1)  # the same mask for every head
+    elif len(mask.shape) == 2:
+        check_two_axes("attention_mask", mask.shape, b, t)
+        mask = ops.expand_dims(mask, (0, 1))
+    check_broadcastable("attention_mask", mask.shape, (b, h, t, s))
+    return mask
+
+
 def check_bias(bias, b, h, t, s):
     """Raise a ValueError unless `bias` is None or has 4 axes and broadcasts to `(b, h, t, s)`. A size of None is unknown."""
     if bias is not None and len(bias.shape) != 4:
