@@ -13,7 +13,7 @@ from layers.common.checks import (
     check_sizes,
 )
 from layers.common.compatibility import garden_arguments
-from layers.common.masks import biased, check_bias, over_heads, tokens_only
+from layers.common.masks import check_bias, over_heads, tokens_only
 from layers.common.projection import ProjectingLayer
 from layers.masked_softmax import attended
 
@@ -168,8 +168,8 @@ class MultiHeadAttention(ProjectingLayer):
         """Equation (1), or (3) with a bias: the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
         check_bias(bias, q.shape[0], self.num_heads, q.shape[1], k.shape[1])
         # The reference divides the scores by √d. Scaling q instead is cheaper, because q has fewer numbers.
-        scores = biased(ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k), bias)
-        return attended(scores, mask, lambda weights: self.mix(weights, v, training))
+        scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
+        return attended(scores, mask, lambda weights: self.mix(weights, v, training), bias)
 
     def mix(self, weights, v, training):
         """Sums of the values, weighted by the attention weights after dropout: the heads `(b, t, h, e)`."""

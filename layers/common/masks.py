@@ -18,9 +18,12 @@ padding mask `(b, s)`, as BigBird and kernel attention take it, would be misread
 mask whose first size could be the number of examples is an error, which says how to write both.
 
 An `attention_bias` is added to the scores, after they are divided by √d and before masks apply: no bias can allow what a mask
-forbids. Its numbers must be finite; what must not be attended to is for a mask to say.
+forbids. What must not be attended to is for a mask to say. In additive masks, a number such as −10⁹ says it; added here, in at
+least float32, it hides the scores, so that keys that have it weigh the same if they are all that is allowed.
 """
 
+import keras
+import numpy as np
 from keras import ops, tree
 from keras.layers import Layer
 
@@ -73,8 +76,19 @@ def check_bias(bias, b, h, t, s):
 
 
 def biased(scores, bias):
-    """Scores `(b, h, t, s)` plus a bias that broadcasts to them; None adds nothing."""
-    return scores if bias is None else scores + ops.cast(bias, scores.dtype)
+    """Scores `(b, h, t, s)`, in at least float32, plus a bias that broadcasts to them; None adds nothing.
+
+    A bias may be as low as the numbers that stand for −∞ in additive masks. It stays far above those of forbidden positions.
+    """
+    if bias is None:
+        return scores
+    least = lowest(scores.dtype) / 4  # to which scores can be added
+    return scores + ops.maximum(ops.cast(bias, scores.dtype), ops.cast(least, scores.dtype))
+
+
+def lowest(dtype):
+    """The lowest finite number of float32 or float64."""
+    return np.finfo(keras.backend.standardize_dtype(dtype)).min
 
 
 def both(mask, other):

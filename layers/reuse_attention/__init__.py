@@ -6,7 +6,7 @@ from keras import ops
 from layers.attention import MultiHeadAttention
 from layers.common import sequences
 from layers.common.checks import check_at_least, check_flags
-from layers.common.masks import biased, check_bias
+from layers.common.masks import check_bias
 from layers.common.sizes import known_shape
 from layers.common.slices import section
 from layers.masked_softmax import attended
@@ -163,8 +163,8 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
             # Counted from the end, so that a mask with a head axis of size 1 keeps it.
             allowed = None if mask is None else mask[:, -new:]
             check_bias(bias, x.shape[0], self.num_heads, x.shape[1], z.shape[1])
-            scores = biased(self.scores(x, z), None if bias is None else bias[:, -new:])
-            heads, new_weights = attended(scores, allowed, lambda weights: self.mix(weights, v, training))
+            bias = None if bias is None else bias[:, -new:]
+            heads, new_weights = attended(self.scores(x, z), allowed, lambda weights: self.mix(weights, v, training), bias)
             outputs.append(self.output_new_dense(heads))
             weights.append(new_weights)
         output = outputs[0] if len(outputs) == 1 else ops.add(*outputs)
