@@ -9,6 +9,7 @@ from layers.common.checks import check_at_least, check_flags
 from layers.common.masks import check_bias
 from layers.common.sizes import known_shape
 from layers.common.slices import section
+from layers.common.sums import added_up
 from layers.masked_softmax import attended
 from layers.reuse_attention.parts import renormalized, reused_count
 
@@ -167,7 +168,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
             heads, new_weights = attended(self.scores(x, z), allowed, lambda weights: self.mix(weights, v, training), bias)
             outputs.append(self.output_new_dense(heads))
             weights.append(new_weights)
-        output = outputs[0] if len(outputs) == 1 else ops.add(*outputs)
+        output = outputs[0] if len(outputs) == 1 else added_up(*outputs)
 
         if several_axes:
             output = sequences.from_sequence(output, query, axes)
@@ -187,7 +188,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         # The reference scales the scores; q has fewer numbers to scale.
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
         if self.use_relative_pe:
-            scores = ops.add(scores, self.relative_bias(ops.shape(query)[1], ops.shape(key)[1]))
+            scores = added_up(scores, self.relative_bias(ops.shape(query)[1], ops.shape(key)[1]))
         return scores
 
     def relative_bias(self, t, s):

@@ -24,6 +24,7 @@ from layers.common.masks import over_heads
 from layers.common.output_shapes import appended_spec
 from layers.common.projection import fresh, matrix_product
 from layers.common.sizes import comparable
+from layers.common.sums import added_up
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.positional_embedding import PositionalEmbedding, RelativePositionEmbedding
 from layers.transformer_decoder.causal_block import CausalBlock, causal
@@ -168,7 +169,7 @@ class TransformerDecoder(BlockLayer):
         check_integers(inputs=inputs)
         offset = self.first_position(inputs, cache, decode_loop_step)
         x = self.token_embedding(inputs)
-        x = self.embedding_dropout(ops.add(x, self.position_embedding(x, offset=offset)), training=training)
+        x = self.embedding_dropout(added_up(x, self.position_embedding(x, offset=offset)), training=training)
         if cache is None:  # with a cache, attention masks later keys itself
             b, t, _ = x.shape
             mask = None if attention_mask is None else over_heads(attention_mask, b, self.num_attention_heads, t, t)

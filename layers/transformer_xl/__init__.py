@@ -1,10 +1,10 @@
 """Transformer-XL's block, and the stack of blocks with a memory of earlier segments (Keras 3)."""
 
 import keras
-from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_needs
 from layers.common.relative_positions import has_open_sizes
+from layers.common.sums import added_up
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
 from layers.transformer_xl.parts import ARGUMENTS, XLLayer, biases_of, check_segments, memories_of, remember, untraced_stack
 
@@ -106,8 +106,8 @@ class TransformerXLBlock(XLLayer):
 
     def after_attention(self, x, attended, training):
         """The rest of equation (2)."""
-        y = self.self_attention_norm(ops.add(x, self.attention_dropout_layer(attended, training=training)))
-        return self.output_norm(ops.add(y, self.feed_forward(y, training)))
+        y = self.self_attention_norm(added_up(x, self.attention_dropout_layer(attended, training=training)))
+        return self.output_norm(added_up(y, self.feed_forward(y, training)))
 
     def untraced_spec(self, content_stream, query_stream=None, **others):
         if not has_open_sizes((content_stream, query_stream, others)):
