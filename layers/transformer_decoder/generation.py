@@ -38,7 +38,8 @@ def generate(
         model: A built layer, such as `TransformerDecoder`, that returns `(logits, cache)` from
             `model(ids, cache=cache, decode_loop_step=step, training=False)`, where `logits` is `(b, t, n)`, and a cache from
             `model.init_cache(batch, slots)`.
-        prompt: Ids, integers of shape `(b, t)`, or a list of lists of ids, which may differ in length; at least one token each.
+        prompt: Ids, integers of shape `(b, t)`, or a list of lists of ids or a ragged tensor, whose rows may differ in length;
+            at least one token each.
         length: Number of new tokens of each prompt.
         temperature: 0 for the most probable token. Above 0, tokens are drawn with probabilities softmax(logits / temperature).
         top_k: Draw only from the `top_k` most probable tokens. Defaults to None, all of them.
