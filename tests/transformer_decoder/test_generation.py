@@ -339,3 +339,16 @@ def test_what_has_no_rows_of_ids_is_refused_by_name(decoder):
         tf.function(lambda prompt: generate(decoder, prompt, 2))(tf.ragged.constant([[3]]))
     with pytest.raises(ValueError, match=message):
         generate(decoder, keras.KerasTensor((2, 3), "int32"), 2)
+
+
+def test_numbers_that_the_program_cannot_hold_are_refused_by_name(decoder):
+    """In int32, a large id would wrap around to another; in float32, a tiny temperature is 0, and a quotient by it NaN."""
+    for name, number, message in (
+        ("end_id", 2**32 + 16, rf"end_id must be an id from 0 to {VOCABULARY - 1}. Received: end_id=4294967312"),
+        ("end_id", VOCABULARY, "end_id must be an id"),
+        ("pad_id", 2**40, "pad_id must be an id from 0 to 2147483647. Received: pad_id=1099511627776"),
+        *(("temperature", each, "temperature must be 0, or a normal number of float32") for each in (1e-39, 1e-320, 1e39)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            generate(decoder, PROMPTS, LENGTH, **{name: number})
+    assert_array_equal(generate(decoder, PROMPTS, LENGTH, temperature=2e-38, seed=0), generate(decoder, PROMPTS, LENGTH))
