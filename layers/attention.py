@@ -14,7 +14,7 @@ from layers.common.checks import (
 )
 from layers.common.compatibility import garden_arguments
 from layers.common.masks import check_bias, over_heads, tokens_only
-from layers.common.projection import ProjectingLayer
+from layers.common.projection import ProjectingLayer, model_axes
 from layers.masked_softmax import attended
 
 
@@ -203,7 +203,7 @@ class MultiHeadAttention(ProjectingLayer):
 
     def out_of_heads(self, name, sizes, input_shape):
         """The linear map `(b, t, h, e)` → `(b, t, *sizes)`."""
-        m = "mnopqr"[: len(sizes)]
+        m = model_axes(len(sizes))
         return self.make_projection(name, f"bthe,he{m}->bt{m}", (None, *sizes), m if self.use_bias else None, input_shape)
 
     def check_shapes(self, query, value, key):

@@ -1,8 +1,10 @@
 """Shapes of a layer's outputs, for Keras's functional models and for wrappers such as `keras.layers.TimeDistributed`."""
 
 import inspect
+from functools import cache
 
 import keras
+import numpy as np
 
 from layers.common.sizes import joined_length
 
@@ -14,6 +16,13 @@ class TracedLayer(keras.layers.Layer):
     """
 
     integer_arguments = ()
+
+    def __call__(self, *args, **kwargs):
+        # Keras lets tensors alone be given by position. A string would count as True.
+        for name, flag in kwargs.items():
+            if not isinstance(flag, (bool, np.bool_)) and name in flags_of(type(self)):
+                raise ValueError(f"{name} must be True or False. Received: {name}={flag!r}")
+        return super().__call__(*args, **kwargs)
 
     def argument_dtype(self, name):
         """A dtype in which `call` accepts the argument `name`."""
@@ -56,6 +65,12 @@ class TracedLayer(keras.layers.Layer):
             is_shape = name not in names and argument in names
             arguments[argument if is_shape else name] = symbols(value, self.argument_dtype(argument)) if is_shape else value
         return shapes_of(self.compute_output_spec(**arguments) if self.built else copied(self)(**arguments))
+
+
+@cache
+def flags_of(kind):
+    """The names of the arguments of `call` of the class `kind` that are True or False by default."""
+    return {name for name, each in inspect.signature(kind.call).parameters.items() if isinstance(each.default, bool)}
 
 
 def copied(layer):

@@ -7,6 +7,7 @@ from layers.attention import MultiHeadAttention
 from layers.common import sequences
 from layers.common.checks import check_at_least, check_flags
 from layers.common.masks import check_bias
+from layers.common.projection import model_axes
 from layers.common.sizes import known_shape
 from layers.common.slices import section
 from layers.common.sums import added_up
@@ -211,7 +212,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
     def unite(self, name, heads, use_bias, query_shape):
         """The linear map `(b, t, heads, e)` → `(b, t, m)`, or the sizes of `output_shape` in place of `m`."""
         sizes = self.output_shape or (query_shape[-1],)
-        m = "mnopqr"[: len(sizes)]
+        m = model_axes(len(sizes))
         shape, bias_axes = (None, *sizes), m if use_bias else None
         return self.make_projection(name, f"bthe,he{m}->bt{m}", shape, bias_axes, (None, None, heads, self.value_dim))
 

@@ -127,3 +127,26 @@ def test_what_is_of_another_type_is_refused_by_the_name_of_the_argument(name):
                 if f"{each} must be" not in text or "Received: " not in text:
                     unnoticed.append((each, value, text))
     assert unnoticed == []
+
+
+def test_a_string_is_no_flag_of_a_call_either():
+    x, asked = np.ones((2, 3, 8), "float32"), set()
+    for name in CLASSES:
+        layer = make(name)
+        for each, parameter in inspect.signature(layer.call).parameters.items():
+            if isinstance(parameter.default, bool):
+                asked.add(each)
+                for value in ("no", 1, None):
+                    with pytest.raises(ValueError, match=f"{each} must be True or False. Received: {each}={value!r}"):
+                        layer(x, **{each: value})
+    assert asked >= {"use_causal_mask", "return_attention_scores", "only_project", "diagonal"}
+    given = {"use_causal_mask": np.True_, "return_attention_scores": np.False_}
+    assert tuple(layers.MultiHeadAttention(2, 4)(x, x, **given).shape) == (2, 3, 8)
+
+
+@pytest.mark.parametrize("kind", [layers.MultiHeadAttention, layers.ReuseMultiHeadAttention])
+def test_an_output_may_have_many_axes(kind):
+    x, sizes = np.ones((2, 4, 8), "float32"), (1,) * 6 + (2, 3)
+    assert tuple(kind(2, 4, output_shape=sizes)(x, x).shape) == (2, 4, *sizes)
+    with pytest.raises(ValueError, match="output_shape must have at most 48 sizes. Received: output_shape with 60 sizes"):
+        kind(2, 4, output_shape=(1,) * 60)(x, x)
