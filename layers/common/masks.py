@@ -10,8 +10,10 @@ where there is a single argument with tensors. Attention layers and blocks use i
 
 The masks count in the call in which they are given. A cache or memory of keys does not remember which of them are padding:
 later calls need an `attention_mask`. (The cache of `KernelAttention` holds sums without padding.) The operator `+` gives tensors
-without a mask; `keras.layers.Add` keeps it. Layers that take padding as a required argument, or take ids (`BertEncoder`,
-`MobileBertEmbedding`, `SelfAttentionMask`, `SentenceEmbedding`, the text layers), do not look for another mask.
+without a mask; `keras.layers.Add` keeps it where each of its inputs has one. What `RelativePositionEmbedding` returns has
+neither a mask nor the batch axis that `Add` needs: add it with `+`, and give later layers the mask as an argument. Layers that
+take padding as a required argument, or take ids (`BertEncoder`, `MobileBertEmbedding`, `SelfAttentionMask`, `SentenceEmbedding`,
+the text layers), do not look for another mask.
 
 A mask with 2 axes is `(t, s)`, as in `keras.layers.MultiHeadAttention`, so that a causal mask from there need not be changed. A
 padding mask `(b, s)`, as BigBird and kernel attention take it, would be misread where there are as many examples as queries. So a
