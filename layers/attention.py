@@ -6,7 +6,6 @@ from keras import ops
 from layers.common import sequences
 from layers.common.checks import (
     check_at_least,
-    check_broadcastable,
     check_flags,
     check_rate,
     check_same,
@@ -14,8 +13,8 @@ from layers.common.checks import (
     check_sizes,
 )
 from layers.common.compatibility import garden_arguments
-from layers.common.masks import biased, check_bias, check_two_axes, tokens_only
-from layers.common.projection import ProjectingLayer
+from layers.common.masks import check_bias, over_heads, tokens_only
+from layers.common.projection import ProjectingLayer, model_axes
 from layers.masked_softmax import attended
 
 
@@ -169,8 +168,8 @@ class MultiHeadAttention(ProjectingLayer):
         """Equation (1), or (3) with a bias: the heads `(b, t, h, e)` and the weights `(b, h, t, s)`."""
         check_bias(bias, q.shape[0], self.num_heads, q.shape[1], k.shape[1])
         # The reference divides the scores by √d. Scaling q instead is cheaper, because q has fewer numbers.
-        scores = biased(ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k), bias)
-        return attended(scores, mask, lambda weights: self.mix(weights, v, training))
+        scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
+        return attended(scores, mask, lambda weights: self.mix(weights, v, training), bias)
 
     def mix(self, weights, v, training):
         """Sums of the values, weighted by the attention weights after dropout: the heads `(b, t, h, e)`."""
@@ -183,14 +182,7 @@ class MultiHeadAttention(ProjectingLayer):
         """
         mask = None
         if attention_mask is not None:
-            mask = ops.cast(attention_mask, "bool")
-            if len(mask.shape) == 3:
-                mask = ops.expand_dims(mask, 1)  # the same mask for every head
-            elif len(mask.shape) == 2:
-                check_two_axes("attention_mask", mask.shape, q.shape[0], q.shape[1])
-                mask = ops.expand_dims(mask, (0, 1))
-            expected = (q.shape[0], self.num_heads, q.shape[1], k.shape[1])
-            check_broadcastable("attention_mask", mask.shape, expected)
+            mask = over_heads(attention_mask, q.shape[0], self.num_heads, q.shape[1], k.shape[1])
         if use_causal_mask:
             causal = ops.arange(ops.shape(k)[1])[None, :] <= ops.arange(ops.shape(q)[1])[:, None]
             mask = causal[None, None] if mask is None else ops.logical_and(mask, causal)
@@ -211,7 +203,7 @@ class MultiHeadAttention(ProjectingLayer):
 
     def out_of_heads(self, name, sizes, input_shape):
         """The linear map `(b, t, h, e)` → `(b, t, *sizes)`."""
-        m = "mnopqr"[: len(sizes)]
+        m = model_axes(len(sizes))
         return self.make_projection(name, f"bthe,he{m}->bt{m}", (None, *sizes), m if self.use_bias else None, input_shape)
 
     def check_shapes(self, query, value, key):

@@ -6,7 +6,7 @@ from keras import ops
 from layers.attention import MultiHeadAttention
 from layers.common.caches import check_parts, for_each_example, rows_for
 from layers.common.checks import check_at_least, check_rank, check_same
-from layers.common.masks import after, biased, check_bias
+from layers.common.masks import after, check_bias
 from layers.common.output_shapes import appended_spec
 from layers.common.positions import check_position, value_of, within_room
 from layers.common.sizes import comparable, known_shape
@@ -138,7 +138,7 @@ class CachedAttention(MultiHeadAttention):
         # Σ_d q k as a product with ones, for which XLA does not store q k.
         scores = ops.reshape(ops.matmul(ops.reshape(q * k, (-1, d)), ops.ones((d, 1), k.dtype)), (b, s, h))
         scores = ops.where(is_new[:, None], ops.sum(q * new_k, axis=-1), scores)
-        weights = masked_softmax(biased(ops.expand_dims(ops.transpose(scores, (0, 2, 1)), 2), bias), mask)
+        weights = masked_softmax(ops.expand_dims(ops.transpose(scores, (0, 2, 1)), 2), mask, bias=bias)
         w = ops.transpose(self.dropout_layer(weights, training=training), (0, 3, 1, 2))
         w_new = ops.sum(ops.where(is_new[:, None, None], w, 0.0), axis=1, keepdims=True)
         return ops.sum(w * v, axis=1, keepdims=True) + w_new * new_v, weights

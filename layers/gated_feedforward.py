@@ -8,6 +8,7 @@ from layers.common.blocks import BlockLayer
 from layers.common.checks import check_at_least, check_flags, check_rate
 from layers.common.compatibility import garden_arguments
 from layers.common.sizes import known
+from layers.common.sums import added_up
 
 POSITIONS = ("before_residual", "after_residual")
 
@@ -115,7 +116,7 @@ class GatedFeedforward(BlockLayer):
             y = self.gated_feed_forward(x, i)
             if self.dropout_position == "before_residual":
                 y = self.dropout_layer(y, training=training)
-            x = ops.add(x, y)
+            x = added_up(x, y)
             if self.apply_output_layer_norm:
                 x = self.output_norm[i](x)
             if self.dropout_position == "after_residual":

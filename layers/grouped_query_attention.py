@@ -5,7 +5,7 @@ from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.common.checks import check_at_least
-from layers.common.masks import biased, check_bias
+from layers.common.masks import check_bias
 from layers.masked_softmax import attended
 
 
@@ -71,7 +71,7 @@ class GroupedQueryAttention(MultiHeadAttention):
             heads = ops.matmul(dropped, ops.transpose(v, (0, 2, 1, 3)))
             return ops.transpose(ops.reshape(heads, (b, h, t, self.value_dim)), (0, 2, 1, 3))
 
-        return attended(biased(scores, bias), mask, mix)
+        return attended(scores, mask, mix, bias)
 
     def get_config(self):
         return super().get_config() | {"num_kv_heads": self.num_kv_heads}

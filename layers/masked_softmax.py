@@ -1,35 +1,39 @@
 """Softmax over the positions that a mask allows (Keras 3)."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from layers.common.checks import check_broadcastable
+from layers.common.masks import biased, lowest
+from layers.common.normalization import in_float32_at_least
 from layers.common.output_shapes import TracedLayer
 
 
-def masked_softmax(scores, mask=None, axes=-1):
+def masked_softmax(scores, mask=None, axes=-1, bias=None):
     """Equation (1) of `reference/masked_softmax.py`, in at least float32; a row with no allowed position is all zeros.
 
     Args:
         scores: Float tensor.
         mask: Boolean tensor that broadcasts to the shape of `scores`, True where a position is allowed. None allows all.
         axes: The axis or axes along which the weights sum to 1.
+        bias: Added to the scores, in at least float32; see `biased`. None adds nothing.
 
     Returns:
         Tensor of the shape and dtype of `scores`.
     """
-    weights = softmax_of_allowed(scores, mask, axes)
+    weights = softmax_of_allowed(scores, mask, axes, bias)
     # Only rows with no allowed position remain to be set to zero: one factor per row, not one per score.
     return weights if mask is None else weights * some_allowed(mask, weights.dtype, axes)
 
 
-def attended(scores, mask, mix):
+def attended(scores, mask, mix, bias=None):
     """The heads `mix(weights)`, `(b, t, h, e)`, and the weights `(b, h, t, s)` that `masked_softmax` returns.
 
     A query with no allowed key is set to zero in the heads, which usually hold fewer numbers than the weights. In a graph, the
     masked weights are computed only if they are used.
     """
-    weights = softmax_of_allowed(scores, mask)
+    weights = softmax_of_allowed(scores, mask, bias=bias)
     if mask is None:
         return mix(weights), weights
     some = some_allowed(mask, weights.dtype)
@@ -37,11 +41,10 @@ def attended(scores, mask, mix):
     return ops.multiply(mix(weights), ops.transpose(some, (0, 2, 1, 3))), weights * some
 
 
-def softmax_of_allowed(scores, mask, axes=-1):
+def softmax_of_allowed(scores, mask, axes=-1, bias=None):
     """`masked_softmax`, except in rows with no allowed position: there, the caller must multiply the result by 0."""
     dtype = keras.backend.standardize_dtype(scores.dtype)
-    if dtype in ("float16", "bfloat16"):
-        scores = ops.cast(scores, "float32")
+    scores = biased(in_float32_at_least(scores), bias)
     if mask is not None:
         scores = lowered(scores, mask)
     if axes == -1 and scores.shape[-1] == 1:
@@ -49,7 +52,9 @@ def softmax_of_allowed(scores, mask, axes=-1):
     elif isinstance(axes, int):
         weights = ops.softmax(scores, axis=axes)
     else:
-        weights = ops.exp(scores - ops.logsumexp(scores, axis=axes, keepdims=True))
+        # Not less the logarithm of the sum, which is lost in a peak of −10³⁸.
+        parts = ops.exp(scores - ops.stop_gradient(ops.max(scores, axis=axes, keepdims=True)))
+        weights = parts / ops.sum(parts, axis=axes, keepdims=True)
     return ops.cast(weights, dtype)
 
 
@@ -60,17 +65,25 @@ def some_allowed(mask, dtype, axes=-1):
 
 def lowered(scores, mask):
     """Scores whose softmax is exactly 0 at forbidden positions."""
-    # Finite, because the softmax of a row of −inf is NaN; far below any score.
-    lowest = ops.cast(-1e30, scores.dtype)
+    # Finite, because the softmax of a row of −inf is NaN. No allowed score is as low.
+    least = ops.cast(lowest(scores.dtype), scores.dtype)
     if keras.backend.backend() != "tensorflow":
-        return ops.where(mask, scores, lowest)
+        return ops.where(mask, scores, least)
 
     # If any position is allowed, forbidden ones have weight 0 and so gradient 0: TensorFlow need not select a second time.
     @ops.custom_gradient
     def select(scores):
-        return ops.where(mask, scores, lowest), lambda *args, upstream=None: args[0] if upstream is None else upstream
+        return ops.where(mask, scores, least), lambda *args, upstream=None: args[0] if upstream is None else upstream
 
     return select(scores)
+
+
+def above_lowest(scores):
+    """`scores`, raised above the lowest number, which additive masks consist of. Those of 16 bits are so in float32."""
+    dtype = keras.backend.standardize_dtype(scores.dtype)
+    if dtype in ("float16", "bfloat16"):
+        return scores
+    return ops.maximum(scores, ops.cast(np.nextafter(lowest(dtype), lowest(dtype).dtype.type(0)), dtype))
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -87,7 +100,7 @@ class MaskedSoftmax(TracedLayer):
         normalization_axes: The axis or axes along which the weights sum to 1. Defaults to the last axis.
 
     Call arguments:
-        scores: Float tensor.
+        scores: Float tensor. Numbers as low as those of additive masks are scores like others: what is allowed shares the weight.
         mask: Tensor of any dtype, nonzero where a position is allowed. With the inserted axes, it must broadcast to the shape of
             `scores`. Defaults to None: all positions are allowed.
 
@@ -122,7 +135,7 @@ class MaskedSoftmax(TracedLayer):
         axes = axes if isinstance(axes, int) else tuple(axes)
         if mask is None:
             return masked_softmax(scores, axes=axes)
-        return masked_softmax(scores, self.with_axes_of(scores, ops.not_equal(mask, 0)), axes)
+        return masked_softmax(above_lowest(scores), self.with_axes_of(scores, ops.not_equal(mask, 0)), axes)
 
     def with_axes_of(self, scores, mask):
         axes, missing = self.mask_expansion_axes, len(scores.shape) - len(mask.shape)

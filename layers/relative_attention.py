@@ -8,6 +8,7 @@ from layers.common.checks import check_rank, check_same, check_shape
 from layers.common.masks import after
 from layers.common.relative_positions import Terms, check_terms, has_encoding, has_open_sizes, projected, relative_shift
 from layers.common.sizes import joined_length
+from layers.common.sums import added_up
 from layers.masked_softmax import attended
 
 
@@ -132,18 +133,18 @@ class MultiHeadRelativeAttention(MultiHeadAttention):
             # matmul, unlike einsum, broadcasts an encoding with batch size 1 without copying it.
             by_row = ops.matmul(self.plus(q, terms.v), terms.encoded)
             t, rows, s = *ops.shape(by_row)[2:], ops.shape(k)[1]
-            scores = ops.add(scores, relative_shift(by_row, s))
+            scores = added_up(scores, relative_shift(by_row, s))
             if (reach := has_encoding(t, s, rows)) is not None:
                 mask = reach[None, None] if mask is None else ops.logical_and(mask, reach)
         if terms.segment_encoding is not None:
             by_segment = ops.matmul(self.plus(q, terms.b), ops.transpose(terms.segment_encoding, (1, 2, 0)))
             different = ops.expand_dims(ops.cast(terms.segment_matrix, "bool"), 1)
-            scores = ops.add(scores, ops.where(different, by_segment[..., 1:], by_segment[..., :1]))
+            scores = added_up(scores, ops.where(different, by_segment[..., 1:], by_segment[..., :1]))
         return attended(scores, mask, lambda weights: self.mix(weights, v, training))
 
     def plus(self, q, bias):
         """q + bias, where q is `(b, h, t, d)` and already divided by √d."""
-        return q if bias is None else ops.add(q, ops.expand_dims(bias, 1) * self.key_dim**-0.5)
+        return q if bias is None else added_up(q, ops.expand_dims(bias, 1) * self.key_dim**-0.5)
 
     def untraced_spec(self, query, value, state=None, return_attention_scores=False, **others):
         if not has_open_sizes((query, value, state, others)):

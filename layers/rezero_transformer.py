@@ -9,6 +9,7 @@ from layers.common.blocks import RangedBlock, first_positions, head_size, split_
 from layers.common.checks import check_at_least, check_flags, check_rate
 from layers.common.compatibility import OTHER_ATTENTION, garden_arguments
 from layers.common.masks import of_inputs
+from layers.common.sums import added_up
 from layers.transformer_encoder import FORMS
 
 GARDEN_NAMES = {
@@ -142,10 +143,10 @@ class ReZeroTransformer(RangedBlock):
 
         masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": key_tokens, "attention_bias": bias}
         added = self.self_attention(x, key_value, training=training, **masks)
-        y = ops.add(x, ops.multiply(alpha, self.attention_dropout_layer(added, training=training)))
+        y = added_up(x, ops.multiply(alpha, self.attention_dropout_layer(added, training=training)))
         if self.use_layer_norm:
             y = self.self_attention_norm(y)
-        z = ops.add(y, ops.multiply(alpha_ffn, self.feed_forward(y, training)))
+        z = added_up(y, ops.multiply(alpha_ffn, self.feed_forward(y, training)))
         return self.output_norm(z) if self.use_layer_norm else z
 
     @property

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from layers.attention import MultiHeadAttention
-from layers.common.masks import biased, check_bias
+from layers.common.masks import check_bias
 from layers.common.projection import fresh
 from layers.masked_softmax import masked_softmax
 
@@ -74,7 +74,7 @@ class TalkingHeadsAttention(MultiHeadAttention):
         # The reference scales the scores; q has fewer numbers to scale.
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
         check_bias(bias, q.shape[0], self.num_heads, q.shape[1], k.shape[1])
-        softmax = masked_softmax(biased(mix(scores, self.pre_softmax_weight), bias), mask)
+        softmax = masked_softmax(mix(scores, self.pre_softmax_weight), mask, bias=bias)
         weights = mix(softmax, self.post_softmax_weight)
         return ops.einsum("bhts,bshe->bthe", self.dropout_layer(weights, training=training), v), weights
 

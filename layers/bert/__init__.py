@@ -1,7 +1,6 @@
 """BERT's encoder (Keras 3)."""
 
 import keras
-from keras import ops
 
 from layers.common.activations import get_activation
 from layers.common.blocks import BlockLayer
@@ -18,6 +17,7 @@ from layers.common.checks import (
 )
 from layers.common.ids import check_integers
 from layers.common.projection import fresh
+from layers.common.sums import added_up
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.positional_embedding import PositionalEmbedding
 from layers.self_attention_mask import SelfAttentionMask
@@ -188,7 +188,7 @@ class BertEncoder(BlockLayer):
     def embed_inputs(self, tokens, segments, training):
         """Equation (1)."""
         words, kinds = self.word_embeddings(tokens), self.type_embeddings(segments)
-        x = self.embeddings_norm(ops.add(ops.add(words, self.position_embedding(words)), kinds))
+        x = self.embeddings_norm(added_up(added_up(words, self.position_embedding(words)), kinds))
         return self.embeddings_dropout(x, training=training)
 
     def shape_of(self, shapes):
@@ -201,6 +201,8 @@ class BertEncoder(BlockLayer):
             check_same(what, **{name: shape[axis] for name, shape in shapes.items()})
         b, t = shapes["input_word_ids"]
         check_length("inputs", t, max_sequence_length=self.max_sequence_length)
+        if self.use_pooler and t == 0:
+            raise ValueError(f"inputs must have at least one token for the pooler. Received: inputs of shape {(b, t)}")
         return b, t
 
     def get_config(self):

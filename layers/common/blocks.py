@@ -4,19 +4,19 @@ import warnings
 from contextvars import ContextVar
 
 import keras
-from keras import ops
 
 from layers.common.checks import check_at_least, check_epsilon, check_same, shapes
 from layers.common.masks import check_two_axes
 from layers.common.normalization import LayerNorm, RMSNorm
 from layers.common.projection import LinearMap, ProjectingLayer, fresh
 from layers.common.sizes import known
+from layers.common.sums import added_up
 
 
 class BlockLayer(ProjectingLayer):
     """A layer made of sublayers, which all get the options given to the layer as a whole.
 
-    A subclass overrides the attributes below that it takes as arguments. What sublayers return is added with `ops.add`: under a
+    A subclass overrides the attributes below that it takes as arguments. What sublayers return is added by `added_up`: under a
     `DTypePolicyMap` they may differ in dtype, which TensorFlow's `+` refuses and JAX's promotes.
     """
 
@@ -87,11 +87,11 @@ class BlockLayer(ProjectingLayer):
     def after_attention(self, x, added, training):
         """z of equation (2) of `reference/transformer_encoder.py`, or of (3), from x and the output of attention, `added`."""
         added = self.attention_dropout_layer(added, training=training)
-        y = ops.add(x, added) if self.use_query_residual else added
+        y = added_up(x, added) if self.use_query_residual else added
         if self.norm_first:
-            return ops.add(y, self.feed_forward(self.output_norm(y), training))
+            return added_up(y, self.feed_forward(self.output_norm(y), training))
         y = self.self_attention_norm(y)
-        return self.output_norm(ops.add(y, self.feed_forward(y, training)))
+        return self.output_norm(added_up(y, self.feed_forward(y, training)))
 
 
 class RangedBlock(BlockLayer):

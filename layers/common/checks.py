@@ -8,7 +8,7 @@ from layers.common.sizes import known, known_shape
 def check_at_least(least, **sizes):
     """Raise a ValueError unless each of `sizes`, passed as name=value, is an integer of at least `least`."""
     for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < least:
+        if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < least:
             raise ValueError(f"{name} must be an integer of at least {least}. Received: {name}={size!r}")
 
 
@@ -25,6 +25,15 @@ def check_sizes(**sizes):
             check_at_least(1, **{name: part})
 
 
+def python_number(value):
+    """`value`, or the Python number that a number of NumPy is, also in a tuple or a list: as such, configurations hold it."""
+    if isinstance(value, (np.integer, np.floating, np.bool_)):
+        return value.item()
+    if isinstance(value, list):
+        return [python_number(each) for each in value]
+    return tuple(map(python_number, value)) if type(value) is tuple else value
+
+
 def check_divisible(**sizes):
     """Raise a ValueError unless the first of two `sizes`, passed as name=value, is a multiple of the second."""
     (name, size), (divisor_name, divisor) = sizes.items()
@@ -36,10 +45,10 @@ def check_divisible(**sizes):
 def check_flags(**flags):
     """Raise a ValueError unless each of `flags`, passed as name=value, is True or False.
 
-    0, 1 and NumPy's booleans are refused too: a number where a flag is expected is most often an argument in the wrong place.
+    0 and 1 are refused too: a number where a flag is expected is most often an argument in the wrong place.
     """
     for name, flag in flags.items():
-        if not isinstance(flag, bool):
+        if not isinstance(flag, (bool, np.bool_)):
             raise ValueError(f"{name} must be True or False. Received: {name}={flag!r}")
 
 

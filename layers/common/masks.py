@@ -10,17 +10,22 @@ where there is a single argument with tensors. Attention layers and blocks use i
 
 The masks count in the call in which they are given. A cache or memory of keys does not remember which of them are padding:
 later calls need an `attention_mask`. (The cache of `KernelAttention` holds sums without padding.) The operator `+` gives tensors
-without a mask; `keras.layers.Add` keeps it. Layers that take padding as a required argument, or take ids (`BertEncoder`,
-`MobileBertEmbedding`, `SelfAttentionMask`, `SentenceEmbedding`, the text layers), do not look for another mask.
+without a mask; `keras.layers.Add` keeps it where each of its inputs has one. What `RelativePositionEmbedding` returns has
+neither a mask nor the batch axis that `Add` needs: add it with `+`, and give later layers the mask as an argument. Layers that
+take padding as a required argument, or take ids (`BertEncoder`, `MobileBertEmbedding`, `SelfAttentionMask`, `SentenceEmbedding`,
+the text layers), do not look for another mask.
 
 A mask with 2 axes is `(t, s)`, as in `keras.layers.MultiHeadAttention`, so that a causal mask from there need not be changed. A
 padding mask `(b, s)`, as BigBird and kernel attention take it, would be misread where there are as many examples as queries. So a
 mask whose first size could be the number of examples is an error, which says how to write both.
 
 An `attention_bias` is added to the scores, after they are divided by √d and before masks apply: no bias can allow what a mask
-forbids. Its numbers must be finite; what must not be attended to is for a mask to say.
+forbids. What must not be attended to is for a mask to say. In additive masks, a number such as −10⁹ says it; added here, in at
+least float32, it hides the scores, so that keys that have it weigh the same if they are all that is allowed.
 """
 
+import keras
+import numpy as np
 from keras import ops, tree
 from keras.layers import Layer
 
@@ -41,6 +46,27 @@ def check_two_axes(name, shape, b, t):
         )
 
 
+def over_heads(mask, b, h, t, s):
+    """An `attention_mask` as a boolean `(b, h, t, s)`, each axis of which may have size 1.
+
+    Args:
+        mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`; or `(t, s)`, unless that could
+            be `(b, s)`.
+        b, h, t, s: Sizes; None is unknown.
+
+    Raises:
+        ValueError: if the mask has another shape.
+    """
+    mask = ops.cast(mask, "bool")
+    if len(mask.shape) == 3:
+        mask = ops.expand_dims(mask, 1)  # the same mask for every head
+    elif len(mask.shape) == 2:
+        check_two_axes("attention_mask", mask.shape, b, t)
+        mask = ops.expand_dims(mask, (0, 1))
+    check_broadcastable("attention_mask", mask.shape, (b, h, t, s))
+    return mask
+
+
 def check_bias(bias, b, h, t, s):
     """Raise a ValueError unless `bias` is None or has 4 axes and broadcasts to `(b, h, t, s)`. A size of None is unknown."""
     if bias is not None and len(bias.shape) != 4:
@@ -52,8 +78,19 @@ def check_bias(bias, b, h, t, s):
 
 
 def biased(scores, bias):
-    """Scores `(b, h, t, s)` plus a bias that broadcasts to them; None adds nothing."""
-    return scores if bias is None else scores + ops.cast(bias, scores.dtype)
+    """Scores `(b, h, t, s)`, in at least float32, plus a bias that broadcasts to them; None adds nothing.
+
+    A bias may be as low as the numbers that stand for −∞ in additive masks. It stays far above those of forbidden positions.
+    """
+    if bias is None:
+        return scores
+    least = lowest(scores.dtype) / 4  # to which scores can be added
+    return scores + ops.maximum(ops.cast(bias, scores.dtype), ops.cast(least, scores.dtype))
+
+
+def lowest(dtype):
+    """The lowest finite number of float32 or float64."""
+    return np.finfo(keras.backend.standardize_dtype(dtype)).min
 
 
 def both(mask, other):

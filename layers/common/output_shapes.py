@@ -1,9 +1,12 @@
 """Shapes of a layer's outputs, for Keras's functional models and for wrappers such as `keras.layers.TimeDistributed`."""
 
 import inspect
+from functools import cache, wraps
 
 import keras
+import numpy as np
 
+from layers.common.checks import python_number
 from layers.common.sizes import joined_length
 
 
@@ -14,6 +17,20 @@ class TracedLayer(keras.layers.Layer):
     """
 
     integer_arguments = ()
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = taking_numpy_numbers(cls.__init__)
+
+    def __call__(self, *args, **kwargs):
+        # Keras lets tensors alone be given by position. A string would count as True, a number of NumPy as a tensor.
+        for name, value in kwargs.items():
+            if isinstance(value, (np.integer, np.bool_)):
+                return self(*args, **kwargs | {name: value.item()})
+            if not isinstance(value, bool) and name in flags_of(type(self)):
+                raise ValueError(f"{name} must be True or False. Received: {name}={value!r}")
+        return super().__call__(*args, **kwargs)
 
     def argument_dtype(self, name):
         """A dtype in which `call` accepts the argument `name`."""
@@ -56,6 +73,23 @@ class TracedLayer(keras.layers.Layer):
             is_shape = name not in names and argument in names
             arguments[argument if is_shape else name] = symbols(value, self.argument_dtype(argument)) if is_shape else value
         return shapes_of(self.compute_output_spec(**arguments) if self.built else copied(self)(**arguments))
+
+
+def taking_numpy_numbers(init):
+    """The constructor `init`, which gets Python numbers in place of NumPy's."""
+
+    @wraps(init)
+    def constructor(self, *args, **kwargs):
+        init(self, *map(python_number, args), **{name: python_number(value) for name, value in kwargs.items()})
+
+    constructor.__signature__ = inspect.signature(init)  # Keras asks for it, and does not see through the wrapper
+    return constructor
+
+
+@cache
+def flags_of(kind):
+    """The names of the arguments of `call` of the class `kind` that are True or False by default."""
+    return {name for name, each in inspect.signature(kind.call).parameters.items() if isinstance(each.default, bool)}
 
 
 def copied(layer):

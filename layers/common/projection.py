@@ -82,6 +82,21 @@ class ProjectingLayer(TracedLayer):
         }
 
 
+MODEL_AXES = "mnopqrsuvwxyzacdfgijklABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""All letters but those of the other axes of a map out of heads, b, t, h and e."""
+
+
+def model_axes(count):
+    """`count` letters for the axes of `output_shape`.
+
+    Raises:
+        ValueError: if there are not as many letters.
+    """
+    if count > len(MODEL_AXES):
+        raise ValueError(f"output_shape must have at most {len(MODEL_AXES)} sizes. Received: output_shape with {count} sizes")
+    return MODEL_AXES[:count]
+
+
 QUANTIZED = ("int8", "int4", "float8")
 
 

@@ -41,7 +41,7 @@ def count_in(layer, phi, logits):
 
 def factor(layer):
     """F for the current P, computed anew only if P has changed since the last call."""
-    precision, kept = (ops.convert_to_tensor(weight) for weight in (layer.precision_matrix, layer.covariance_factor))
+    precision = ops.convert_to_tensor(layer.precision_matrix)
     mark = mark_of(precision)
     is_same, ridge = ops.all(ops.equal(mark, layer.factored_mark)), layer.gp_cov_ridge_penalty
 
@@ -49,7 +49,10 @@ def factor(layer):
         return posterior_covariance.covariance_factor(precision, ridge)
 
     known = posterior_covariance.truth(is_same)  # in eager mode on JAX, `cond` would be compiled in each call
-    current = ops.cond(is_same, lambda: kept, invert) if known is None else kept if known else invert()
+    if known:
+        # Nothing is assigned: on TensorFlow, a weight's tensor may be the weight, which has no value as its own value.
+        return ops.stop_gradient(layer.covariance_factor)
+    current = invert() if known is False else ops.cond(is_same, lambda: ops.copy(layer.covariance_factor), invert)
     posterior_covariance.check_factor(current, ridge)
     # Assigned outside of `cond`, because JAX cannot assign variables inside a branch.
     layer.covariance_factor.assign(current)

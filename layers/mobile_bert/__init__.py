@@ -7,6 +7,7 @@ from layers.attention import MultiHeadAttention
 from layers.common.activations import get_activation
 from layers.common.checks import check_at_least, check_divisible, check_flags, check_length, check_rate
 from layers.common.ids import check_integers
+from layers.common.sums import added_up
 from layers.mobile_bert.parts import MobileBertLayer, check_alike, check_input, trigram
 
 
@@ -97,9 +98,8 @@ class MobileBertEmbedding(MobileBertLayer):
         if input_mask is not None:
             e = ops.where(ops.expand_dims(ops.cast(input_mask, "bool"), -1), e, ops.zeros((), e.dtype))
         x = self.embedding_projection(trigram(e))
-        x = ops.add(x, self.position_embedding(x))
-        if token_type_ids is not None:
-            x = ops.add(x, self.type_embedding(token_type_ids))
+        x = added_up(x, self.position_embedding(x))
+        x = x if token_type_ids is None else added_up(x, self.type_embedding(token_type_ids))
         return self.dropout_layer(self.embedding_norm(x), training=training)
 
     def get_config(self):
@@ -226,10 +226,10 @@ class MobileBertTransformer(MobileBertLayer):
         query, value = self.query_and_value(x, u)
         masks = {"attention_mask": attention_mask, "query_mask": tokens, "value_mask": tokens, "key_mask": tokens}
         attended, scores = self.attention(query, value, query, return_attention_scores=True, training=training, **masks)
-        y = self.attention_norm(ops.add(u, attended))
+        y = self.attention_norm(added_up(u, attended))
         for i in range(self.num_feedforward_networks):
-            y = self.output_norm[i](ops.add(y, self.output_dense[i](self.intermediate_act_fn(self.intermediate_dense[i](y)))))
-        z = self.bottleneck_output_norm(ops.add(x, self.dropout_layer(self.bottleneck_output(y), training=training)))
+            y = self.output_norm[i](added_up(y, self.output_dense[i](self.intermediate_act_fn(self.intermediate_dense[i](y)))))
+        z = self.bottleneck_output_norm(added_up(x, self.dropout_layer(self.bottleneck_output(y), training=training)))
         return (z, scores) if return_attention_scores else z
 
     def query_and_value(self, x, u):

@@ -6,9 +6,11 @@ from keras import ops
 from layers.attention import MultiHeadAttention
 from layers.common import sequences
 from layers.common.checks import check_at_least, check_flags
-from layers.common.masks import biased, check_bias
+from layers.common.masks import check_bias
+from layers.common.projection import model_axes
 from layers.common.sizes import known_shape
 from layers.common.slices import section
+from layers.common.sums import added_up
 from layers.masked_softmax import attended
 from layers.reuse_attention.parts import renormalized, reused_count
 
@@ -163,11 +165,11 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
             # Counted from the end, so that a mask with a head axis of size 1 keeps it.
             allowed = None if mask is None else mask[:, -new:]
             check_bias(bias, x.shape[0], self.num_heads, x.shape[1], z.shape[1])
-            scores = biased(self.scores(x, z), None if bias is None else bias[:, -new:])
-            heads, new_weights = attended(scores, allowed, lambda weights: self.mix(weights, v, training))
+            bias = None if bias is None else bias[:, -new:]
+            heads, new_weights = attended(self.scores(x, z), allowed, lambda weights: self.mix(weights, v, training), bias)
             outputs.append(self.output_new_dense(heads))
             weights.append(new_weights)
-        output = outputs[0] if len(outputs) == 1 else ops.add(*outputs)
+        output = outputs[0] if len(outputs) == 1 else added_up(*outputs)
 
         if several_axes:
             output = sequences.from_sequence(output, query, axes)
@@ -187,7 +189,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
         # The reference scales the scores; q has fewer numbers to scale.
         scores = ops.einsum("bthd,bshd->bhts", q * self.key_dim**-0.5, k)
         if self.use_relative_pe:
-            scores = ops.add(scores, self.relative_bias(ops.shape(query)[1], ops.shape(key)[1]))
+            scores = added_up(scores, self.relative_bias(ops.shape(query)[1], ops.shape(key)[1]))
         return scores
 
     def relative_bias(self, t, s):
@@ -210,7 +212,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
     def unite(self, name, heads, use_bias, query_shape):
         """The linear map `(b, t, heads, e)` → `(b, t, m)`, or the sizes of `output_shape` in place of `m`."""
         sizes = self.output_shape or (query_shape[-1],)
-        m = "mnopqr"[: len(sizes)]
+        m = model_axes(len(sizes))
         shape, bias_axes = (None, *sizes), m if use_bias else None
         return self.make_projection(name, f"bthe,he{m}->bt{m}", shape, bias_axes, (None, None, heads, self.value_dim))
 

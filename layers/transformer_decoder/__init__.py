@@ -1,7 +1,6 @@
 """The transformer decoder block (Keras 3)."""
 
 import keras
-from keras import ops
 
 from layers.attention import MultiHeadAttention
 from layers.cached_attention import CachedAttention
@@ -19,6 +18,7 @@ from layers.common.checks import (
 )
 from layers.common.masks import accepted, of_inputs
 from layers.common.output_shapes import appended_spec
+from layers.common.sums import added_up
 from layers.multi_channel_attention import MultiChannelAttention
 from layers.transformer_decoder.causal_block import causal
 from layers.transformer_decoder.parts import FORMS, attend, attention_class, built, check_built, check_self_mask, parts_of
@@ -173,16 +173,16 @@ class TransformerDecoderBlock(BlockLayer):
         masks |= {"attention_mask": self_mask} | accepted(self.self_attention, query_mask=tokens, value_mask=tokens)
         options = {"cache": cache, "decode_loop_step": decode_loop_step}
         added, cache = attend(self.self_attention, own, own, training, **options, **masks)
-        y = self.after(self.self_attention_norm, ops.add(x, self.self_attention_dropout(added, training=training)))
+        y = self.after(self.self_attention_norm, added_up(x, self.self_attention_dropout(added, training=training)))
 
         channels = {"context_attention_weights": w} if self.multi_channel_cross_attention else {}
         query = self.before(self.encdec_attention_norm, y)
         masks = {"attention_mask": cross_mask} | accepted(self.encdec_attention, query_mask=tokens, value_mask=memory_tokens)
         added = attend(self.encdec_attention, query, memory, training, **masks, **channels)
-        z = self.after(self.encdec_attention_norm, ops.add(y, self.encdec_attention_dropout(added, training=training)))
+        z = self.after(self.encdec_attention_norm, added_up(y, self.encdec_attention_dropout(added, training=training)))
 
         added = self.feed_forward(self.before(self.output_norm, z), training)
-        return self.after(self.output_norm, ops.add(z, added)), cache
+        return self.after(self.output_norm, added_up(z, added)), cache
 
     def untraced_spec(self, inputs, cache=None, decode_loop_step=None, **others):
         x, _, _, self_mask, _ = parts_of(inputs)

@@ -20,9 +20,11 @@ from layers.common.checks import (
     interpreted,
 )
 from layers.common.ids import check_integers
+from layers.common.masks import over_heads
 from layers.common.output_shapes import appended_spec
 from layers.common.projection import fresh, matrix_product
 from layers.common.sizes import comparable
+from layers.common.sums import added_up
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.positional_embedding import PositionalEmbedding, RelativePositionEmbedding
 from layers.transformer_decoder.causal_block import CausalBlock, causal
@@ -64,7 +66,8 @@ class TransformerDecoder(BlockLayer):
         inputs: Token ids, integers of shape `(b, t)`; with a cache, only the new tokens. Ids outside the vocabulary embed as
             zeros.
         attention_mask: Nonzero where attention is allowed; `(b, t, s)`, or broadcastable to `(b, h, t, s)`, where `s` is the
-            number of keys in the new cache. It applies in addition to the causal mask.
+            number of keys in the new cache; or `(t, s)`, unless that could be `(b, s)`: write a padding mask as
+            `mask[:, None, :]`. It applies in addition to the causal mask.
         cache: List of each block's keys and values, from `init_cache` or an earlier call, as in `CachedAttention`.
         decode_loop_step: Slot of the cache for the first new token, which is also its position, as in `CachedAttention`.
             By default, tokens are appended.
@@ -166,9 +169,11 @@ class TransformerDecoder(BlockLayer):
         check_integers(inputs=inputs)
         offset = self.first_position(inputs, cache, decode_loop_step)
         x = self.token_embedding(inputs)
-        x = self.embedding_dropout(ops.add(x, self.position_embedding(x, offset=offset)), training=training)
-        if cache is None:
-            attention_mask = causal(x, attention_mask)  # with a cache, attention masks later keys itself
+        x = self.embedding_dropout(added_up(x, self.position_embedding(x, offset=offset)), training=training)
+        if cache is None:  # with a cache, attention masks later keys itself
+            b, t, _ = x.shape
+            mask = None if attention_mask is None else over_heads(attention_mask, b, self.num_attention_heads, t, t)
+            attention_mask = causal(x, mask)
         options = {"attention_mask": attention_mask, "decode_loop_step": decode_loop_step, "training": training}
         new = []
         for block, kept in zip(self.blocks, cache or [None] * self.num_layers):

@@ -38,7 +38,8 @@ def generate(
         model: A built layer, such as `TransformerDecoder`, that returns `(logits, cache)` from
             `model(ids, cache=cache, decode_loop_step=step, training=False)`, where `logits` is `(b, t, n)`, and a cache from
             `model.init_cache(batch, slots)`.
-        prompt: Ids, integers of shape `(b, t)`, or a list of lists of ids, which may differ in length; at least one token each.
+        prompt: Ids, integers of shape `(b, t)`, or a list of lists of ids or a ragged tensor, whose rows may differ in length;
+            at least one token each.
         length: Number of new tokens of each prompt.
         temperature: 0 for the most probable token. Above 0, tokens are drawn with probabilities softmax(logits / temperature).
         top_k: Draw only from the `top_k` most probable tokens. Defaults to None, all of them.
@@ -46,7 +47,7 @@ def generate(
         seed: Integer that decides the draws, the same on every backend. Defaults to None: a seed from NumPy's global generator,
             which `keras.utils.set_random_seed` sets.
         end_id: Id after which a prompt's continuation ends and the rest is padding. The loop ends when all have ended.
-        pad_id: Id for padding. Defaults to `end_id`, or 0 without one.
+        pad_id: Id for padding, which may be outside the vocabulary, but not of int32. Defaults to `end_id`, or 0 without one.
         prompt_mask: `(b, t)`, nonzero for the tokens of `prompt`, zero for padding, which must come after them.
 
     Returns:
@@ -71,15 +72,15 @@ def generate(
     """
     check_at_least(1, length=length)
     check_choice(temperature, top_k, top_p, seed)
-    for name, number in (("end_id", end_id), ("pad_id", pad_id)):
-        if number is not None:
-            check_at_least(0, **{name: number})
     if not (isinstance(model, keras.layers.Layer) and callable(getattr(model, "init_cache", None))):
         raise ValueError(f"model must be a layer with a method init_cache. Received: {type(model).__name__}")
     if not model.built:
         raise ValueError("model must be built before generate: call or build it first. Received: built=False")
+    vocab_size = getattr(model, "vocab_size", None)
+    check_id("end_id", end_id, vocab_size)
+    check_id("pad_id", pad_id)
     pad_id = pad_id if pad_id is not None else end_id or 0
-    ids, lengths = as_array(prompt, prompt_mask, pad_id, getattr(model, "vocab_size", None))
+    ids, lengths = as_array(prompt, prompt_mask, pad_id, vocab_size)
     draws = np.random.default_rng(np.random.randint(2**31) if seed is None else seed)  # noqa: NPY002
     program = program_of(model, ids.shape, length, temperature > 0, top_k, top_p is not None)
     tokens, failed = program.predict_on_batch(
@@ -96,6 +97,15 @@ def generate(
     if failed:
         raise ValueError("model must have logits without NaN, the largest of them finite. Received: others, for a new token")
     return np.asarray(tokens)
+
+
+def check_id(name, number, vocab_size=None):
+    """Raise a ValueError unless the argument `name` is None or an id of the vocabulary; of int32, if that is not known."""
+    if number is not None:
+        check_at_least(0, **{name: number})
+        most = 2**31 if vocab_size is None else vocab_size
+        if number >= most:
+            raise ValueError(f"{name} must be an id from 0 to {most - 1}. Received: {name}={number}")
 
 
 class Programs:

@@ -53,6 +53,12 @@ def check_choice(temperature, top_k, top_p, seed):
         if not fits:
             wanted = "a finite number of at least 0" if name == "temperature" else "above 0 and at most 1, or None"
             raise ValueError(f"{name} must be {wanted}. Received: {name}={number!r}")
+    least, most = (float(getattr(np.finfo("float32"), name)) for name in ("tiny", "max"))
+    if temperature and not least <= temperature <= most:  # smaller numbers are 0 to a compiled program, which divides by it
+        raise ValueError(
+            f"temperature must be 0, or a normal number of float32, from {least:.3g} to {most:.3g}. "
+            f"Received: temperature={temperature!r}"
+        )
     for name, number, least in (("top_k", top_k, 1), ("seed", seed, 0)):
         if number is not None and (not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < least):
             raise ValueError(f"{name} must be an integer of at least {least}, or None. Received: {name}={number!r}")

@@ -1,14 +1,13 @@
 """Transformer-XL's block, and the stack of blocks with a memory of earlier segments (Keras 3)."""
 
 import keras
-from keras import ops
 
 from layers.common.checks import check_at_least, check_flags, check_needs
 from layers.common.relative_positions import has_open_sizes
+from layers.common.sums import added_up
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
-from layers.transformer_xl.parts import ARGUMENTS, XLLayer, biases_of, check_segments, memories_of, remember, untraced_stack
-
-RENAMED = {"kernel_initializer": "initializer"}
+from layers.transformer_xl import parts
+from layers.transformer_xl.parts import ARGUMENTS, XLLayer, biases_of, memories_of, remember
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -106,8 +105,8 @@ class TransformerXLBlock(XLLayer):
 
     def after_attention(self, x, attended, training):
         """The rest of equation (2)."""
-        y = self.self_attention_norm(ops.add(x, self.attention_dropout_layer(attended, training=training)))
-        return self.output_norm(ops.add(y, self.feed_forward(y, training)))
+        y = self.self_attention_norm(added_up(x, self.attention_dropout_layer(attended, training=training)))
+        return self.output_norm(added_up(y, self.feed_forward(y, training)))
 
     def untraced_spec(self, content_stream, query_stream=None, **others):
         if not has_open_sizes((content_stream, query_stream, others)):
@@ -143,9 +142,9 @@ class TransformerXL(XLLayer):
             `TransformerXLBlock`. The memory does not remember padding: if it holds some, the attention masks must say so.
 
     Returns:
-        A tuple: the last block's content stream, or with `two_stream` its query stream, `(b, t, m)`; and a list with each block's
-        memory, through which no gradient flows. Without memory, the list has None for each block; in a functional model, where
-        nothing but tensors can be returned, it is empty.
+        A tuple: the last block's content stream, with its Keras mask, or with `two_stream` its query stream, without one,
+        `(b, t, m)`; and a list with each block's memory, through which no gradient flows. Without memory, the list has None for
+        each block; in a functional model, where nothing but tensors can be returned, it is empty.
 
     Raises:
         ValueError: as in `TransformerXLBlock`, or if a length is below 0, `reuse_length` is given without a memory, `state` does
@@ -168,8 +167,9 @@ class TransformerXL(XLLayer):
     """
 
     own_arguments = ("num_layers", "tie_attention_biases", "memory_length", "reuse_length")
-    renamed_arguments = RENAMED
-    untraced_spec = untraced_stack
+    renamed_arguments = parts.RENAMED
+    untraced_spec = parts.untraced_stack
+    compute_mask = parts.mask_of_stack
 
     def __init__(
         self,
@@ -229,9 +229,9 @@ class TransformerXL(XLLayer):
         training=None,
         content_stream_mask=None,
     ):
-        check_segments(self, segment_matrix, segment_embedding)
+        parts.check_segments(self, segment_matrix, segment_embedding)
         h, g, memories = content_stream, query_stream, []
-        for i, (block, memory) in enumerate(zip(self.blocks, memories_of(state, self.num_layers))):
+        for i, (block, memory) in enumerate(zip(self.blocks, memories_of(state, self.num_layers, h.shape))):
             memories.append(remember(memory, h, self.memory_length, self.reuse_length) if self.memory_length else None)
             u, v, b = biases_of(self, i)
             segments = (None, None, None) if segment_matrix is None else (segment_matrix, segment_embedding[i], b)

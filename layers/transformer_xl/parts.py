@@ -15,6 +15,7 @@ from layers.common.checks import (
     check_same,
     check_shape,
 )
+from layers.common.masks import first_mask
 from layers.common.projection import fresh
 from layers.common.relative_positions import has_open_sizes
 
@@ -24,6 +25,7 @@ ARGUMENTS = (
 )
 
 NONE_RENAMED = {}
+RENAMED = {"kernel_initializer": "initializer"}
 
 
 class XLLayer(BlockLayer):
@@ -98,6 +100,11 @@ def untraced_stack(layer, content_stream, state=None, query_stream=None, **other
     return output, [shape and layer.symbol(*shape) for shape in memory_shapes(layer, content_stream.shape, state)]
 
 
+def mask_of_stack(layer, inputs, previous_mask=None):
+    """The Keras mask of what the stack `layer` returns first: of two streams that is the queries, whose positions are others."""
+    return None if layer.two_stream else first_mask(previous_mask)
+
+
 def memory_shapes(layer, shape, state):
     """The shape of the memory of each block of the stack `layer` after `state` and inputs of `shape`; None without memory."""
     if not layer.memory_length:
@@ -124,11 +131,11 @@ def check_segments(layer, segment_matrix, segment_embedding):
         )
 
 
-def memories_of(state, num_layers):
+def memories_of(state, num_layers, shape):
     """Each block's memory, None where there is none. `state` may be None, empty, a list, or a tensor of all memories.
 
     Raises:
-        ValueError: if there are other than `num_layers` memories.
+        ValueError: if there are other than `num_layers` memories, or not of the batch and the width of inputs of `shape`.
     """
     is_list = isinstance(state, (list, tuple))
     if state is None or (is_list and not state):
@@ -136,7 +143,10 @@ def memories_of(state, num_layers):
     count, kind = (len(state), "list") if is_list else (state.shape[0], "tensor")
     if count != num_layers:
         raise ValueError(f"state must be a list of num_layers={num_layers} memories. Received: a {kind} of {count}")
-    return [state[i] for i in range(num_layers)]
+    memories = [state[i] for i in range(num_layers)]
+    for i, memory in enumerate(memories):
+        check_shape(f"state[{i}]", memory, (shape[0], None, shape[-1]))
+    return memories
 
 
 def remember(memory, h, memory_length, reuse_length):

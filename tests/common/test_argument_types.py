@@ -67,7 +67,7 @@ WRONG = (
     + [(NUMBERS, value) for value in ("1", True, float("nan"), float("inf"))]
     + [(NAMES, value) for value in (True, 3, "no such thing")]
 )
-NOT_FLAGS = ("zeros", "False", 1.5, 0, 1, np.True_)
+NOT_FLAGS = ("zeros", "False", 1.5, 0, 1)
 OWN_ZERO = {("ClassificationHead", "inner_dim"), ("GaussianProcessClassificationHead", "inner_dim")}
 """Sizes that may be 0, because it means none."""
 
@@ -127,3 +127,55 @@ def test_what_is_of_another_type_is_refused_by_the_name_of_the_argument(name):
                 if f"{each} must be" not in text or "Received: " not in text:
                     unnoticed.append((each, value, text))
     assert unnoticed == []
+
+
+def test_a_string_is_no_flag_of_a_call_either():
+    x, asked = np.ones((2, 3, 8), "float32"), set()
+    for name in CLASSES:
+        layer = make(name)
+        for each, parameter in inspect.signature(layer.call).parameters.items():
+            if isinstance(parameter.default, bool):
+                asked.add(each)
+                for value in ("no", 1, None):
+                    with pytest.raises(ValueError, match=f"{each} must be True or False. Received: {each}={value!r}"):
+                        layer(x, **{each: value})
+    assert asked >= {"use_causal_mask", "return_attention_scores", "only_project", "diagonal"}
+    given = {"use_causal_mask": np.True_, "return_attention_scores": np.False_}
+    assert tuple(layers.MultiHeadAttention(2, 4)(x, x, **given).shape) == (2, 3, 8)
+
+
+@pytest.mark.parametrize("kind", [layers.MultiHeadAttention, layers.ReuseMultiHeadAttention])
+def test_an_output_may_have_many_axes(kind):
+    x, sizes = np.ones((2, 4, 8), "float32"), (1,) * 6 + (2, 3)
+    assert tuple(kind(2, 4, output_shape=sizes)(x, x).shape) == (2, 4, *sizes)
+    with pytest.raises(ValueError, match="output_shape must have at most 48 sizes. Received: output_shape with 60 sizes"):
+        kind(2, 4, output_shape=(1,) * 60)(x, x)
+
+
+def numpy_of(value):
+    """Python's numbers and flags as NumPy's; anything else unchanged."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(numpy_of, value))
+    kinds = {bool: np.bool_, int: np.int64, float: np.float64}
+    return kinds[type(value)](value) if type(value) in kinds else value
+
+
+@every_class
+def test_numbers_of_numpy_are_numbers_and_a_configuration_holds_pythons(name):
+    layer = make(name)
+    own = {each: getattr(layer, each, None) for each in arguments(getattr(layers, name))}
+    given = {each: numpy_of(value) for each, value in own.items() if numpy_of(value) is not value}
+    same = make(name, **{each: value for each, value in given.items() if name != "SpectralNormalization" or each != "layer"})
+    for each, value in own.items():
+        if each in given:
+            assert getattr(same, each) == value and type(getattr(same, each)) is type(value), each
+
+
+def test_numbers_of_numpy_are_numbers_in_calls_too():
+    three = np.int64(3)
+    assert tuple(layers.RelativePositionEmbedding(8)(None, length=three).shape) == (3, 8)
+    assert tuple(layers.CachedAttention(2, 4).init_cache(2, three)["key"].shape) == (2, 3, 2, 4)
+    decoder = layers.TransformerDecoder(9, 8, 1, 2, 8)
+    decoder.build((None, None))
+    found = layers.generate(decoder, [[3]], three, end_id=np.int32(2), pad_id=np.uint8(0))
+    np.testing.assert_array_equal(found, layers.generate(decoder, [[3]], 3, end_id=2, pad_id=0))

@@ -219,3 +219,22 @@ def test_no_token_comes_after_the_last_position(rng):
 def test_init_cache_needs_a_built_decoder():
     with pytest.raises(ValueError, match="must be built before init_cache"):
         TransformerDecoder(VOCABULARY, M, LAYERS, H, F).init_cache(B, SLOTS)
+
+
+def test_a_padding_mask_is_not_taken_for_a_mask_of_queries_and_keys(rng):
+    """With as many examples as tokens, `(b, s)` has the shape of `(t, s)`."""
+    decoder, t = made(rng), B
+    ids, padding = drawn_ids(rng, t), np.tril(np.ones((B, t), bool))
+    expected, _ = decoder(ids, attention_mask=padding[:, None, :])
+    assert_array_equal(decoder(ids, attention_mask=padding[:, None, None, :])[0], expected)
+    cache = decoder.init_cache(B, t)
+    symbols = keras.Input((t,), dtype="int32"), keras.Input((t,), dtype="bool")
+    message = r"attention_mask with 2 axes is \(t, s\).*attention_mask\[:, None, :\] for the padding mask"
+    for given, mask, options in ((ids, padding, {}), (*symbols, {}), (ids, padding, {"cache": cache, "decode_loop_step": 0})):
+        with pytest.raises(ValueError, match=message):
+            decoder(given, attention_mask=mask, **options)
+    for shape in ((B, t, t + 1), (B + 1, 1, t), (B, H + 1, t, t), (t + 1, t + 1)):
+        with pytest.raises(ValueError, match=r"attention_mask (must have a shape that broadcasts to|with 2 axes)"):
+            decoder(ids, attention_mask=np.ones(shape))
+    one, wider = drawn_ids(rng, t + 2), causal_mask(t + 2, t + 2)
+    assert_array_equal(decoder(one, attention_mask=wider)[0], decoder(one)[0])  # where it is clear, it may be (t, s)

@@ -314,3 +314,41 @@ def test_jax_writes_the_same_tokens(decoder, tmp_path):
 def test_the_numbers_that_decide_do_not_depend_on_the_batch():
     first = np.random.default_rng(3).random((2, LENGTH), dtype="float32")
     assert_allclose(np.random.default_rng(3).random((1, LENGTH), dtype="float32")[0], first[0])
+
+
+def test_a_ragged_tensor_is_a_list_of_prompts(decoder):
+    """Padding to the longest would be tokens."""
+    expected = generate(decoder, PROMPTS, LENGTH)
+    assert_array_equal(generate(decoder, tf.ragged.constant(PROMPTS), LENGTH), expected)
+    assert_array_equal(generate(decoder, np.array(PROMPTS, dtype=object), LENGTH), expected)
+    assert_array_equal(generate(decoder, [keras.ops.convert_to_tensor(row) for row in PROMPTS], LENGTH), expected)
+
+
+def test_what_has_no_rows_of_ids_is_refused_by_name(decoder):
+    for prompt in (None, "hello", 3, {3}, {"a": [3]}, [3], ["a"], [[[3]]], tf.sparse.from_dense([[3, 1]])):
+        with pytest.raises(ValueError, match="prompt must be integers of shape .b, t., or a list of lists of them.* Received: "):
+            generate(decoder, prompt, 2)
+    with pytest.raises(ValueError, match="prompt_mask must have the shape of prompt. Received: rows of shapes"):
+        generate(decoder, [[3, 1], [2]], 2, prompt_mask=[[1, 1], [1]])
+    with pytest.raises(ValueError, match="prompt_mask must be .* Received: int"):
+        generate(decoder, [[3, 1], [2]], 2, prompt_mask=3)
+    message = "prompt must have values: generate compiles a program of its own"
+    with pytest.raises(ValueError, match=message):
+        tf.function(lambda prompt: generate(decoder, prompt, 2))(tf.constant([[3]]))
+    with pytest.raises(ValueError, match=message):
+        tf.function(lambda prompt: generate(decoder, prompt, 2))(tf.ragged.constant([[3]]))
+    with pytest.raises(ValueError, match=message):
+        generate(decoder, keras.KerasTensor((2, 3), "int32"), 2)
+
+
+def test_numbers_that_the_program_cannot_hold_are_refused_by_name(decoder):
+    """In int32, a large id would wrap around to another; in float32, a tiny temperature is 0, and a quotient by it NaN."""
+    for name, number, message in (
+        ("end_id", 2**32 + 16, rf"end_id must be an id from 0 to {VOCABULARY - 1}. Received: end_id=4294967312"),
+        ("end_id", VOCABULARY, "end_id must be an id"),
+        ("pad_id", 2**40, "pad_id must be an id from 0 to 2147483647. Received: pad_id=1099511627776"),
+        *(("temperature", each, "temperature must be 0, or a normal number of float32") for each in (1e-39, 1e-320, 1e39)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            generate(decoder, PROMPTS, LENGTH, **{name: number})
+    assert_array_equal(generate(decoder, PROMPTS, LENGTH, temperature=2e-38, seed=0), generate(decoder, PROMPTS, LENGTH))

@@ -356,3 +356,23 @@ def test_the_content_stream_has_three_axes_and_the_hidden_size(make):
     for shape, message in (((B, S, 30), r"content_stream with 30, hidden_size with 28"), ((S, HIDDEN), r"must have 3 axes")):
         with pytest.raises(ValueError, match=message):
             make(**options).build(shape, (1, S + S, HIDDEN))
+
+
+@pytest.mark.parametrize("targets", [S, 2])
+def test_the_query_stream_has_no_mask_of_the_content_stream(rng, targets):
+    """Its positions are others, as many or not."""
+    ids, mapping, queries = keras.Input((S,), dtype="int32"), keras.Input((targets, S)), keras.Input((targets, HIDDEN))
+    content = keras.layers.Embedding(9, HIDDEN, mask_zero=True)(ids)
+    given = SIZES | RATES | {"num_layers": 1, "initializer": "glorot_uniform", "two_stream": True}
+    output, _ = TransformerXL(**given)(content, encode(S, S), query_stream=queries, target_mapping=mapping)
+    model = keras.Model([ids, mapping, queries], [output, keras.layers.GlobalAveragePooling1D()(output)])
+    some = np.eye(S)[None, :targets].repeat(B, 0), rng.normal(size=(B, targets, HIDDEN))
+    found, mean = model([rng.integers(0, 3, (B, S)), *(x.astype("float32") for x in some)])
+    assert_allclose(mean, np.mean(found, axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_a_memory_of_another_width_or_batch_is_refused_by_its_place(rng):
+    stack, x = make_stack(rng, memory_length=3), stream(rng)
+    for shape in ((B, 2, HIDDEN + 1), (B + 1, 2, HIDDEN), (B, HIDDEN)):
+        with pytest.raises(ValueError, match=rf"state\[1\] must have the shape \({B}, None, {HIDDEN}\). Received: "):
+            stack(x, encode(S, S + 2), state=[np.ones((B, 2, HIDDEN)), np.ones(shape)])
