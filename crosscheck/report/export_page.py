@@ -26,8 +26,8 @@ NOTES = f"""
   and one number of the token that they read is 18 times the root mean square of all, so that the others lose digits; without
   it, the change is less than 1 %.
 - What is quantized to int8 cannot be converted for TFLite (ConverterError) if it has linear maps other than those of attention,
-  as have `TransformerEncoderBlock`, `GatedFeedforward` and `ClassificationHead`; nor can Keras's own `Dense`. Quantize to int4, or
-  have the converter of TFLite quantize.
+  as have `TransformerEncoderBlock`, `GatedFeedforward` and `ClassificationHead`; nor can Keras's own `Dense`. Quantize to int4,
+  or have the converter of TFLite quantize.
 - A `keras.dtype_policies.DTypePolicyMap` as `dtype` is saved with the model if its default is not None and its values are
   policies, `keras.DTypePolicy("mixed_bfloat16")`: without a default, Keras 3.15 loses the policies of the parts when it saves
   (those of `keras.layers.MultiHeadAttention` too), and it takes no names of policies as values.
