@@ -187,8 +187,8 @@ NOTES = """
   the case that `tests/conformance/test_quantization.py` measures of each class by at most 2 %; other sizes may change more: the
   pooler and head of a real model (`classification_head/minilm`) changed by 4.3 %.
 - What is quantized to int8 cannot be converted for TFLite (ConverterError) if it has linear maps other than those of attention,
-  as have `TransformerEncoderBlock`, `GatedFeedforward` and `ClassificationHead`; nor can Keras's own `Dense`. Quantize to int4, or
-  have the converter of TFLite quantize.
+  as have `TransformerEncoderBlock`, `GatedFeedforward` and `ClassificationHead`; nor can Keras's own `Dense`. Quantize to int4,
+  or have the converter of TFLite quantize.
 - A `keras.dtype_policies.DTypePolicyMap` as `dtype` is saved with the model if its default is not None and its values are
   policies, `keras.DTypePolicy("mixed_bfloat16")`: without a default, Keras 3.15 loses the policies of the parts when it saves
   (those of `keras.layers.MultiHeadAttention` too), and it takes no names of policies as values.
