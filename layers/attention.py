@@ -6,6 +6,7 @@ from keras import ops
 from layers.common import sequences
 from layers.common.checks import (
     check_at_least,
+    check_axes,
     check_flags,
     check_rate,
     check_same,
@@ -82,6 +83,8 @@ class MultiHeadAttention(ProjectingLayer):
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.
     """
 
+    required_tensors = ("query", "value", "content_stream")
+
     def __init__(
         self,
         num_heads,
@@ -110,6 +113,7 @@ class MultiHeadAttention(ProjectingLayer):
         check_flags(use_bias=use_bias)
         check_sizes(output_shape=output_shape)
         check_seed(seed)
+        check_axes(attention_axes=attention_axes)
         self.num_heads = num_heads
         self.key_dim = key_dim
         self.value_dim = value_dim

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers.common.checks import check_broadcastable
+from layers.common.checks import check_axes, check_broadcastable
 from layers.common.masks import biased, lowest
 from layers.common.normalization import in_float32_at_least
 from layers.common.output_shapes import TracedLayer
@@ -86,6 +86,19 @@ def above_lowest(scores):
     return ops.maximum(scores, ops.cast(np.nextafter(lowest(dtype), lowest(dtype).dtype.type(0)), dtype))
 
 
+def check_scores(scores, axes):
+    """Raise a ValueError unless the scores are floats, and have these axes, each once."""
+    dtype, rank = keras.backend.standardize_dtype(scores.dtype), len(scores.shape)
+    if not keras.backend.is_float_dtype(dtype):
+        raise ValueError(f"scores must be floats. Received: scores of dtype {dtype}")
+    found = [axis % rank if -rank <= axis < rank else None for axis in ([axes] if isinstance(axes, int) else axes)]
+    if not found or None in found or len(set(found)) < len(found):
+        raise ValueError(
+            f"normalization_axes must be different axes of scores, from {-rank} to {rank - 1}. "
+            f"Received: normalization_axes={axes}, scores of shape {tuple(scores.shape)}"
+        )
+
+
 @keras.saving.register_keras_serializable(package="layers")
 class MaskedSoftmax(TracedLayer):
     """Softmax over the positions that a mask allows; forbidden positions get exactly zero.
@@ -126,6 +139,7 @@ class MaskedSoftmax(TracedLayer):
 
     def __init__(self, mask_expansion_axes=None, normalization_axes=None, **kwargs):
         super().__init__(**kwargs)
+        check_axes(mask_expansion_axes=mask_expansion_axes, normalization_axes=normalization_axes)
         self.mask_expansion_axes = mask_expansion_axes
         self.normalization_axes = normalization_axes
         self.supports_masking = True  # Keras treats an argument called mask as the Keras mask of the scores
@@ -133,6 +147,7 @@ class MaskedSoftmax(TracedLayer):
     def call(self, scores, mask=None):
         axes = -1 if self.normalization_axes is None else self.normalization_axes
         axes = axes if isinstance(axes, int) else tuple(axes)
+        check_scores(scores, axes)
         if mask is None:
             return masked_softmax(scores, axes=axes)
         return masked_softmax(above_lowest(scores), self.with_axes_of(scores, ops.not_equal(mask, 0)), axes)

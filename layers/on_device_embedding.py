@@ -81,6 +81,8 @@ class OnDeviceEmbedding(TracedLayer):
 
     def call(self, inputs):
         check_integers(inputs=inputs)
+        if hasattr(inputs, "row_splits") or hasattr(inputs, "dense_shape"):
+            raise ValueError(f"inputs must be a dense tensor. Received: a {type(inputs).__name__}")
         rows = self.multiply(inputs) if self.use_one_hot else self.look_up(inputs)
         return rows if self.scale_factor is None else self.scale_factor * rows
 

@@ -170,7 +170,7 @@ class BertEncoder(BlockLayer):
         )
 
     def call(self, inputs, training=None):
-        self.shape_of({name: x.shape for name, x in inputs.items()} if isinstance(inputs, dict) else inputs)
+        self.shape_of({name: getattr(x, "shape", None) for name, x in inputs.items()} if isinstance(inputs, dict) else inputs)
         tokens, mask, segments = (inputs[name] for name in INPUTS)
         check_integers(input_word_ids=tokens, input_type_ids=segments)
         z, blocks, attention = self.embed_inputs(tokens, segments, training), [], []
@@ -196,6 +196,8 @@ class BertEncoder(BlockLayer):
         if not isinstance(shapes, dict) or set(shapes) != set(INPUTS):
             received = f"a dict of {sorted(shapes)}" if isinstance(shapes, dict) else "inputs that are not a dict"
             raise ValueError(f"inputs must be a dict of {', '.join(INPUTS)}. Received: {received}")
+        if missing := [name for name, shape in shapes.items() if shape is None]:
+            raise ValueError(f"{missing[0]} must be a tensor. Received: {missing[0]}=None")
         check_rank(2, **shapes)
         for axis, what in ((0, "batch size"), (1, "length")):
             check_same(what, **{name: shape[axis] for name, shape in shapes.items()})

@@ -20,6 +20,7 @@ class BlockLayer(ProjectingLayer):
     `DTypePolicyMap` they may differ in dtype, which TensorFlow's `+` refuses and JAX's promotes.
     """
 
+    required_tensors = ("inputs",)
     use_bias = True
     norm_epsilon = 1e-12
     use_rms_norm = False
@@ -30,6 +31,8 @@ class BlockLayer(ProjectingLayer):
 
     def __call__(self, *args, **kwargs):
         inputs = args[0] if args else kwargs.get("inputs")
+        if isinstance(inputs, (list, tuple)) and inputs and inputs[0] is None:
+            raise ValueError("inputs must start with x, a tensor. Received: inputs[0]=None")
         if not self.built and isinstance(inputs, (list, tuple)) and any(part is None for part in inputs):
             self.build(shapes(*inputs))  # Keras before 3.13 cannot build if a part is None
         return super().__call__(*args, **kwargs)

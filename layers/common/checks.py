@@ -34,6 +34,14 @@ def python_number(value):
     return tuple(map(python_number, value)) if type(value) is tuple else value
 
 
+def check_axes(**axes):
+    """Raise a ValueError unless each of `axes`, passed as name=value, is None, an integer, or several of them."""
+    for name, several in axes.items():
+        found = several if isinstance(several, (tuple, list)) else [0 if several is None else several]
+        if not all(isinstance(axis, (int, np.integer)) and not isinstance(axis, bool) for axis in found):
+            raise ValueError(f"{name} must be an axis, or a tuple of axes. Received: {name}={several!r}")
+
+
 def check_divisible(**sizes):
     """Raise a ValueError unless the first of two `sizes`, passed as name=value, is a multiple of the second."""
     (name, size), (divisor_name, divisor) = sizes.items()

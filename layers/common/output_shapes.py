@@ -13,10 +13,12 @@ from layers.common.sizes import joined_length
 class TracedLayer(keras.layers.Layer):
     """A layer whose output shapes are found by tracing `call`, so that they are right for every combination of arguments.
 
-    A subclass lists in `integer_arguments` the arguments of `call` that must be integers.
+    A subclass lists in `integer_arguments` the arguments of `call` that must be integers, and in `required_tensors` those whose
+    shapes it is built for.
     """
 
     integer_arguments = ()
+    required_tensors = ()
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -26,10 +28,16 @@ class TracedLayer(keras.layers.Layer):
     def __call__(self, *args, **kwargs):
         # Keras lets tensors alone be given by position. A string would count as True, a number of NumPy as a tensor.
         for name, value in kwargs.items():
-            if isinstance(value, (np.integer, np.bool_)):
+            if isinstance(value, (np.integer, np.bool_)) and name not in TENSORS:
                 return self(*args, **kwargs | {name: value.item()})
             if not isinstance(value, bool) and name in flags_of(type(self)):
                 raise ValueError(f"{name} must be True or False. Received: {name}={value!r}")
+            if value is not None and name in TENSORS:
+                check_is_tensor(name, value)
+        if not self.built:  # later, None would be an argument of another kind than the one that built the layer
+            for name, value in zip(names_of(type(self)), args):
+                if value is None and name in self.required_tensors:
+                    raise ValueError(f"{name} must be a tensor. Received: {name}=None")
         return super().__call__(*args, **kwargs)
 
     def argument_dtype(self, name):
@@ -84,6 +92,22 @@ def taking_numpy_numbers(init):
 
     constructor.__signature__ = inspect.signature(init)  # Keras asks for it, and does not see through the wrapper
     return constructor
+
+
+TENSORS = frozenset(("attention_mask", "attention_bias", "masked_positions", "content_attention_mask", "query_attention_mask"))
+"""Arguments of calls that are tensors, in every layer that has them, or lists of tensors."""
+
+
+def check_is_tensor(name, value):
+    """Raise a ValueError unless `value` is a tensor, or a list of tensors, as the masks of BigBird are."""
+    if not all(hasattr(part, "shape") for part in (value if isinstance(value, (list, tuple)) and value else [value])):
+        raise ValueError(f"{name} must be a tensor. Received: a value of type {type(value).__name__}, {repr(value)[:80]}")
+
+
+@cache
+def names_of(kind):
+    """The names of the arguments of `call` of the class `kind`."""
+    return tuple(inspect.signature(kind.call).parameters)[1:]
 
 
 @cache

@@ -95,6 +95,8 @@ class SpectralNormalization(TracedLayer, keras.layers.Wrapper):
         image_size=None,
         **kwargs,
     ):
+        if not isinstance(layer, keras.layers.Layer):
+            raise ValueError(f"layer must be a Keras layer. Received: layer={layer!r}")
         check_flags(training=training, inhere_layer_name=inhere_layer_name)
         name = kwargs.pop("name", None) or layer.name + "_spectral_norm" * (not inhere_layer_name)
         super().__init__(layer, name=name, **({"dtype": float_policy(layer.dtype_policy)} | kwargs))

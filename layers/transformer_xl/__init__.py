@@ -166,10 +166,10 @@ class TransformerXL(XLLayer):
     Reference: [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.2.
     """
 
-    own_arguments = ("num_layers", "tie_attention_biases", "memory_length", "reuse_length")
-    renamed_arguments = parts.RENAMED
+    own_arguments, renamed_arguments = parts.OF_STACK, parts.RENAMED
     untraced_spec = parts.untraced_stack
     compute_mask = parts.mask_of_stack
+    required_tensors = ("content_stream", "relative_position_encoding")
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ ARGUMENTS = (
 )
 
 NONE_RENAMED = {}
+OF_STACK = ("num_layers", "tie_attention_biases", "memory_length", "reuse_length")
 RENAMED = {"kernel_initializer": "initializer"}
 
 
@@ -32,6 +33,7 @@ class XLLayer(BlockLayer):
     """Sizes, rates and checks of streams. A subclass lists its additional arguments and the arguments that it renames."""
 
     own_arguments = ()
+    required_tensors = ("content_stream",)
     renamed_arguments = NONE_RENAMED
 
     def __init__(
