@@ -60,8 +60,11 @@ SOLUTION = re.compile(r"<summary>Solution</summary>\s*(?:```python\n(.*?)```|<co
 
 def paired(script, notebook):
     """The notebook was made from the current script."""
-    sources = [(cell.cell_type, cell.source) for cell in jupytext.read(script).cells]
-    if sources != [(cell.cell_type, cell.source) for cell in notebook.cells]:
+    cells = [
+        [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in of.cells]
+        for of in (jupytext.read(script), notebook)
+    ]
+    if cells[0] != cells[1]:
         return [f"cells differ from {Path(script).name}: run make notebooks"]
     return []
 
