@@ -354,7 +354,7 @@ WRONG_CACHE = {"key": np.ones((B, 1, H, M)), "value": np.ones((B, 1, H, D))}
         ("input_doc_probs must be given .*, multi_channel_cross_attention=False", {"probs": PROBS}, False, {}),
         (r"input_doc_probs must .*\(2, 4, 6, 6\). Received: \(2, 4, 6, 5\)", {"probs": np.ones((B, H, LENGTH, 5))}, True, {}),
         ("input_doc_probs and memory must have the same number of channels", {"probs": np.ones((B, H, LENGTH, 1))}, True, {}),
-        ("x must be a tensor. Received: None", {"x": None}, False, {}),
+        ("inputs must start with x, a tensor. Received: inputs.0.=None", {"x": None}, False, {}),
         ("memory must be a tensor. Received: None", {"memory": None}, False, {}),
         (r"cross_mask must .* \(2, 6, 5\). Received: \(2, 5, 6\)", {"cross_mask": np.ones((B, S, LENGTH))}, False, {}),
         (r"cross_mask must .* \(2, 4, 6, 5\). Received: \(2, 3, 6, 5\)", {"cross_mask": np.ones((B, 3, LENGTH, S))}, False, {}),

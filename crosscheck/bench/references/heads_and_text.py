@@ -19,7 +19,7 @@ from reference import (
     sentencepiece_tokenizer,
     spectral_normalization,
 )
-from reference.bert_tokenizer import linear_wordpiece
+from reference.bert_tokenizer import linear_wordpiece, training
 from reference.common.projection import Projection
 from reference.gaussian_process_head import calibration
 from reference.gaussian_process_head import posterior as gaussian_posterior
@@ -51,6 +51,8 @@ def of_masked_lm(draw):
     yield "gelu", lambda: masked_lm.log_softmax(masked_lm.masked_lm(x, positions, weights)[0])
     chances = draw.rng.random((2, draw.sizes.b, t))
     yield "corrupted", partial(masked_lm.corrupt, draw.ids(), *chances, draw.ids(), n)
+    ids, most = draw.ids(), max(1, t // 5)
+    yield "chosen", lambda: masked_lm.predictions(ids, masked_lm.choose(chances[0] < 0.9, chances[1], most), most)
 
 
 def of_classification_head(draw):
@@ -155,6 +157,9 @@ def of_bert_tokenizer(draw):
     trie = linear_wordpiece.build_trie(vocabulary)
     yield "trie", partial(linear_wordpiece.build_trie, vocabulary)
     yield "linear", lambda: [linear_wordpiece.linear_wordpieces(word, trie) for word in words]
+    some = dict(words.most_common(12))  # training tries every pair in the whole text
+    pieces = {piece for word in some for piece in training.into_characters(word)}
+    yield "training", partial(training.train, some, len(pieces) + 3)
 
 
 def of_sentencepiece_tokenizer(draw):
