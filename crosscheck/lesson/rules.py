@@ -43,8 +43,8 @@ SECTIONS_WITH_PICTURE = (
 )
 """The same for a lesson with a diagram. What it costs is left out where the cost is not the point."""
 
-MOST = {"cells": 45, "lines": 25, "words": 1500, "kB": 1000}
-MOST_WITH_PICTURE = {"cells": 80, "lines": 20, "words": 2500, "kB": 1500}
+MOST = {"cells": 45, "lines": 25, "words": 1500, "kB": 800}
+MOST_WITH_PICTURE = {"cells": 80, "lines": 20, "words": 2500, "kB": 1000}
 
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|usr|tmp|opt|var|mnt|work|Users|content)/")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")

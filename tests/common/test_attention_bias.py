@@ -3,18 +3,12 @@
 import keras
 import numpy as np
 import pytest
+from biased_layers import KINDS
 from numpy.testing import assert_allclose, assert_array_equal
 
 import layers
 
 B, T, S, H, D, M = 3, 4, 5, 2, 3, 8
-KINDS = {
-    "MultiHeadAttention": {},
-    "GroupedQueryAttention": {"num_kv_heads": 1},
-    "TalkingHeadsAttention": {},
-    "ReuseMultiHeadAttention": {},
-    "CachedAttention": {},
-}
 BLOCKS = {
     "TransformerEncoderBlock": lambda: layers.TransformerEncoderBlock(H, 6, "relu"),
     "ReZeroTransformer": lambda: layers.ReZeroTransformer(H, 6, use_layer_norm=True),

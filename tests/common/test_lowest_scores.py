@@ -8,25 +8,19 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from biased_layers import KINDS
 from numpy.testing import assert_array_equal
 
 import layers
 from reference.masked_softmax import masked_softmax
 
-B, T, M, H = 2, 4, 8, 2
+B, T, M, H = 3, 4, 8, 2
 LOWEST = [
     *(("float32", low) for low in (np.finfo("float32").min, -1e30, -1e9, -np.inf)),
     ("mixed_float16", -1e9),
     ("mixed_bfloat16", np.finfo("float32").min),
     ("float64", np.finfo("float64").min),
 ]
-KINDS = {
-    "MultiHeadAttention": {},
-    "GroupedQueryAttention": {"num_kv_heads": 1},
-    "TalkingHeadsAttention": {},
-    "ReuseMultiHeadAttention": {},
-    "CachedAttention": {},
-}
 BLOCKS = {
     "TransformerEncoderBlock": {"inner_activation": "relu"},
     "ReZeroTransformer": {"use_layer_norm": True},

@@ -104,7 +104,7 @@ def code(count, lines=1):
         ([*code(29), new_code_cell("x\n" * 26)], 1, "26 lines"),
         (code(30, lines=9), 1, "median 9"),
         ([*code(29), new_markdown_cell("word " * 1501)], 1, "1501 words"),
-        (code(30), 1001, "1001 kB"),
+        (code(30), 801, "801 kB"),
     ],
 )
 def test_a_lesson_over_its_budget_is_seen(cells, kilobytes, complaint):
