@@ -51,6 +51,7 @@ def test_a_name_that_is_not_offered_is_an_attribute_error():
         layers.MultiHeadAtention  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_class_is_imported_when_it_is_first_used():
     found = in_a_new_process(
         "import sys, layers\n"
@@ -72,6 +73,7 @@ def saved_model(folder):
     return model
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_after_importing_layers_alone(tmp_path):
     model = saved_model(tmp_path)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32"))
@@ -83,6 +85,7 @@ def test_a_saved_model_loads_after_importing_layers_alone(tmp_path):
     assert_array_equal(np.load(tmp_path / "y.npy"), np.array(model(np.load(tmp_path / "x.npy"))))
 
 
+@pytest.mark.slow
 def test_a_saved_class_that_another_class_names_loads_too(tmp_path):
     """The decoder's configuration names the class of its attention, which nothing has imported in the new process."""
     block = layers.TransformerDecoderBlock(2, 16, "relu", self_attention_cls=layers.TalkingHeadsAttention)
@@ -94,6 +97,7 @@ def test_a_saved_class_that_another_class_names_loads_too(tmp_path):
     assert "found TalkingHeadsAttention" in said, said
 
 
+@pytest.mark.slow
 def test_without_it_kerass_error_names_the_module_to_import(tmp_path):
     """None of our code runs then, so that all we can see to is what stands in the file."""
     saved_model(tmp_path)

@@ -92,6 +92,7 @@ def test_what_a_mask_forbids_has_no_weight_however_low_the_rest_is():
     check_all(KINDS, BLOCKS, LOWEST)
 
 
+@pytest.mark.slow
 def test_the_same_holds_on_jax():
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     ran = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True)

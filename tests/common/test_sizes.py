@@ -80,6 +80,7 @@ np.testing.assert_array_equal(cache["key"], inputs[1], "tokens that do not fit l
 '''
 
 
+@pytest.mark.slow
 def test_programs_that_jax_exports_for_every_length_give_the_numbers_of_each_length():
     environment = os.environ | {
         "KERAS_BACKEND": "jax",

@@ -199,6 +199,7 @@ def test_fit_and_predict_need_nothing_else(rng):
     assert_allclose(weights.logits.precision_matrix, np.eye(R) + phi.T @ phi, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(rng):
     x = rng.normal(size=(64, T, M)).astype("float32")
     y = (x[:, 0, 0] > 0).astype(int)

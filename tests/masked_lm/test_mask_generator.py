@@ -100,6 +100,7 @@ def test_ids_keep_their_dtype(dtype):
     assert dtypes == {"token_ids": dtype, "mask_positions": "int32", "mask_ids": dtype, "mask_weights": "float16"}
 
 
+@pytest.mark.slow
 def test_a_data_set_hides_other_tokens_in_every_epoch_for_a_model_that_trains(rng):
     ids, generator = texts(rng, 8, 12), made(4, mask_token_rate=1.0, random_token_rate=0.0)
 

@@ -166,6 +166,7 @@ def test_a_kernel_that_is_quantized_to_four_bits_is_rejected():
         layer(X)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="this is what runs it on JAX")
 def test_all_of_this_on_jax():
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "0"}

@@ -129,6 +129,7 @@ def test_the_table_of_tokens_is_the_last_map_too_and_every_weight_is_trained(rng
     assert len(unused) and np.all(np.abs(table.numpy()[unused]).max(axis=1) > 1e-8)
 
 
+@pytest.mark.slow
 def test_a_language_model_learns_by_fit(rng):
     """Each token is the one before it plus 1: nothing but the last token is needed."""
     keras.utils.set_random_seed(0)

@@ -20,6 +20,8 @@ from layers.transformer_decoder.sampling import next_token
 from reference.transformer_decoder import decoder_only
 from reference.transformer_decoder import generation as ref
 
+pytestmark = pytest.mark.slow  # each call of `generate` compiles a program
+
 PROMPTS, LENGTH = [[3, 1, 4], [2], [7, 7, 7, 7, 1]], 7
 CHOICES = {
     "greedy": {},
