@@ -38,12 +38,15 @@ def main(argv=None):
 
     try:
         check_known(options.chapters, experiment.names(), "chapter with experiments")
+        chapters = options.chapters or experiment.names()
+        for chapter in chapters if options.only else ():
+            check_known([options.only], experiment.experiments_of(chapter), f"experiment of {chapter}")
     except KeyError as error:
         return refuse(error.args[0])
     if options.table:
         table.write()
         return 0
-    return max([make(chapter, options, runner) for chapter in options.chapters or experiment.names()], default=0)
+    return max([make(chapter, options, runner) for chapter in chapters], default=0)
 
 
 def make(chapter, options, runner):

@@ -155,15 +155,14 @@ def halfway(found):
 
 
 def every_rate(found):
-    """Worst seed of the wide head at its best and at its worst rate, divided and not."""
-    wide = {
-        name: [found.worst("accuracy", f"{name}, d = {WIDTHS[-1]}", rate) for rate in found.experiment.rates]
-        for name in DIVISIONS
-    }
-    ours = "; ".join(f"{name}: {', '.join(f'{value:.2f}' for value in values)}" for name, values in wide.items())
-    holds = min(wide["divided"]) > 0.99 > min(wide["not divided"])
-    learns = max(wide["not divided"]) > 0.9
-    return ours, ("only if the learning rate is not small" if learns else "yes") if holds else "no"
+    """Worst seed of the wide head at each rate, divided and not, and the rates at which no seed comes halfway up from chance."""
+    halfway_up, rates = (1 + 1 / T) / 2, found.experiment.rates
+    wide = {name: {rate: found.values("accuracy", f"{name}, d = {WIDTHS[-1]}", rate) for rate in rates} for name in DIVISIONS}
+    ours = "; ".join(f"{name}: {', '.join(f'{values.min():.2f}' for values in by.values())}" for name, by in wide.items())
+    failing = [rate for rate, values in wide["not divided"].items() if values.max() < halfway_up]
+    if not failing or min(values.min() for values in wide["divided"].values()) < halfway_up:
+        return ours, "no"
+    return ours, "yes" if len(failing) == len(rates) else f"only if the learning rate is at least {min(failing):g}"
 
 
 def beyond_pairs(found):

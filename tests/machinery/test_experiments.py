@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from experiments import __main__ as command
 from experiments.common import experiment, results, runner, table
 from experiments.common.experiment import Experiment, Run
 
@@ -147,3 +148,16 @@ def test_a_chapter_without_results_is_named(chapter):
 def test_runs_take_turns_between_arms():
     assert [run.arm for run in TWO.runs()[:6]] == ["old"] * 3 + ["new"] * 3
     assert TWO.runs()[0] == Run("two", "old", 0.1, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["atention"], "no chapter with experiments is called 'atention'. The nearest: attention"),
+        (["attention", "--only", "head"], "no experiment of attention is called 'head'. The nearest: heads"),
+    ],
+)
+def test_what_there_is_not_is_refused_with_the_nearest(options, complaint, capsys, monkeypatch):
+    monkeypatch.setattr(command, "prepare", lambda backend: None)  # the environment of the other tests stays as it is
+    assert command.main(options) == 2
+    assert complaint in capsys.readouterr().err
