@@ -530,6 +530,12 @@ def test_an_image_size_for_another_layer_is_rejected(message, layer, inputs):
         SpectralNormalization(getattr(keras.layers, kind)(*arguments), image_size=(7, 6)).build(inputs)
 
 
+def test_a_layer_of_several_inputs_is_rejected_by_name():
+    complaint = "layer must be called with one input. Received: layer=.*MultiHeadAttention.*, called with query, value"
+    with pytest.raises(ValueError, match=complaint):
+        SpectralNormalization(keras.layers.MultiHeadAttention(2, 4))
+
+
 FIT = """
 import keras, numpy as np
 from layers.spectral_normalization import SpectralNormalization

@@ -9,7 +9,7 @@ from layers.common.output_shapes import TracedLayer
 from layers.common.quantization import float_policy
 from layers.common.sizes import known
 from layers.spectral_normalization.power_iteration import ConvolutionMap, KernelMap, converge, estimated_norm, iterate, unit
-from layers.spectral_normalization.wrapped import Instead, float_kernel, multiplied, trained_kernel
+from layers.spectral_normalization.wrapped import Instead, check_one_input, float_kernel, multiplied, trained_kernel
 
 WARM = 1e-5
 
@@ -59,9 +59,9 @@ class SpectralNormalization(TracedLayer, keras.layers.Wrapper):
     cannot create weights whose initial values depend on other weights, and raises an error.
 
     Raises:
-        ValueError: if the layer has no weight `kernel`, `iteration` is below 1, `norm_multiplier` is not above 0, `image_size`
-            does not have one size per axis or the layer is not a convolution without groups, an image is too large, or the layer
-            assigns its own kernel or is quantized in another way.
+        ValueError: if the layer has no weight `kernel` or is called with several inputs, `iteration` is below 1,
+            `norm_multiplier` is not above 0, `image_size` does not have one size per axis or the layer is not a convolution
+            without groups, an image is too large, or the layer assigns its own kernel or is quantized in another way.
 
     Example:
 
@@ -97,6 +97,7 @@ class SpectralNormalization(TracedLayer, keras.layers.Wrapper):
     ):
         if not isinstance(layer, keras.layers.Layer):
             raise ValueError(f"layer must be a Keras layer. Received: layer={layer!r}")
+        check_one_input(layer)
         check_flags(training=training, inhere_layer_name=inhere_layer_name)
         name = kwargs.pop("name", None) or layer.name + "_spectral_norm" * (not inhere_layer_name)
         super().__init__(layer, name=name, **({"dtype": float_policy(layer.dtype_policy)} | kwargs))

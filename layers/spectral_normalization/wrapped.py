@@ -1,5 +1,7 @@
 """The kernel of a wrapped layer, whichever way the layer keeps it, and a call with another kernel (Keras 3)."""
 
+import inspect
+
 import keras
 from keras import ops
 
@@ -16,6 +18,21 @@ def trained_kernel(layer):
     if not isinstance(kernel, keras.Variable):
         raise ValueError(f"layer must have a weight called kernel. Received: layer={said(layer)}")
     return kernel
+
+
+def check_one_input(layer):
+    """Whether the layer is called with one input.
+
+    Raises:
+        ValueError: if its `call` needs more arguments than that.
+    """
+    needed = [
+        name
+        for name, each in inspect.signature(layer.call).parameters.items()
+        if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD and name not in ("training", "mask")
+    ]
+    if len(needed) > 1:
+        raise ValueError(f"layer must be called with one input. Received: layer={said(layer)}, called with {', '.join(needed)}")
 
 
 def float_kernel(layer):
