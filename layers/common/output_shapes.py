@@ -38,7 +38,20 @@ class TracedLayer(keras.layers.Layer):
             for name, value in zip(names_of(type(self)), args):
                 if value is None and name in self.required_tensors:
                     raise ValueError(f"{name} must be a tensor. Received: {name}=None")
+        if self.integer_arguments and is_called_for_shapes():
+            args = [self.without_values(name, value) for name, value in zip(names_of(type(self)), args)]
+            kwargs = {name: self.without_values(name, value) for name, value in kwargs.items()}
         return super().__call__(*args, **kwargs)
+
+    def without_values(self, name, value):
+        """The argument `name` of a call for the sake of shapes: floats become integers where `call` takes nothing else.
+
+        Keras saves the shapes of a subclassed model's inputs, not their dtypes, and builds the loaded model with floats. If they
+        were rejected, the model would keep new weights instead of the saved ones, and Keras would only warn.
+        """
+        if name not in self.integer_arguments:
+            return value
+        return converted_floats(value, lambda x: keras.ops.cast(x, "int32"))
 
     def argument_dtype(self, name):
         """A dtype in which `call` accepts the argument `name`."""
@@ -81,6 +94,23 @@ class TracedLayer(keras.layers.Layer):
             is_shape = name not in names and argument in names
             arguments[argument if is_shape else name] = symbols(value, self.argument_dtype(argument)) if is_shape else value
         return shapes_of(self.compute_output_spec(**arguments) if self.built else copied(self)(**arguments))
+
+
+def is_called_for_shapes():
+    """Whether Keras is finding the shapes of outputs, with tensors that have no values."""
+    with keras.SymbolicScope() as scope:
+        return scope.original_scope is not None
+
+
+def converted_floats(value, convert):
+    """`value` with `convert(x)` for each tensor x of floats in it, but not for symbolic inputs: their dtypes are chosen."""
+
+    def converted(x):
+        if not keras.ops.is_tensor(x) or isinstance(x, keras.KerasTensor):
+            return x
+        return convert(x) if keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)) else x
+
+    return keras.tree.map_structure(converted, value)
 
 
 def taking_numpy_numbers(init):

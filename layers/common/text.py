@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from layers.common.checks import check_rank
-from layers.common.output_shapes import TracedLayer
+from layers.common.output_shapes import TracedLayer, converted_floats, is_called_for_shapes
 
 
 class TextLayer(TracedLayer):
@@ -32,7 +32,10 @@ class TextLayer(TracedLayer):
 
     def __call__(self, inputs, *args, **kwargs):
         if keras.backend.backend() == "tensorflow":
-            return super().__call__(self.as_tensors(inputs), *args, **kwargs)
+            tensors = self.as_tensors(inputs)
+            if "inputs" not in self.integer_arguments and is_called_for_shapes():  # Keras builds a loaded model with floats
+                tensors = as_strings(tensors)
+            return super().__call__(tensors, *args, **kwargs)
         if is_symbolic(inputs):
             raise self.not_in_a_model(inputs)
         try:
@@ -57,6 +60,12 @@ class TextLayer(TracedLayer):
         if isinstance(inputs, (list, tuple)) and not inputs:
             inputs = np.array([], object)
         return as_tensor("inputs", inputs, "strings with 1 axis, as a tensor, an array or a list")
+
+
+def as_strings(inputs):
+    import tensorflow as tf
+
+    return converted_floats(inputs, tf.as_string)
 
 
 def as_list(inputs):
