@@ -11,6 +11,26 @@ TOGETHER = ("tests/examples/test_examples.py", "tests/common/test_text.py")
 """Files whose tests share what takes long to make."""
 
 
+ROOM = 1.5e9
+"""Bytes above which a worker makes place for a new one: TensorFlow and JAX keep part of what they compiled until they end."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    report = yield
+    report.memory = memory_in_use()
+    return report
+
+
+def memory_in_use():
+    """The bytes of this process's memory, or 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
     """One more than there are cores, because a worker waits where a kernel or another process starts."""
@@ -28,6 +48,38 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
     class Together(LoadScopeScheduling):
+        def __init__(self, config, log):
+            super().__init__(config, log)
+            self.memory, self.replaced = {}, set()
+            config.pluginmanager.register(self)
+
+        def pytest_runtest_logreport(self, report):
+            self.memory[report.node] = getattr(report, "memory", 0)  # a worker that died says nothing
+
+        def _reschedule(self, node):
+            """Give a worker that is nearly done more work, or end it and start another if its memory is full."""
+            if node not in self.registered_collections:
+                return  # it has just started, and gets work when it knows the tests
+            if self.memory.get(node, 0) < ROOM or not self.workqueue:
+                super()._reschedule(node)
+            elif node not in self.replaced and self._pending_of(self.assigned_work[node]) <= 2:
+                self.replaced.add(node)
+                node.shutdown()  # after the tests that it has
+                config.pluginmanager.getplugin("dsession")._clone_node(node)
+
+        def remove_node(self, node):
+            """The test at which a worker died, if it died. xdist would run it again, and then wait for tests that have ended."""
+            work = self.assigned_work.pop(node)
+            waiting = [(tests, test) for tests in work.values() for test, is_done in tests.items() if not is_done]
+            if not waiting:
+                return None
+            tests, test = waiting[0]
+            tests[test] = True
+            self.workqueue.update({scope: tests for scope, tests in work.items() if not all(tests.values())})
+            for other in self.assigned_work:
+                self._reschedule(other)
+            return test
+
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
             if file.endswith(".ipynb"):  # a cell needs what the cells above it left in the kernel

@@ -1,0 +1,31 @@
+"""Which worker runs which test: what conftest.py adds to pytest-xdist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+TESTS = """
+import os, pathlib, pytest
+
+@pytest.mark.parametrize("number", range(12))
+def test_a_number(number):
+    with open(pathlib.Path(__file__).parent / "ran", "a") as file:
+        file.write(f"{number} {os.getpid()}\\n")
+    if number == 5:
+        os._exit(1)
+"""
+
+
+def test_a_worker_whose_memory_is_full_is_replaced_and_no_test_is_lost_or_repeated(tmp_path):
+    text = (ROOT / "conftest.py").read_text()
+    (tmp_path / "conftest.py").write_text(re.sub(r"(?m)^ROOM = .*$", "ROOM = 1  # so each worker is full at once", text))
+    (tmp_path / "test_numbers.py").write_text(TESTS)
+    options = ["-n", "2", "-q", "-p", "no:cacheprovider", "-p", "no:nbval", "-c", os.devnull, "--rootdir", "."]
+    found = subprocess.run([sys.executable, "-m", "pytest", *options], cwd=tmp_path, capture_output=True, text=True)
+    assert "11 passed" in found.stdout and "1 failed" in found.stdout, found.stdout + found.stderr
+    numbers, processes = zip(*(line.split() for line in (tmp_path / "ran").read_text().splitlines()))
+    assert sorted(map(int, numbers)) == list(range(12))
+    assert len(set(processes)) >= 4
