@@ -38,7 +38,7 @@ plt.show()
 # %% [markdown]
 # ## Paths
 #
-# A path holds everything that its last chapters need. The time is for reading; the exercises take about as long again.
+# A path holds everything that its last chapters need. The time is for reading; the exercises take somewhat longer.
 
 # %%
 Markdown(course.routes_as_markdown())
