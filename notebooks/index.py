@@ -38,7 +38,7 @@ plt.show()
 # %% [markdown]
 # ## Paths
 #
-# A path holds everything that its last chapters need. The time is for reading; the exercises take somewhat longer.
+# A path holds everything that its last chapters need. The time is for reading; the exercises take at least as long again.
 
 # %%
 Markdown(course.routes_as_markdown())
