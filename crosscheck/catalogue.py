@@ -9,7 +9,7 @@ from importlib import import_module
 from crosscheck import cases
 from crosscheck.case import Case
 
-PARTS = ("Attention", "Long sequences", "Blocks", "Embeddings and heads", "Knowing what it does not know", "Text")
+PARTS = ("Attention", "Long sequences", "Blocks", "Heads", "Knowing what it does not know", "Text")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@
 # A real model, all-MiniLM-L6-v2, from raw text to a vector for each sentence: once in NumPy, once in our layers, with the same 22.7 million weights.
 #
 # Papers: [Devlin et al., 2018, section 3](https://arxiv.org/abs/1810.04805), [Reimers and Gurevych, 2019, section 3](https://arxiv.org/abs/1908.10084) · NumPy: [`reference/bert.py`](../reference/bert.py) · Layers:
-# [`layers/bert/`](../layers/bert/__init__.py), [`layers/bert/sentence_embedding.py`](../layers/bert/sentence_embedding.py) · 30 minutes · You should know: the [encoder block](transformer_encoder.ipynb), the [tokenizer](bert_tokenizer.ipynb) and [packing](bert_pack_inputs.ipynb)
+# [`layers/bert/`](../layers/bert/__init__.py), [`layers/bert/sentence_embedding.py`](../layers/bert/sentence_embedding.py) · 30 minutes · You should know: the [encoder block](transformer_encoder.ipynb), [token embedding](on_device_embedding.ipynb),
+# [positions](positional_embedding.ipynb), the [tokenizer](bert_tokenizer.ipynb) and [packing](bert_pack_inputs.ipynb)
 
 # %%
 import inspect

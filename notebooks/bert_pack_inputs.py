@@ -14,7 +14,7 @@
 # A model wants rows of equal length; texts come as they are. Packing says where each text ends, and what to drop when they are too long.
 #
 # Paper: [Devlin et al., 2018, section 3](https://arxiv.org/abs/1810.04805) · NumPy: [`reference/bert_pack_inputs.py`](../reference/bert_pack_inputs.py) · Layer:
-# [`layers/bert_pack_inputs.py`](../layers/bert_pack_inputs.py) · 20 minutes · You should know: that a text becomes a list of numbers, one for each token
+# [`layers/bert_pack_inputs.py`](../layers/bert_pack_inputs.py) · 20 minutes · You should know: how a [tokenizer](bert_tokenizer.ipynb) makes ids of a text
 
 # %%
 import inspect

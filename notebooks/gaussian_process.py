@@ -16,6 +16,8 @@
 # Papers: [Rahimi and Recht, 2007, section 3](https://papers.nips.cc/paper/3182-random-features-for-large-scale-kernel-machines),
 # [Liu et al., 2020, section 3.1](https://arxiv.org/abs/2006.10108) · NumPy: [`reference/gaussian_process.py`](../reference/gaussian_process.py) · Layer:
 # [`layers/gaussian_process/`](../layers/gaussian_process/__init__.py) · 35 minutes · You should know: logistic regression, and what a covariance is
+#
+# The exact posterior, with which one figure compares, is part of [a later lesson](gaussian_process_head.ipynb).
 
 # %%
 import inspect

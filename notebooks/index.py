@@ -14,17 +14,37 @@
 # Each chapter is one mechanism: a lesson here, a NumPy reference to read beside the paper (`reference/`), and a production Keras layer (`layers/`). The lesson asks what
 # goes wrong without the mechanism, works one case by hand, measures the paper's claim at small scale, and checks that reference and layer compute the same numbers.
 #
-# Read them in order, or begin anywhere: the first cell of each lesson says what you need to know. `make lab` opens them; run the cells
-# yourself with Shift-Enter, and answer the exercises before unfolding the solutions.
+# Read them in order, follow a path, or begin anywhere: the first cell of each lesson says what you need to know, and nothing is used before it is taught. `make lab` opens
+# the lessons; run the cells yourself with Shift-Enter, and answer the exercises before unfolding the solutions. The [course plan](../course/PLAN.md) spreads them over
+# twelve weeks, with readings and projects.
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+import matplotlib.pyplot as plt
 from IPython.display import Markdown
 
-from crosscheck.catalogue import PARTS, chapters
+from crosscheck.lesson import course, course_map, figures
 
-lines = ["| # | chapter | what it is for | paper |", "|---|---|---|---|"]
-for part in PARTS:
-    rows = [chapter for chapter in chapters() if chapter.part == part]
-    lines += [f"| | **{part}** | | |"] * bool(rows)
-    lines += [f"| {c.number} | [{c.title}]({c.name}.ipynb) | {c.sentence} | [{c.paper}]({c.link}) |" for c in rows]
-Markdown("\n".join(lines))
+figures.use_style()
+
+# %% [markdown]
+# ## What builds on what
+#
+# A column is a part of the course, in reading order. An arrow leads from a chapter to one that needs it; all arrows from one chapter have one color.
+
+# %%
+course_map.course_map()
+plt.show()
+
+# %% [markdown]
+# ## Paths
+#
+# A path holds everything that its last chapters need. The time is for reading; the exercises take at least as long again.
+
+# %%
+Markdown(course.routes_as_markdown())
+
+# %% [markdown]
+# ## Chapters
+
+# %%
+Markdown(course.chapter_table())

@@ -14,7 +14,7 @@
 # A word is hidden, and the model says what it was. Unlike a model that reads from left to right, it may look at what comes after.
 #
 # Paper: [Devlin et al., 2018, section 3.1](https://arxiv.org/abs/1810.04805) · NumPy: [`reference/masked_lm.py`](../reference/masked_lm.py) · Layer:
-# [`layers/masked_lm/`](../layers/masked_lm/__init__.py) · 30 minutes · You should know: what a [transformer block](transformer_encoder.ipynb) is; entropy
+# [`layers/masked_lm/`](../layers/masked_lm/__init__.py) · 30 minutes · You should know: what a [transformer block](transformer_encoder.ipynb) is, [token embedding](on_device_embedding.ipynb); entropy
 
 # %%
 import inspect

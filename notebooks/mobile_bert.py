@@ -14,7 +14,8 @@
 # A quarter of BERT's parameters at twice its depth, because all that costs much happens in a stream of 128 numbers instead of 768.
 #
 # Paper: [Sun et al., 2020, section 3](https://arxiv.org/abs/2004.02984) · NumPy: [`reference/mobile_bert.py`](../reference/mobile_bert.py) · Layer:
-# [`layers/mobile_bert/`](../layers/mobile_bert/__init__.py) · 25 minutes · You should know: the [transformer encoder block](transformer_encoder.ipynb)
+# [`layers/mobile_bert/`](../layers/mobile_bert/__init__.py) · 25 minutes · You should know: the [transformer encoder block](transformer_encoder.ipynb),
+# [token embedding](on_device_embedding.ipynb) and [positions](positional_embedding.ipynb)
 
 # %%
 import inspect

@@ -12,8 +12,9 @@
 # Attention lets every position read every other. A mask takes away what must not be read: padding, the future, another text.
 #
 # Papers: [Vaswani et al., 2017, section 3.2.3](https://arxiv.org/abs/1706.03762), [Devlin et al., 2018, section 3](https://arxiv.org/abs/1810.04805) · NumPy:
-# [`reference/self_attention_mask.py`](../reference/self_attention_mask.py) · Layer: [`layers/self_attention_mask.py`](../layers/self_attention_mask.py) · 25 minutes · You should know: what a softmax is. Attention
-# itself is [a later lesson](attention.ipynb): here it is enough that every token shares a weight of 1 among all tokens, and takes the mixture.
+# [`reference/self_attention_mask.py`](../reference/self_attention_mask.py) · Layer: [`layers/self_attention_mask.py`](../layers/self_attention_mask.py) · 25 minutes · You should know: what a softmax is
+#
+# Attention itself is [a later lesson](attention.ipynb): here it is enough that every token shares a weight of 1 among all tokens, and takes the mixture.
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
 import inspect

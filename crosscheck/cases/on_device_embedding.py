@@ -44,10 +44,10 @@ def both(variant, *options, **more):
 
 
 CHAPTER = Chapter(
-    number=18,
+    number=4,
     name="on_device_embedding",
     title="Token embedding",
-    part="Embeddings and heads",
+    part="Attention",
     sentence="From a token's id to its vector, by a look-up or as a matrix product.",
     paper="Vaswani et al., 2017, §3.4",
     link="https://arxiv.org/abs/1706.03762",
