@@ -33,7 +33,8 @@ class OnDeviceEmbedding(TracedLayer):
         scale_factor: Factor of the rows, often √m. Defaults to None, no scaling; 0.0 gives zeros.
 
     Call arguments:
-        inputs: Tensor of integers, of any shape.
+        inputs: Tensor of integers, of any shape. In a `keras.Sequential`, the first entry must then be
+            `keras.Input(shape, dtype="int32")`, because Keras would otherwise cast them to floats.
 
     Returns:
         Tensor of the shape of `inputs` followed by `m`, such as `(b, t, m)`, in the compute dtype.

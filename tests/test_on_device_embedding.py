@@ -228,3 +228,10 @@ def test_ids_that_are_no_integers_raise(rng, use_one_hot, dtype):
         layer(keras.ops.cast(keras.ops.ones((B, T)), dtype))
     with pytest.raises(ValueError, match="inputs must be integers"):
         layer(keras.Input((T,), dtype=dtype))
+
+
+def test_a_model_without_an_input_of_integers_says_what_it_needs(rng):
+    ids = np.zeros((B, T), "int32")
+    with pytest.raises(ValueError, match=r"unless it begins with keras.Input\(shape, dtype='int32'\)"):
+        keras.Sequential([OnDeviceEmbedding(N, M)])(ids)
+    assert keras.Sequential([keras.Input((T,), dtype="int32"), OnDeviceEmbedding(N, M)])(ids).shape == (B, T, M)

@@ -4,6 +4,9 @@ import keras
 from keras import ops
 
 
+ADVICE = "A Keras model casts its inputs to floats, unless it begins with keras.Input(shape, dtype='int32')"
+
+
 def check_integers(**tensors):
     """Raise a ValueError unless each of `tensors`, passed as name=value, is None or has an integer dtype.
 
@@ -12,7 +15,8 @@ def check_integers(**tensors):
     for name, tensor in tensors.items():
         dtype = None if tensor is None else keras.backend.standardize_dtype(tensor.dtype)
         if dtype is not None and not dtype.startswith(("int", "uint")):
-            raise ValueError(f"{name} must be integers, such as int32. Received: {name} of dtype {dtype}")
+            advice = f". {ADVICE}" if "float" in dtype else ""
+            raise ValueError(f"{name} must be integers, such as int32. Received: {name} of dtype {dtype}{advice}")
 
 
 def wide_enough(ids):
