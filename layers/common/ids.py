@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-
 ADVICE = "A Keras model casts its inputs to floats, unless it begins with keras.Input(shape, dtype='int32')"
 
 
