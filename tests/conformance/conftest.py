@@ -10,18 +10,12 @@ import numpy as np
 import pytest
 
 from crosscheck.report.training import DEVICES
-from crosscheck.report.workers import LastingWorker, context_of_workers
-
-QUICK = "--xla_backend_optimization_level=0"
-"""XLA's own passes run, those of its code generator do not: each program runs once, and compiles in two thirds of the time."""
+from crosscheck.report.workers import LastingWorker
 
 
 @pytest.fixture(scope="session")
 def slopes_and_xla():
     """Measures gradients and XLA in a process of its own, which takes with it the programs that XLA keeps for ever."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", QUICK)
-        context_of_workers()  # starts their server with this environment
     worker = LastingWorker("crosscheck.report.comparison:slopes_and_xla")
     yield lru_cache(maxsize=1)(worker)
     worker.stop()
@@ -33,7 +27,7 @@ def ask_jax(tmp_path_factory):
 
     `crosscheck/report/outputs.py` has the questions and the files of each answer.
     """
-    flags = f"{QUICK} --xla_force_host_platform_device_count={DEVICES}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={DEVICES}"
     on_jax = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "ignore", "XLA_FLAGS": flags}
     program = [sys.executable, "-m", "crosscheck.report.outputs"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}

@@ -21,7 +21,6 @@ every_backend = pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def run(program, backend, folder):
     """What a program of this folder prints in a process of its own."""
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONWARNINGS": "ignore", "PYTHONPATH": os.pathsep.join(sys.path)}
-    environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # the models are small, and each runs a few times
     command = [sys.executable, str(Path(__file__).with_name(program))]
     ran = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr[-3000:]
