@@ -26,6 +26,9 @@ are new here stand behind them or are keywords alone, and every `call` takes `tr
 in. The layers run on Keras 3, so models, optimizers and other layers beside them must be those of `keras`, not of `tf_keras`.
 Flags and numbers may be given to a call by position too, as there, which Keras 3 alone refuses.
 
+A wrong argument is a `ValueError` that names it, in other words than there, and also where TensorFlow's `InvalidArgumentError`
+reports it there. Attributes that begin with an underscore there do not exist here.
+
 Two classes have another name: `MultiQueryAttention` is `GroupedQueryAttention`, and `SpectralNormalizationConv2D` is
 `SpectralNormalization` with an `image_size`. `PositionEmbedding` and `PositionalEmbedding` are the same. These are not here:
 `BlockDiagFeedforward`, `BlockSparseAttention`, `CompiledTransformer`, `FactorizedEmbedding`, `FastWordpieceBertTokenizer`,

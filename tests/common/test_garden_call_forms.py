@@ -105,6 +105,15 @@ def test_arguments_that_are_new_or_have_another_default_are_named_as_a_differenc
     assert [argument for argument in sorted(found) if not is_named(argument, differs(name))] == []
 
 
+@pytest.mark.parametrize("name", layers.__all__)
+def test_what_is_said_not_to_exist_does_not_exist(name):
+    kind, text = getattr(layers, name), " ".join(inspect.getdoc(getattr(layers, name)).split())
+    clauses = re.split(r"[.;:] ", text.split("Differs from the Model Garden: ")[-1])
+    said = [clause for clause in clauses if re.search(r"do(es)? not exist", clause) and not clause.startswith("There, ")]
+    missing = [argument for clause in said for argument in re.findall(r"`(\w+)`", clause)]
+    assert [argument for argument in missing if hasattr(kind, argument) or argument in constructor(kind)] == []
+
+
 @every_class
 def test_build_takes_the_shape_under_the_name_that_it_has_there(name):
     ours = list(parameters(getattr(layers, name).build))
