@@ -92,8 +92,8 @@ class GaussianProcessClassificationHead(ClassificationHead):
         `ProjectingLayer` can be given here too; there, they cannot. `return_gp_cov` must be True and `return_random_features`
         False. Every argument is in the configuration. While training, the covariance is None, not the identity. A temperature
         without a Gaussian process is an error; there, it divides logits by √(1 + λ). `initializer` is for the pooler too. Logits
-        are the same with and without `return_covmat`. The pooler's kernel is never overwritten; `checkpoint_items` does not
-        exist. Features may have three axes even without a pooler.
+        are the same with and without `return_covmat`. The pooler's kernel is never overwritten. Features may have three axes even
+        without a pooler. The kernel's scale and the state of the inversion are weights too.
 
     Reference:
         [Liu et al., 2020](https://arxiv.org/abs/2006.10108), section 3 and appendix A.

@@ -65,7 +65,7 @@ class SentencepieceTokenizer(TextLayer):
         The layer has a configuration, so Keras can save and copy it. `lower_case` converts to lower case; there, it is NFKC case
         folding, which turns ß into ss. Offsets then still refer to `inputs`; there, to the folded text. After `strip_diacritics`,
         the text is recomposed; otherwise a model without normalization rules would read a Korean syllable as three unknown
-        letters.
+        letters. `vocab_size` is an integer, not a tensor.
 
     Reference:
         [Kudo & Richardson, 2018](https://arxiv.org/abs/1808.06226), section 3; [Kudo, 2018](https://arxiv.org/abs/1804.10959),

@@ -24,6 +24,10 @@ block = layers.TransformerEncoderBlock(num_attention_heads=8, inner_dim=2048, in
 Arguments have the names, the order and, unless a line below says otherwise, the defaults that they have there. Arguments that
 are new here stand behind them or are keywords alone, and every `call` takes `training`, and the padding masks that Keras fills
 in. The layers run on Keras 3, so models, optimizers and other layers beside them must be those of `keras`, not of `tf_keras`.
+Flags and numbers may be given to a call by position too, as there, which Keras 3 alone refuses.
+
+A wrong argument is a `ValueError` that names it, in other words than there, and also where TensorFlow's `InvalidArgumentError`
+reports it there. Attributes that begin with an underscore there do not exist here.
 
 Two classes have another name: `MultiQueryAttention` is `GroupedQueryAttention`, and `SpectralNormalizationConv2D` is
 `SpectralNormalization` with an `image_size`. `PositionEmbedding` and `PositionalEmbedding` are the same. These are not here:

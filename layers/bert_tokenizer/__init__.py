@@ -58,7 +58,8 @@ class BertTokenizer(TextLayer):
         plain English, its ids are not the ids that BERT was trained on. A vocabulary without [UNK] is an error; there, unknown
         words get the id −1. The vocabulary may be a list, and the configuration holds its pieces; there, it holds the file name.
         Words may be longer than 100 bytes; `max_input_chars_per_word` is new. `lower_case` has no default: there, it is guessed
-        from the file's name. `tokenizer_kwargs` does not exist: it changes the tokenizer of tensorflow-text.
+        from the file's name. `tokenizer_kwargs` does not exist: it changes the tokenizer of tensorflow-text. `vocab_size` is an
+        integer, not a tensor.
 
     Reference:
         [Devlin et al., 2018](https://arxiv.org/abs/1810.04805), section 3; [Song et al., 2021](https://arxiv.org/abs/2012.15524),

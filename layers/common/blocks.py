@@ -105,7 +105,7 @@ class RangedBlock(BlockLayer):
     """
 
     def __call__(self, *args, **kwargs):
-        token = CALLS.set((self, kwargs.get("output_range")))  # Keras lets tensors alone be given by position
+        token = CALLS.set((self, kwargs.get("output_range")))  # by position, it comes back here by name
         try:
             return super().__call__(*args, **kwargs)
         finally:

@@ -26,7 +26,7 @@ class TracedLayer(keras.layers.Layer):
             cls.__init__ = taking_numpy_numbers(cls.__init__)
 
     def __call__(self, *args, **kwargs):
-        # Keras lets tensors alone be given by position. A string would count as True, a number of NumPy as a tensor.
+        # A string would count as True, a number of NumPy as a tensor.
         for name, value in kwargs.items():
             if isinstance(value, (np.integer, np.bool_)) and name not in TENSORS:
                 return self(*args, **kwargs | {name: value.item()})
@@ -38,6 +38,9 @@ class TracedLayer(keras.layers.Layer):
             for name, value in zip(names_of(type(self)), args):
                 if value is None and name in self.required_tensors:
                     raise ValueError(f"{name} must be a tensor. Received: {name}=None")
+        tensors, others = split_arguments(type(self), args)
+        if len(tensors) < len(args):
+            return self(*tensors, **others, **kwargs)
         if self.integer_arguments and is_called_for_shapes():
             args = [self.without_values(name, value) for name, value in zip(names_of(type(self)), args)]
             kwargs = {name: self.without_values(name, value) for name, value in kwargs.items()}
@@ -132,6 +135,30 @@ def check_is_tensor(name, value):
     """Raise a ValueError unless `value` is a tensor, or a list of tensors, as the masks of BigBird are."""
     if not all(hasattr(part, "shape") for part in (value if isinstance(value, (list, tuple)) and value else [value])):
         raise ValueError(f"{name} must be a tensor. Received: a value of type {type(value).__name__}, {repr(value)[:80]}")
+
+
+def split_arguments(kind, args):
+    """`args`, given to `call` of the class `kind` by position, as a tuple and a dict: all from the first flag, number, text or
+    None on goes into the dict, by name. A None by position is an argument that is not given.
+
+    Keras lets tensors alone be given by position, and takes a mask twice if the first time it is None.
+    """
+    optional = optional_positions(kind)
+    stop = next((i for i, value in enumerate(args) if i in optional and isinstance(value, NO_TENSORS)), len(args))
+    if any(i not in optional for i in range(stop, len(args))):
+        return args, {}
+    return args[:stop], {optional[i]: args[i] for i in range(stop, len(args)) if args[i] is not None}
+
+
+@cache
+def optional_positions(kind):
+    """{place: name} of the arguments of `call` of the class `kind` that have a default and can be given by position."""
+    parameters = [*inspect.signature(kind.call).parameters.values()][1:]
+    positional = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    return {i: each.name for i, each in enumerate(positional) if each.default is not each.empty}
+
+
+NO_TENSORS = (bool, int, float, str, np.generic, type(None))
 
 
 @cache

@@ -80,7 +80,8 @@ class RandomFeatureGaussianProcess(TracedLayer):
         decay. While training, the covariance is None, not the identity. The precision, in at least float32, is inverted only when
         it has changed, and includes the data of all replicas. `diagonal` and `seed` are new. `kernel_initializer` is the only
         argument of the output map; there, it takes all of a Dense. `global_step`, unused there, is not in `call`. The kernel type
-        applies with custom features too. The constructor checks that "poisson" and "binary_logistic" have 1 unit.
+        applies with custom features too. The constructor checks that "poisson" and "binary_logistic" have 1 unit. The
+        kernel's scale and the state of the inversion are weights too.
 
     Reference:
         [Rahimi and Recht, 2007](https://papers.nips.cc/paper/3182-random-features-for-large-scale-kernel-machines), section 3;

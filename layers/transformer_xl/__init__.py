@@ -161,7 +161,7 @@ class TransformerXL(XLLayer):
     Differs from the Model Garden:
         A `reuse_length` of None keeps all positions; there, it is a TypeError. `initializer` applies to the linear maps, not only
         the biases. Without segments, their bias is not created. `norm_epsilon`, `inner_dropout` and the arguments of
-        `ProjectingLayer` are new.
+        `ProjectingLayer` are new. Its blocks differ as `TransformerXLBlock` does.
 
     Reference: [Dai et al., 2019](https://arxiv.org/abs/1901.02860), section 3.2.
     """

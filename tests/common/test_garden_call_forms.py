@@ -105,6 +105,15 @@ def test_arguments_that_are_new_or_have_another_default_are_named_as_a_differenc
     assert [argument for argument in sorted(found) if not is_named(argument, differs(name))] == []
 
 
+@pytest.mark.parametrize("name", layers.__all__)
+def test_what_is_said_not_to_exist_does_not_exist(name):
+    kind, text = getattr(layers, name), " ".join(inspect.getdoc(getattr(layers, name)).split())
+    clauses = re.split(r"[.;:] ", text.split("Differs from the Model Garden: ")[-1])
+    said = [clause for clause in clauses if re.search(r"do(es)? not exist", clause) and not clause.startswith("There, ")]
+    missing = [argument for clause in said for argument in re.findall(r"`(\w+)`", clause)]
+    assert [argument for argument in missing if hasattr(kind, argument) or argument in constructor(kind)] == []
+
+
 @every_class
 def test_build_takes_the_shape_under_the_name_that_it_has_there(name):
     ours = list(parameters(getattr(layers, name).build))
@@ -203,3 +212,43 @@ def test_flags_and_counts_that_code_for_the_garden_passes():
     assert layer.built and layers.PositionEmbedding is layers.PositionalEmbedding
     head = layers.GaussianProcessClassificationHead(4, 2, num_inducing=8)
     assert isinstance(head(np.ones((2, 3, 4), "float32"), return_covmat=True), tuple)
+
+
+def test_flags_and_numbers_are_taken_by_position_as_there(rng):
+    x, y = (rng.normal(size=(2, length, 8)).astype("float32") for length in (5, 3))
+    layer = layers.ReuseMultiHeadAttention(2, 4, dropout=0.5)
+    expected, weights = layer(x, y, return_attention_scores=True)
+    for found in (layer(x, y, None, None, True), layer(x, y, y, None, True, False)):
+        assert np.array_equal(found[0], expected) and np.array_equal(found[1], weights)
+    assert np.array_equal(layer(x, y, None, None, None, None), expected)  # a None is no argument, also where a flag is meant
+    assert not np.array_equal(layer(x, y, None, None, None, True), expected)
+    block = layers.TransformerEncoderBlock(2, 8, "relu")
+    assert np.array_equal(block(x, 2), block(x, output_range=2))
+    padded, ids = keras.layers.Embedding(9, 8, mask_zero=True), keras.Input((5,), dtype="int32")
+    embedded = padded(ids)
+    assert block(embedded, 2)._keras_mask.shape == (None, 2)
+    model = keras.Model(ids, block(embedded, 2))
+    copy = keras.Model.from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    assert np.array_equal(model(np.ones((2, 5))), copy(np.ones((2, 5))))
+
+
+@pytest.mark.parametrize("symbolic", [False, True])
+def test_a_mask_that_is_none_may_stand_beside_its_tensor(rng, symbolic):
+    scores = keras.Input((4, 8)) if symbolic else rng.normal(size=(2, 4, 8)).astype("float32")
+    found, expected = layers.MaskedSoftmax()(scores, None), layers.MaskedSoftmax()(scores)
+    assert found.shape == expected.shape and (symbolic or np.array_equal(found, expected))
+
+
+def test_what_is_no_tensor_by_position_is_checked_as_by_name():
+    x, layer = np.ones((2, 3, 8), "float32"), layers.ReuseMultiHeadAttention(2, 4)
+    with pytest.raises(ValueError, match="return_attention_scores must be True or False. Received: .*='True'"):
+        layer(x, x, None, None, "True")
+    with pytest.raises(TypeError, match="multiple values for keyword argument 'return_attention_scores'"):
+        layer(x, x, None, None, True, return_attention_scores=True)
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        layer(x, x, *[None] * 20)
+    with pytest.raises(ValueError, match="Only input tensors may be passed as positional arguments"):
+        layer(x, 3)
+    with pytest.raises(ValueError, match="Only input tensors may be passed as positional arguments"):
+        layers.RandomFeatureGaussianProcess(1)(x[0], None, True)  # the second argument there, global_step, is none here
