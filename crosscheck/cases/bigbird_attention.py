@@ -73,7 +73,7 @@ def case(variant, inputs, layer=LAYER, **options):
 
 
 CHAPTER = Chapter(
-    number=9,
+    number=10,
     name="bigbird_attention",
     title="BigBird",
     part="Long sequences",

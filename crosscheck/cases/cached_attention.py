@@ -107,7 +107,7 @@ def case(variant, inputs, layer=LAYER, unknown=OPEN):
 
 
 CHAPTER = Chapter(
-    number=4,
+    number=5,
     name="cached_attention",
     title="Cached attention",
     part="Attention",

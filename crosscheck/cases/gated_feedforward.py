@@ -39,7 +39,7 @@ def case(variant, activation, inputs=tokens, **options):
 
 
 CHAPTER = Chapter(
-    number=13,
+    number=14,
     name="gated_feedforward",
     title="Gated feed-forward network",
     part="Blocks",

@@ -116,7 +116,7 @@ def of_window(transform, **options):
 
 
 CHAPTER = Chapter(
-    number=8,
+    number=9,
     name="kernel_attention",
     title="Kernel attention",
     part="Long sequences",

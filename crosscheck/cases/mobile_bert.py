@@ -80,7 +80,7 @@ def block(variant, inputs, norm="no_norm", activation=("relu", relu), feed_forwa
 
 
 CHAPTER = Chapter(
-    number=17,
+    number=18,
     name="mobile_bert",
     title="MobileBERT",
     part="Blocks",

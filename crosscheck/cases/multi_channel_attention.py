@@ -85,7 +85,7 @@ def vote(variant, inputs):
 
 
 CHAPTER = Chapter(
-    number=6,
+    number=7,
     name="multi_channel_attention",
     title="Multi-channel attention",
     part="Attention",

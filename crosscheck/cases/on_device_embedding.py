@@ -44,7 +44,7 @@ def both(variant, *options, **more):
 
 
 CHAPTER = Chapter(
-    number=18,
+    number=19,
     name="on_device_embedding",
     title="Token embedding",
     part="Embeddings and heads",

@@ -65,10 +65,10 @@ def bias(variant, buckets=8, most=4, both_ways=True, t=T, s=S, offset=0):
 
 
 CHAPTER = Chapter(
-    number=19,
+    number=4,
     name="positional_embedding",
     title="Positions",
-    part="Embeddings and heads",
+    part="Attention",
     sentence="Attention ignores order, so positions are added: learned rows, sines and cosines, or a bias per distance.",
     paper="Devlin et al., 2018, §3; Vaswani et al., 2017, §3.5; Raffel et al., 2019, §2.1",
     link="https://arxiv.org/abs/1706.03762",

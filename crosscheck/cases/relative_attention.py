@@ -163,7 +163,7 @@ def case(variant, inputs, layer=LAYER):
 
 
 CHAPTER = Chapter(
-    number=10,
+    number=11,
     name="relative_attention",
     title="Relative attention",
     part="Long sequences",

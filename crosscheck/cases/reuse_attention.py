@@ -104,7 +104,7 @@ def case(variant, layer, inputs):
 
 
 CHAPTER = Chapter(
-    number=7,
+    number=8,
     name="reuse_attention",
     title="Reuse attention",
     part="Attention",

@@ -91,7 +91,7 @@ def pre(variant, layer, inputs, unknown=(T,), arguments=(), **options):
 
 
 CHAPTER = Chapter(
-    number=15,
+    number=16,
     name="reuse_transformer",
     title="Reuse transformer",
     part="Blocks",

@@ -60,7 +60,7 @@ def case(variant, inputs, layer=BLOCK, unknown=(T, S), prepare=draw_weights, **o
 
 
 CHAPTER = Chapter(
-    number=14,
+    number=15,
     name="rezero_transformer",
     title="ReZero",
     part="Blocks",

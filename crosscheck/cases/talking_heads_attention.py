@@ -50,7 +50,7 @@ def case(variant, layer, inputs):
 
 
 CHAPTER = Chapter(
-    number=5,
+    number=6,
     name="talking_heads_attention",
     title="Talking-heads attention",
     part="Attention",

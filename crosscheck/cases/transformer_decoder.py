@@ -146,7 +146,7 @@ def model_case(variant, inputs, layer=MODEL, **options):
 
 
 CHAPTER = Chapter(
-    number=12,
+    number=13,
     name="transformer_decoder",
     title="Transformer decoder block",
     part="Blocks",

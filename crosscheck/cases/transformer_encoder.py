@@ -87,7 +87,7 @@ def pre(**options):
 
 
 CHAPTER = Chapter(
-    number=11,
+    number=12,
     name="transformer_encoder",
     title="Transformer encoder block",
     part="Blocks",

@@ -160,7 +160,7 @@ def distances(variant, causal=False, **sizes):
 
 
 CHAPTER = Chapter(
-    number=16,
+    number=17,
     name="transformer_xl",
     title="Transformer-XL",
     part="Blocks",
