@@ -26,5 +26,7 @@ lines = ["| # | chapter | what it is for | paper |", "|---|---|---|---|"]
 for part in PARTS:
     rows = [chapter for chapter in chapters() if chapter.part == part]
     lines += [f"| | **{part}** | | |"] * bool(rows)
-    lines += [f"| {c.number} | [{c.title}]({c.name}.ipynb) | {c.sentence} | [{c.paper}]({c.link}) |" for c in rows]
+    for chapter in rows:
+        for number, row in ((chapter.number, chapter), *(("", lesson) for lesson in chapter.further_lessons)):
+            lines.append(f"| {number} | [{row.title}]({row.name}.ipynb) | {row.sentence} | [{row.paper}]({row.link}) |")
 Markdown("\n".join(lines))

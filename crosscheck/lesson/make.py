@@ -1,7 +1,6 @@
 """`python -m crosscheck.lesson.make [NAME ...]`: execute `notebooks/NAME.py` and write `notebooks/NAME.ipynb`."""
 
 import os
-import pkgutil
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from crosscheck import cases
 from crosscheck.lesson import rules
 from crosscheck.report.command import Parser, as_program, check_known, refuse
 
@@ -68,7 +66,7 @@ def changed(script):
     notebook = rules.read(target)
     complaints = rules.paired(script, notebook) + rules.executed(notebook)
     if script.stem == "index":
-        complaints += rules.lists_chapters(notebook, [module.name for module in pkgutil.iter_modules(cases.__path__)])
+        complaints += rules.lists_lessons(notebook, [path.stem for path in script.parent.glob("*.py") if path != script])
     return bool(complaints)
 
 

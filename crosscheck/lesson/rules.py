@@ -189,8 +189,8 @@ def run(source, namespace):
     return printed.getvalue()
 
 
-def lists_chapters(notebook, names):
-    """The index has a link to each chapter."""
+def lists_lessons(notebook, names):
+    """The index has a link to each lesson."""
     text = "".join(str(output.get("data", {}).get("text/markdown", "")) for output in outputs(notebook))
     return [f"the index lacks {name}: run make notebooks" for name in names if f"({name}.ipynb)" not in text]
 

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from crosscheck.catalogue import chapters
+from crosscheck.catalogue import lessons as names_of_lessons
 from crosscheck.lesson import make as lessons
 from crosscheck.lesson import rules
 
@@ -22,22 +22,29 @@ def test_the_notebook_is_the_executed_script(script):
     assert rules.paired(script, notebook) + rules.executed(notebook) + rules.portable(notebook) == []
 
 
-@pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
-def test_a_lesson_has_its_sections_and_keeps_its_budget(chapter):
-    path = lessons.FOLDER / f"{chapter.name}.ipynb"
+@pytest.mark.parametrize("name", names_of_lessons())
+def test_a_lesson_has_its_sections_and_keeps_its_budget(name):
+    path = lessons.FOLDER / f"{name}.ipynb"
     notebook = rules.read(path)
     assert rules.sections(notebook) + rules.budget(notebook, path.stat().st_size / 1000) == []
 
 
-@pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
-def test_exercises_are_to_do_and_their_solutions_right(chapter):
-    assert rules.exercises(rules.read(lessons.FOLDER / f"{chapter.name}.ipynb")) == []
+@pytest.mark.parametrize("name", names_of_lessons())
+def test_exercises_are_to_do_and_their_solutions_right(name):
+    assert rules.exercises(rules.read(lessons.FOLDER / f"{name}.ipynb")) == []
 
 
-def test_the_index_lists_every_chapter():
+def test_the_index_lists_every_lesson():
     index = rules.read(lessons.FOLDER / "index.ipynb")
-    assert rules.lists_chapters(index, [chapter.name for chapter in chapters()]) == []
-    assert rules.lists_chapters(index, ["nothing"]) == ["the index lacks nothing: run make notebooks"]
+    assert rules.lists_lessons(index, names_of_lessons()) == []
+    assert rules.lists_lessons(index, ["nothing"]) == ["the index lacks nothing: run make notebooks"]
+
+
+def test_a_further_lesson_follows_that_of_its_chapter():
+    names = names_of_lessons()
+    assert names[names.index("relative_attention") + 1] == "two_stream_attention"
+    index = "".join(rules.outputs(rules.read(lessons.FOLDER / "index.ipynb"))[0].data["text/markdown"])
+    assert index.index("(relative_attention.ipynb)") < index.index("(two_stream_attention.ipynb)")
 
 
 def good():
