@@ -13,6 +13,21 @@ PARTS = ("Attention", "Long sequences", "Blocks", "Heads", "Knowing what it does
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """A further lesson of a chapter, beside the one that has the chapter's name. Attributes:
+
+    name: Name of its files in notebooks/ and exercises/.
+    title, sentence, paper, link: As of a `Chapter`.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    paper: str
+    link: str
+
+
+@dataclass(frozen=True)
 class Chapter:
     """Attributes:
 
@@ -26,6 +41,7 @@ class Chapter:
     classes: Public classes of `layers/NAME.py`.
     functions: Functions of `reference/NAME.py`.
     cases: The ways to call both that are compared.
+    further_lessons: What is told in a lesson of its own.
     """
 
     number: int
@@ -38,6 +54,7 @@ class Chapter:
     classes: tuple[str, ...]
     functions: tuple[str, ...]
     cases: tuple[Case, ...]
+    further_lessons: tuple[Lesson, ...] = ()
 
     def __post_init__(self):
         if self.part not in PARTS:
@@ -56,6 +73,11 @@ def chapters():
 def all_cases():
     """Every case of every chapter, in reading order."""
     return [case for chapter in chapters() for case in chapter.cases]
+
+
+def lessons():
+    """The name of every lesson: that of the chapter, then those of its further lessons, in reading order."""
+    return [lesson.name for chapter in chapters() for lesson in (chapter, *chapter.further_lessons)]
 
 
 @cache

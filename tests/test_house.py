@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crosscheck.catalogue import chapters
+from crosscheck.catalogue import chapters, lessons
 from crosscheck.report.changes import imported_names
 from crosscheck.report.readme import beginning, claims, home
 
@@ -159,12 +159,13 @@ def test_crosscheck_has_the_bridge_at_its_top_and_a_folder_for_each_purpose():
     assert {path.stem for path in (ROOT / "crosscheck" / "cases").glob("*.py")} == NAMES | {"__init__"}
 
 
-def test_every_lesson_belongs_to_a_chapter():
-    lessons = {path.stem for path in (ROOT / "notebooks").glob("*.py")}
-    assert lessons - {"index"} == NAMES
+def test_every_lesson_belongs_to_a_chapter_and_a_chapter_has_the_further_ones_that_it_declares():
+    for kind in ("py", "ipynb"):
+        assert {path.stem for path in (ROOT / "notebooks").glob(f"*.{kind}")} - {"index"} == set(lessons())
+    assert len(set(lessons())) == len(lessons()) > len(NAMES)
 
 
-def test_experiments_are_a_program_and_its_results_for_a_chapter_and_what_they_share():
+def test_experiments_are_a_program_and_its_results_for_a_lesson_and_what_they_share():
     entries = {path.name for path in (ROOT / "experiments").iterdir()} - {
         "__pycache__",
         "__init__.py",
@@ -173,14 +174,14 @@ def test_experiments_are_a_program_and_its_results_for_a_chapter_and_what_they_s
         "common",
     }
     programs = {name.removesuffix(".py") for name in entries if name.endswith(".py")}
-    assert programs <= NAMES
+    assert programs <= set(lessons())
     assert entries == {f"{name}.{ending}" for name in programs for ending in ("py", "json")}
 
 
-def test_exercises_stand_in_a_file_for_each_chapter_and_import_no_layer():
+def test_exercises_stand_in_a_file_for_each_lesson_and_import_no_layer():
     files = [path for path in (ROOT / "exercises").iterdir() if path.name != "__pycache__"]
     assert {path.suffix for path in files} == {".py"}
-    assert {path.stem for path in files} == NAMES
+    assert {path.stem for path in files} == set(lessons())
     for path in files:
         imported = imported_names(path)
         assert {name.split(".")[0] for name in imported} <= {"crosscheck", "reference", "numpy"} | STANDARD, path

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from crosscheck.case import Case, D, E, H, M, S, T
-from crosscheck.catalogue import Chapter
+from crosscheck.catalogue import Chapter, Lesson
 from layers.relative_attention import MultiHeadRelativeAttention, TwoStreamRelativeAttention
 from reference.relative_attention import (
     RelativeAttentionWeights,
@@ -190,5 +190,14 @@ CHAPTER = Chapter(
         case("two-streams-permuted", two_streams_permuted, TWO_STREAMS),
         case("two-streams-targets", two_streams_with_targets, TWO_STREAMS),
         case("two-streams-everything", two_streams_everything, TWO_STREAMS),
+    ),
+    further_lessons=(
+        Lesson(
+            name="two_stream_attention",
+            title="Two streams",
+            sentence="Tokens are predicted in any order: one stream knows their content, another predicts them without it.",
+            paper="Yang et al., 2019, §2.3",
+            link="https://arxiv.org/abs/1906.08237",
+        ),
     ),
 )

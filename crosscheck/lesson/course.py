@@ -28,12 +28,42 @@ TABLE = re.compile(r"(?:^\|.*\|\n)+", re.MULTILINE)
 
 
 @dataclass(frozen=True)
+class Taught:
+    """A lesson as the index lists it. Attributes:
+
+    place: Its place in the reading order.
+    number: That of its chapter; empty for a chapter's further lesson.
+    name, title, part, sentence, paper, link: As of a `Chapter`.
+    """
+
+    place: int
+    number: int | str
+    name: str
+    title: str
+    part: str
+    sentence: str
+    paper: str
+    link: str
+
+
+@cache
+def lessons():
+    """Every lesson, in reading order."""
+    found = [
+        (each.number if each is chapter else "", each.name, each.title, chapter.part, each.sentence, each.paper, each.link)
+        for chapter in chapters()
+        for each in (chapter, *chapter.further_lessons)
+    ]
+    return tuple(Taught(place, *each) for place, each in enumerate(found))
+
+
+@dataclass(frozen=True)
 class Route:
     """A path through the course.
 
     Attributes:
         title: What one has at its end.
-        goals: Names of chapters. What these need belongs to the path too.
+        goals: Names of lessons. What these need belongs to the path too.
         to_come: {name: title} of goals that are not written yet.
     """
 
@@ -64,7 +94,7 @@ WEEKS = (
     *("relative_attention", "transformer_encoder", "rezero_transformer", "transformer_xl"),
     *("masked_lm", "spectral_normalization", "bert_tokenizer", "bert_pack_inputs"),
 )
-"""The chapter that each week begins with. It ends before the next week's."""
+"""The lesson that each week begins with. It ends before the next week's."""
 
 
 @cache
@@ -84,17 +114,17 @@ def minutes_of_exercises(name):
 
 
 def needs(name):
-    """The chapters that a lesson's first cell asks for, after "You should know"."""
+    """The lessons that a lesson's first cell asks for, after "You should know"."""
     return tuple(LINK.findall(NEEDS.search(markdown(name)[0])[1]))
 
 
 def shown_early(name):
-    """The chapters of which a lesson's first cell says that they are a later lesson's."""
+    """The lessons of which a lesson's first cell says that they come later."""
     return tuple(LATER.findall(markdown(name)[0]))
 
 
 def all_needs(names):
-    """The chapters `names`, and everything that they need, directly or not."""
+    """The lessons `names`, and everything that they need, directly or not."""
     found, waiting = set(), list(names)
     while waiting:
         if (name := waiting.pop()) not in found:
@@ -108,14 +138,14 @@ def direct_needs(name):
     return tuple(need for need in needs(name) if all(need not in all_needs([other]) for other in needs(name) if other != need))
 
 
-def chapters_of(route):
-    """The chapters of a path, in reading order."""
+def lessons_of(route):
+    """The lessons of a path, in reading order."""
     wanted = all_needs(route.goals)
-    return [chapter for chapter in chapters() if chapter.name in wanted]
+    return [lesson for lesson in lessons() if lesson.name in wanted]
 
 
-def link(chapter, folder=""):
-    return f"[{chapter.title}]({folder}{chapter.name}.ipynb)"
+def link(lesson, folder=""):
+    return f"[{lesson.title}]({folder}{lesson.name}.ipynb)"
 
 
 def duration(total):
@@ -127,8 +157,8 @@ def routes_as_markdown():
     """A line for each path: its minutes, and its chapters in reading order."""
     lines = []
     for route in ROUTES:
-        found = chapters_of(route)
-        total = duration(sum(minutes(chapter.name) for chapter in found))
+        found = lessons_of(route)
+        total = duration(sum(minutes(lesson.name) for lesson in found))
         line = f"- **{route.title}** ({total}): {' → '.join(map(link, found))}."
         if route.to_come:
             line += f" Not written yet: {', '.join(title for _, title in route.to_come)}."
@@ -137,10 +167,10 @@ def routes_as_markdown():
 
 
 def chapter_table():
-    """The table of all chapters, under the names of the parts."""
+    """The table of all lessons, under the names of the parts."""
     lines = ["| # | chapter | minutes | what it is for | paper |", "|---|---|---|---|---|"]
     for part in PARTS:
-        rows = [chapter for chapter in chapters() if chapter.part == part]
+        rows = [lesson for lesson in lessons() if lesson.part == part]
         lines += [f"| | **{part}** | | | |"] * bool(rows)
         lines += [f"| {c.number} | {link(c)} | {minutes(c.name)} | {c.sentence} | [{c.paper}]({c.link}) |" for c in rows]
     return "\n".join(lines)
@@ -152,25 +182,25 @@ def shown_by_index():
 
 
 def weeks():
-    """The chapters of each week."""
+    """The lessons of each week."""
     found = []
-    for chapter in chapters():
-        if chapter.name in WEEKS:
+    for lesson in lessons():
+        if lesson.name in WEEKS:
             found.append([])
-        found[-1].append(chapter)
+        found[-1].append(lesson)
     return found
 
 
 def plan_table():
-    """The table of the plan: for each week its chapters, readings, minutes and project."""
-    last = {chapter.part: chapter for chapter in chapters()}
+    """The table of the plan: for each week its lessons, readings, minutes and project."""
+    last = {lesson.part: lesson for lesson in lessons()}
     lines = ["| week | lessons | readings | lessons and exercises | project |", "|---|---|---|---|---|"]
     for number, week in enumerate(weeks(), 1):
         reading, doing = (sum(map(of, (c.name for c in week))) for of in (minutes, minutes_of_exercises))
         papers = "; ".join(dict.fromkeys(f"[{c.paper}]({c.link})" for c in week))
-        lessons = ", ".join(link(chapter, "../notebooks/") for chapter in week)
+        links = ", ".join(link(each, "../notebooks/") for each in week)
         projects = ", ".join(f"[{c.part}](#{anchor(c.part)})" for c in week if c == last[c.part]) or "–"
-        lines.append(f"| {number} | {lessons} | {papers} | {duration(reading)} + {duration(doing)} | {projects} |")
+        lines.append(f"| {number} | {links} | {papers} | {duration(reading)} + {duration(doing)} | {projects} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The map of the course: a column for each part, a box for each chapter, and an arrow to it from each chapter that it needs."""
+"""The map of the course: a column for each part, a box for each lesson, and an arrow to it from each lesson that it needs."""
 
 import textwrap
 from itertools import combinations, count
@@ -9,8 +9,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
-from crosscheck.catalogue import PARTS, chapters
-from crosscheck.lesson.course import all_needs, direct_needs
+from crosscheck.catalogue import PARTS
+from crosscheck.lesson.course import all_needs, direct_needs, lessons
 from crosscheck.lesson.diagram import FACES
 from crosscheck.lesson.figures import COLORS
 
@@ -28,12 +28,12 @@ ASIDE = 0.07
 
 
 def course_map():
-    """Draw the map. A need that another need of the chapter asks for already has no arrow.
+    """Draw the map. A need that another need of the lesson asks for already has no arrow.
 
     Returns:
         The figure.
     """
-    arrows = [(need, chapter.name) for chapter in chapters() for need in direct_needs(chapter.name)]
+    arrows = [(need, lesson.name) for lesson in lessons() for need in direct_needs(lesson.name)]
     places = untangled(arrows)
     columns, rows = (max(place[axis] for place in places.values()) + 1 for axis in (0, 1))
     fig, ax = plt.subplots(figsize=(columns * WIDTH, (rows + 1) * HEIGHT))
@@ -47,8 +47,8 @@ def course_map():
             FancyBboxPatch((left, (0.5 - rows) * HEIGHT), width, rows * HEIGHT, boxstyle="square,pad=0", fc="#F2F2F2", ec="none")
         )
         ax.text(left + width / 2, 0.8 * HEIGHT, textwrap.fill(part, 18), ha="center", va="center", fontsize=10, fontweight="bold")
-    for chapter in chapters():
-        draw_chapter(ax, chapter, center(places[chapter.name]))
+    for lesson in lessons():
+        draw_lesson(ax, lesson, center(places[lesson.name]))
     for path, color in zip(lines(arrows, places), colors(arrows)):
         style = {"arrowstyle": "-|>", "mutation_scale": 9, "color": color, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
         ax.add_patch(FancyArrowPatch(path=path, zorder=1, **style))
@@ -56,12 +56,12 @@ def course_map():
 
 
 def parts():
-    return [part for part in PARTS if any(chapter.part == part for chapter in chapters())]
+    return [part for part in PARTS if any(lesson.part == part for lesson in lessons())]
 
 
 def untangled(arrows):
-    """{chapter: (column, row)}: a column for each part, in reading order, moved down to where fewest arrows cross something."""
-    lengths = [sum(chapter.part == part for chapter in chapters()) for part in parts()]
+    """{lesson: (column, row)}: a column for each part, in reading order, moved down to where fewest arrows cross something."""
+    lengths = [sum(lesson.part == part for lesson in lessons()) for part in parts()]
     free = [[half / 2 for half in range(2 * (max(lengths) - length) + 1)] for length in lengths]
     starts = [0.0] * len(free)
     for column in [*range(len(free))] * 2:
@@ -71,10 +71,10 @@ def untangled(arrows):
 
 
 def layout(starts):
-    """{chapter: (column, row)}, if each column begins at its row of `starts`."""
+    """{lesson: (column, row)}, if each column begins at its row of `starts`."""
     columns = {part: column for column, part in enumerate(parts())}
     rows = {part: count(start) for part, start in zip(parts(), starts)}
-    return {chapter.name: (columns[chapter.part], next(rows[chapter.part])) for chapter in chapters()}
+    return {lesson.name: (columns[lesson.part], next(rows[lesson.part])) for lesson in lessons()}
 
 
 def tangle(arrows, places):
@@ -97,8 +97,8 @@ def box_at(at):
 
 def reading():
     """What the map shows, in one line."""
-    above = sum("attention" in all_needs([chapter.name]) for chapter in chapters()) - 1
-    return f"{above} of {len(chapters())} chapters build on multi-head attention; those in green need no other"
+    above = sum("attention" in all_needs([lesson.name]) for lesson in lessons()) - 1
+    return f"{above} of {len(lessons())} lessons build on multi-head attention; those in green need no other"
 
 
 def center(place):
@@ -106,13 +106,13 @@ def center(place):
     return column * WIDTH, -row * HEIGHT
 
 
-def draw_chapter(ax, chapter, at):
+def draw_lesson(ax, lesson, at):
     (x, y), (wide, high) = at, BOX
-    face = FACES["map" if direct_needs(chapter.name) else "trained"]
+    face = FACES["map" if direct_needs(lesson.name) else "trained"]
     corner = x - wide / 2, y - high / 2
     style = {"boxstyle": "round,pad=0,rounding_size=0.06", "facecolor": face, "edgecolor": "black", "linewidth": 1}
     ax.add_patch(FancyBboxPatch(corner, wide, high, zorder=2, **style))
-    ax.text(x, y, textwrap.fill(chapter.title, 20), ha="center", va="center", fontsize=8.5, linespacing=1, zorder=3)
+    ax.text(x, y, textwrap.fill(lesson.title, 20), ha="center", va="center", fontsize=8.5, linespacing=1, zorder=3)
 
 
 def colors(arrows):
@@ -123,7 +123,7 @@ def colors(arrows):
 
 
 def lines(arrows, places):
-    """The line of each arrow. Those from one chapter that run beside its column share a lane."""
+    """The line of each arrow. Those from one lesson that run beside its column share a lane."""
     lanes, found = {}, []
     for start, end in arrows:
         lane = None

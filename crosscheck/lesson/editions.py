@@ -7,7 +7,7 @@ import jupytext
 import nbformat
 
 from crosscheck.lesson import make
-from crosscheck.lesson.exercises import chapters_with_exercises, exercises_of, verdict
+from crosscheck.lesson.exercises import exercises_of, lessons_with_exercises, verdict
 from crosscheck.lesson.stored import save
 from crosscheck.report.command import Parser, as_program, check_known, refuse
 
@@ -80,7 +80,7 @@ def student(folder, names):
     (folder / "README.md").write_text(STUDENT_README, encoding="utf-8")
     for name in names:
         notebook = read(name)
-        if name in chapters_with_exercises():
+        if name in lessons_with_exercises():
             save(exercises_of(name), checks / f"{name}.json")
         else:
             notebook.cells = without_exercises(notebook.cells)
@@ -98,7 +98,7 @@ def teacher(folder, names):
     for name in names:
         notebook = read(name)
         nbformat.write(notebook, folder / f"{name}.ipynb")
-        if name in chapters_with_exercises():
+        if name in lessons_with_exercises():
             notes += notes_on(name, notebook)
     (folder / "NOTES.md").write_text("\n\n".join(notes) + "\n", encoding="utf-8")
 

@@ -109,7 +109,7 @@ def check(name, mine, folder=None):
     """Print one line on a learner's function, "right" or what is wrong with it, and return whether it is right.
 
     Args:
-        name: Chapter and number of the exercise, such as "attention/1".
+        name: Lesson and number of the exercise, such as "attention/1".
         mine: The learner's function.
         folder: Where the student's edition has its checks; `exercises` in the current folder unless given.
     """
@@ -124,47 +124,47 @@ def find(name, folder=None):
     Raises:
         ValueError: if there is none.
     """
-    chapter, _, number = name.partition("/")
-    stored = (folder or STORED) / f"{chapter}.json"
+    lesson, _, number = name.partition("/")
+    stored = (folder or STORED) / f"{lesson}.json"
     if stored.is_file():
         found = load(stored)
-    elif (FOLDER / f"{chapter}.py").is_file():
-        found = exercises_of(chapter)
+    elif (FOLDER / f"{lesson}.py").is_file():
+        found = exercises_of(lesson)
     else:
-        raise ValueError(f"name must be a chapter and a number; no exercises of {chapter} are in {STORED.resolve()} or {FOLDER}")
+        raise ValueError(f"name must be a lesson and a number; no exercises of {lesson} are in {STORED.resolve()} or {FOLDER}")
     if not (number.isdecimal() and 1 <= int(number) <= len(found)):
-        raise ValueError(f"{chapter} has the exercises 1 to {len(found)}. Received: name={name!r}")
+        raise ValueError(f"{lesson} has the exercises 1 to {len(found)}. Received: name={name!r}")
     return found[int(number) - 1]
 
 
 @cache
-def exercises_of(chapter):
-    """`EXERCISES` of `exercises/CHAPTER.py`. The folder is no installed package, so it is found by its place."""
-    spec = importlib.util.spec_from_file_location(f"exercises.{chapter}", FOLDER / f"{chapter}.py")
+def exercises_of(lesson):
+    """`EXERCISES` of `exercises/LESSON.py`. The folder is no installed package, so it is found by its place."""
+    spec = importlib.util.spec_from_file_location(f"exercises.{lesson}", FOLDER / f"{lesson}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.EXERCISES
 
 
-def chapters_with_exercises():
+def lessons_with_exercises():
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def table():
-    """Rows of: chapter, exercise, wrong answers, right variants, constraints."""
-    rows = [("chapter", "exercise", "wrong", "right", "constraints")]
-    for chapter in chapters_with_exercises():
-        for exercise in exercises_of(chapter):
+    """Rows of: lesson, exercise, wrong answers, right variants, constraints."""
+    rows = [("lesson", "exercise", "wrong", "right", "constraints")]
+    for lesson in lessons_with_exercises():
+        for exercise in exercises_of(lesson):
             kinds = ", ".join(type(constraint).__name__ for constraint in exercise.constraints)
-            rows.append((chapter, exercise.name, len(exercise.wrong), len(exercise.right), kinds))
+            rows.append((lesson, exercise.name, len(exercise.wrong), len(exercise.right), kinds))
     return rows
 
 
 def main():
     """Print the table."""
     rows = table()
-    for chapter, name, wrong, right, kinds in rows:
-        print(f"{chapter:28}{name:24}{wrong!s:>6}{right!s:>7}  {kinds}".rstrip())
+    for lesson, name, wrong, right, kinds in rows:
+        print(f"{lesson:28}{name:24}{wrong!s:>6}{right!s:>7}  {kinds}".rstrip())
     total = [sum(row[place] for row in rows[1:]) for place in (2, 3)]
     print(f"{len(rows) - 1} exercises: {total[0]} wrong answers refused, {total[1]} other right answers accepted")
     return 0

@@ -21,7 +21,8 @@ def beginning(chapter):
     """The row up to its last column, for which nothing has to be measured."""
     classes = ", ".join(f"`{name}`" for name in chapter.classes)
     reference, layer = home("reference", chapter.name), home("layers", chapter.name)
-    rooms = f"[NumPy]({reference}) | [{classes}]({layer}) | [lesson](notebooks/{chapter.name}.ipynb)"
+    further = "".join(f", [{lesson.title.lower()}](notebooks/{lesson.name}.ipynb)" for lesson in chapter.further_lessons)
+    rooms = f"[NumPy]({reference}) | [{classes}]({layer}) | [lesson](notebooks/{chapter.name}.ipynb){further}"
     return f"| {chapter.number} | {chapter.title} | [{chapter.paper}]({chapter.link}) | {rooms} |"
 
 

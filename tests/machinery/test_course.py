@@ -10,7 +10,7 @@ from crosscheck.catalogue import PARTS, chapters
 from crosscheck.lesson import course, course_map, figures
 from crosscheck.report.changes import imported_names
 
-CHAPTERS = {chapter.name: chapter for chapter in chapters()}
+LESSONS = {lesson.name: lesson for lesson in course.lessons()}
 CHAPTER_OF_CLASS = {name: chapter.name for chapter in chapters() for name in chapter.classes}
 TERMS = {
     "MiniLM": "MiniLM, a small trained model that reads a sentence",
@@ -20,48 +20,48 @@ TERMS = {
 }
 """{what later lessons speak of: how the first lesson that does introduces it}."""
 
-every_chapter = pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
+every_lesson = pytest.mark.parametrize("lesson", course.lessons(), ids=lambda lesson: lesson.name)
 every_route = pytest.mark.parametrize("route", course.ROUTES, ids=lambda route: route.title)
 
 
-@every_chapter
-def test_a_lesson_says_how_long_it_takes(chapter):
-    assert 10 <= course.minutes(chapter.name) <= 60
-    assert course.minutes_of_exercises(chapter.name) >= 20
+@every_lesson
+def test_a_lesson_says_how_long_it_takes(lesson):
+    assert 10 <= course.minutes(lesson.name) <= 60
+    assert course.minutes_of_exercises(lesson.name) >= 20
 
 
-@every_chapter
-def test_what_one_should_know_is_taught_before(chapter):
-    assert course.NEEDS.search(course.markdown(chapter.name)[0])
-    assert [need for need in course.needs(chapter.name) if CHAPTERS[need].number >= chapter.number] == []
+@every_lesson
+def test_what_one_should_know_is_taught_before(lesson):
+    assert course.NEEDS.search(course.markdown(lesson.name)[0])
+    assert [need for need in course.needs(lesson.name) if LESSONS[need].place >= lesson.place] == []
 
 
-@every_chapter
-def test_a_lesson_and_its_reference_take_from_earlier_chapters_alone(chapter):
+@every_lesson
+def test_a_lesson_and_its_reference_take_from_earlier_chapters_alone(lesson):
     """Unless the lesson's first cell says that something is part of a later lesson."""
     rooms = course.ROOT / "reference"
-    files = [rooms / f"{chapter.name}.py", *(rooms / chapter.name).glob("*.py"), course.LESSONS / f"{chapter.name}.py"]
+    files = [rooms / f"{lesson.name}.py", *(rooms / lesson.name).glob("*.py"), course.LESSONS / f"{lesson.name}.py"]
     used = {name for file in files if file.is_file() for name in chapters_imported_by(file)}
-    later = {name for name in used if CHAPTERS[name].number > chapter.number}
-    assert later == set(course.shown_early(chapter.name))
+    later = {name for name in used if LESSONS[name].place > lesson.place}
+    assert later == set(course.shown_early(lesson.name))
 
 
 def chapters_imported_by(file):
     for parts in (name.split(".") for name in imported_names(file)):
         if parts[0] in ("reference", "layers"):
-            yield from {CHAPTER_OF_CLASS.get(part, part) for part in parts[1:]} & set(CHAPTERS)
+            yield from {CHAPTER_OF_CLASS.get(part, part) for part in parts[1:]} & set(LESSONS)
 
 
 @pytest.mark.parametrize("term", TERMS)
 def test_a_term_is_introduced_where_it_is_first_used(term):
-    texts = [" ".join("\n".join(course.markdown(chapter.name)).split()) for chapter in chapters()]
+    texts = [" ".join("\n".join(course.markdown(lesson.name)).split()) for lesson in course.lessons()]
     first = next(text for text in texts if term in text)
     assert TERMS[term] in first and first.index(TERMS[term]) <= first.index(term)
 
 
 @every_route
 def test_a_path_holds_all_that_its_chapters_need(route):
-    found = [chapter.name for chapter in course.chapters_of(route)]
+    found = [lesson.name for lesson in course.lessons_of(route)]
     assert set(route.goals) <= set(found)
     for place, name in enumerate(found):
         assert set(course.needs(name)) <= set(found[:place])
@@ -69,8 +69,8 @@ def test_a_path_holds_all_that_its_chapters_need(route):
 
 @every_route
 def test_a_path_is_mostly_written_and_says_what_is_not(route):
-    assert {name for name, _ in route.to_come} & set(CHAPTERS) == set(), "a chapter that is written is a goal"
-    assert len(route.to_come) < len(course.chapters_of(route))
+    assert {name for name, _ in route.to_come} & set(LESSONS) == set(), "a chapter that is written is a goal"
+    assert len(route.to_come) < len(course.lessons_of(route))
     line = next(line for line in course.routes_as_markdown().splitlines() if line.startswith(f"- **{route.title}** ("))
     assert all(title in line for _, title in route.to_come)
     hours, minutes = re.search(r"\((?:(\d+) h )?(\d+) min\)", line).groups()
@@ -91,25 +91,25 @@ def test_the_map_has_columns_in_reading_order_and_its_titles_fit_their_boxes():
     fig.canvas.draw()
     (ax,) = fig.axes
     boxes = {text.get_text().replace("\n", " "): text.get_window_extent() for text in ax.texts}
-    assert set(boxes) == {chapter.title for chapter in chapters()} | set(PARTS)
+    assert set(boxes) == {lesson.title for lesson in course.lessons()} | set(PARTS)
     wide, high = ax.transData.transform(course_map.BOX) - ax.transData.transform((0, 0))
     for part in PARTS:
-        column = [boxes[chapter.title] for chapter in chapters() if chapter.part == part]
+        column = [boxes[lesson.title] for lesson in course.lessons() if lesson.part == part]
         assert all(abs(one.x0 + one.x1 - two.x0 - two.x1) < 4 and two.y1 < one.y0 for one, two in pairwise(column))
         assert all(box.width < wide and box.height < 0.9 * high for box in column), part
-    needed = sum(len(course.direct_needs(chapter.name)) for chapter in chapters())
-    assert len(ax.patches) == len(PARTS) + len(chapters()) + needed
+    needed = sum(len(course.direct_needs(lesson.name)) for lesson in course.lessons())
+    assert len(ax.patches) == len(PARTS) + len(course.lessons()) + needed
     plt.close(fig)
 
 
 def test_the_columns_of_the_map_are_moved_to_where_fewer_arrows_cross():
-    arrows = [(need, chapter.name) for chapter in chapters() for need in course.direct_needs(chapter.name)]
+    arrows = [(need, lesson.name) for lesson in course.lessons() for need in course.direct_needs(lesson.name)]
     side_by_side = course_map.layout([0.0] * len(PARTS))
     assert course_map.tangle(arrows, course_map.untangled(arrows)) < course_map.tangle(arrows, side_by_side) / 2
 
 
 def test_the_plan_has_twelve_weeks_for_all_chapters():
-    assert [chapter for week in course.weeks() for chapter in week] == list(chapters())
+    assert [lesson for week in course.weeks() for lesson in week] == list(course.lessons())
     assert [week[0].name for week in course.weeks()] == list(course.WEEKS)
     assert len(course.WEEKS) == 12
 
@@ -125,8 +125,8 @@ def test_a_part_has_a_project_that_composes_its_chapters(part):
     project = text.split(f"\n### {part}\n")[1].split("\n### ")[0]
     assert 4 <= len(re.findall(r"[.?!](?=\s)", project)) <= 6
     assert re.search(r"At the\s+end,\s+show", project)
-    used = [CHAPTERS[name] for name in re.findall(r"notebooks/(\w+)\.ipynb", project)]
-    assert sum(chapter.part == part for chapter in used) >= 2
-    last = max(chapter.number for chapter in chapters() if chapter.part == part)
-    assert max(chapter.number for chapter in used) <= last
+    used = [LESSONS[name] for name in re.findall(r"notebooks/(\w+)\.ipynb", project)]
+    assert sum(lesson.part == part for lesson in used) >= 2
+    last = max(lesson.place for lesson in course.lessons() if lesson.part == part)
+    assert max(lesson.place for lesson in used) <= last
     assert f"[{part}](#{course.anchor(part)})" in course.plan_table()

@@ -35,7 +35,7 @@ def student(tmp_path_factory):
 def whole_text(tmp_path_factory):
     """All text of the student's edition of every lesson."""
     folder = tmp_path_factory.mktemp("whole") / "student"
-    editions.student(folder, [*exercises.chapters_with_exercises(), "index"])
+    editions.student(folder, [*exercises.lessons_with_exercises(), "index"])
     return words_of(folder)
 
 
@@ -73,7 +73,7 @@ def secrets(name):
 
 
 def test_nothing_of_an_answer_is_in_the_students_folder(whole_text):
-    for name in exercises.chapters_with_exercises():
+    for name in exercises.lessons_with_exercises():
         secret = secrets(name)
         assert len(secret) > 20
         assert [line for line in sorted(secret) if line in whole_text] == [], name

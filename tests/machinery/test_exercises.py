@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from crosscheck.catalogue import chapters
+from crosscheck.catalogue import lessons
 from crosscheck.lesson import exercises
 from crosscheck.lesson.arguments import Edge
 from crosscheck.lesson.constraints import SinglePass
@@ -15,9 +15,9 @@ from crosscheck.lesson.differences import difference
 from crosscheck.lesson.exercises import Exercise, check, edge, verdict
 
 ALL = {
-    f"{chapter}/{number}": exercise
-    for chapter in exercises.chapters_with_exercises()
-    for number, exercise in enumerate(exercises.exercises_of(chapter), 1)
+    f"{lesson}/{number}": exercise
+    for lesson in exercises.lessons_with_exercises()
+    for number, exercise in enumerate(exercises.exercises_of(lesson), 1)
 }
 every_exercise = pytest.mark.parametrize("name", ALL)
 SEEDS = range(5)
@@ -218,13 +218,13 @@ def broken(exercise, constraint, wrong):
     return constraint.verdict(wrong, exercises.read_once(exercise)) is not None
 
 
-@pytest.mark.parametrize("chapter", exercises.chapters_with_exercises())
-def test_a_chapter_has_three_exercises(chapter):
-    assert len(exercises.exercises_of(chapter)) == 3
+@pytest.mark.parametrize("lesson", exercises.lessons_with_exercises())
+def test_a_lesson_has_three_exercises(lesson):
+    assert len(exercises.exercises_of(lesson)) == 3
 
 
-def test_every_chapter_has_exercises():
-    assert exercises.chapters_with_exercises() == sorted(chapter.name for chapter in chapters())
+def test_every_lesson_has_exercises():
+    assert exercises.lessons_with_exercises() == sorted(lessons())
 
 
 def test_the_table_counts_what_is_refused_and_accepted(capsys):

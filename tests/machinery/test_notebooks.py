@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from crosscheck.catalogue import chapters
+from crosscheck.catalogue import lessons as names_of_lessons
 from crosscheck.lesson import course, rules
 from crosscheck.lesson import make as lessons
 
@@ -22,16 +22,16 @@ def test_the_notebook_is_the_executed_script(script):
     assert rules.paired(script, notebook) + rules.executed(notebook) + rules.portable(notebook) == []
 
 
-@pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
-def test_a_lesson_has_its_sections_and_keeps_its_budget(chapter):
-    path = lessons.FOLDER / f"{chapter.name}.ipynb"
+@pytest.mark.parametrize("name", names_of_lessons())
+def test_a_lesson_has_its_sections_and_keeps_its_budget(name):
+    path = lessons.FOLDER / f"{name}.ipynb"
     notebook = rules.read(path)
     assert rules.sections(notebook) + rules.budget(notebook, path.stat().st_size / 1000) == []
 
 
-@pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.name)
-def test_exercises_are_to_do_and_their_solutions_right(chapter):
-    assert rules.exercises(rules.read(lessons.FOLDER / f"{chapter.name}.ipynb")) == []
+@pytest.mark.parametrize("name", names_of_lessons())
+def test_exercises_are_to_do_and_their_solutions_right(name):
+    assert rules.exercises(rules.read(lessons.FOLDER / f"{name}.ipynb")) == []
 
 
 def test_the_index_shows_the_paths_and_every_chapter_as_they_are():
