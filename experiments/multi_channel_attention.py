@@ -224,7 +224,7 @@ CLAIMS = [
         paper="2001.09386, abstract: robust to noise (its tables were not at hand)",
     ),
     Claim(
-        "A vote that starts small learns to find the strangers, and one that starts from Glorot does not",
+        "A vote that starts small learns weights near the best, and one that starts from Glorot keeps choosing one article",
         "voters",
         small_votes,
         bound=f"squared error: strangers known {np.mean([floor(s) for s in range(3)]):.3f}, equal weights "
