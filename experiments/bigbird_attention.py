@@ -1,0 +1,359 @@
+"""BigBird: what a model can learn with each part of the graph, and what the graph alone allows."""
+
+from functools import cache
+
+import keras
+import numpy as np
+from keras import ops
+
+from crosscheck.models import minilm
+from experiments.common import novel
+from experiments.common.experiment import Experiment
+from experiments.common.table import Claim
+from experiments.common.training import loss_of_ids
+from layers.attention import MultiHeadAttention
+from layers.on_device_embedding import OnDeviceEmbedding
+from reference import bigbird_attention as ref
+from reference.attention import multi_head_attention
+from reference.common.activations import gelu
+from reference.common.normalization import LayerNorm, layer_norm
+from reference.common.projection import Projection, dense
+
+BLOCKS, RANDOM = 32, 3
+"""Blocks of a sequence, and random blocks of a row, in BigBird's graph."""
+
+
+# ---- Graphs --------------------------------------------------------------------------------------------------------------------
+
+
+def window(width):
+    """Each block sees `width` blocks around it."""
+    i, j = np.indices((BLOCKS, BLOCKS))
+    return abs(i - j) <= width // 2
+
+
+def with_random(graph, count, rng):
+    """`graph` with `count` more blocks in each row, drawn from those that the row does not see."""
+    graph = graph.copy()
+    for row in graph:
+        row[rng.permutation(np.flatnonzero(~row))[:count]] = True
+    return graph
+
+
+def with_global(graph, places=(0, BLOCKS - 1)):
+    """`graph` with global blocks, which see all, and which all see."""
+    graph, places = graph.copy(), list(places)
+    graph[places] = graph[:, places] = True
+    return graph
+
+
+def bigbird(rng):
+    return ref.block_graph(BLOCKS, ref.draw(rng, 1, BLOCKS, RANDOM))[0]
+
+
+GRAPHS = {
+    "window": lambda rng: window(3),
+    "random": lambda rng: with_random(window(1), RANDOM, rng),
+    "window + random": lambda rng: with_random(window(3), RANDOM, rng),
+    "BigBird": bigbird,
+    "full": lambda rng: np.ones((BLOCKS, BLOCKS), bool),
+    "wide window": lambda rng: window(11),
+    "more random": lambda rng: with_random(window(1), 9, rng),
+    "window + more random": lambda rng: with_random(window(3), 7, rng),
+    "window + global": lambda rng: with_global(window(7)),
+    "window + global elsewhere": lambda rng: with_global(window(7), (10, 21)),
+    "window + random, 3 layers": lambda rng: with_random(window(3), RANDOM, rng),
+}
+"""{arm: its graph}. The first five are parts and whole, as in the paper's Table 1. Of the others, all but the last have about as
+many pairs as BigBird, and the last has one layer more."""
+
+MARKED = tuple(arm for arm in GRAPHS if arm != "window + global elsewhere")
+CUT = tuple(arm for arm in GRAPHS if arm != "window + random, 3 layers")
+
+
+def graph_of(arm, seed):
+    """The graph `(BLOCKS, BLOCKS)` of an arm; seeds differ in what is random in it."""
+    return GRAPHS[arm](np.random.default_rng(100 + seed))
+
+
+def layers_of(arm):
+    return 3 if arm.endswith("3 layers") else 2
+
+
+def reached(arm, seed):
+    """Whether what block s knew at the start can be known by block t at the end: `(t, s)`."""
+    step = graph_of(arm, seed) | np.eye(BLOCKS, dtype=bool)  # a residual connection keeps what a token knew
+    return np.linalg.matrix_power(step.astype(int), layers_of(arm)) > 0
+
+
+# ---- One marked token ----------------------------------------------------------------------------------------------------------
+
+SYMBOLS, STRETCH = 12, 25
+"""Different tokens, and steps over which the loss is averaged."""
+
+
+class Finder(keras.Model):
+    """A small encoder whose attention keeps to a graph, which can be changed. A block is one token."""
+
+    def __init__(self, layers, m=32, heads=2):
+        super().__init__()
+        self.graph = self.add_weight(shape=(BLOCKS, BLOCKS), initializer="ones", trainable=False)
+        self.token = OnDeviceEmbedding(2 * SYMBOLS, m)  # the second half is for marked tokens
+        self.attention = [MultiHeadAttention(heads, m // heads) for _ in range(layers)]
+        self.norms = [keras.layers.LayerNormalization() for _ in range(2 * layers)]
+        self.wide = [keras.layers.Dense(2 * m, "relu") for _ in range(layers)]
+        self.narrow = [keras.layers.Dense(m) for _ in range(layers)]
+        self.logits = keras.layers.Dense(SYMBOLS)
+        self(np.zeros((1, BLOCKS), "int32"))
+
+    def call(self, ids):
+        x = self.token(ids)
+        for i, attention in enumerate(self.attention):
+            x = self.norms[2 * i](x + attention(x, x, attention_mask=self.graph[None]))
+            x = self.norms[2 * i + 1](x + self.narrow[i](self.wide[i](x)))
+        return self.logits(x)
+
+
+@cache
+def program(layers):
+    """A compiled model. It is made once, because making it takes longer than a training."""
+    model = Finder(layers)
+    model.compile(keras.optimizers.Adam(), loss_of_ids())
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def fresh(arm, rate, seed):
+    """The compiled model with new weights and the graph of an arm."""
+    model = program(layers_of(arm))
+    keras.utils.set_random_seed(seed)
+    model.set_weights(Finder(layers_of(arm)).get_weights())
+    model.graph.assign(graph_of(arm, seed))
+    for variable in model.optimizer.variables:
+        variable.assign(np.zeros(variable.shape))
+    model.optimizer.learning_rate = rate
+    return model
+
+
+def draw(rng, count):
+    """Tokens of which one is marked, the marked one for each place, and where it stands."""
+    ids, marked = rng.integers(0, SYMBOLS, (count, BLOCKS)).astype("int32"), rng.integers(0, BLOCKS, count)
+    answers = np.repeat(ids[np.arange(count), marked][:, None], BLOCKS, axis=1)
+    return ids + SYMBOLS * (np.arange(BLOCKS) == marked[:, None]), answers, marked
+
+
+def train_finder(arm, rate, seed, steps=250):
+    """Every place has to say which token is marked.
+
+    Returns:
+        {"accuracy": on new examples, "bound": what the graph allows on them, "near" and "far": the accuracy of the places that
+        the marked token can reach and of the others, "loss": the curve}; "far" is missing if there are no others.
+    """
+    model, rng, curve = fresh(arm, rate, seed), np.random.default_rng(seed), []
+    for step in range(STRETCH, steps + 1, STRETCH):
+        ids, answers, _ = draw(rng, 32 * STRETCH)
+        history = model.fit(ids, answers, batch_size=32, shuffle=False, verbose=0)
+        curve.append((step, history.history["loss"][0]))
+    ids, answers, marked = draw(rng, 512)
+    right = np.argmax(ops.convert_to_numpy(model(ids)), axis=-1) == answers
+    can = reached(arm, seed)[:, marked].T
+    found = {"accuracy": right.mean(), "bound": np.mean(can + (1 - can) / SYMBOLS), "near": right[can].mean(), "loss": curve}
+    return found if can.all() else found | {"far": right[~can].mean()}
+
+
+# ---- A trained model whose attention is cut ------------------------------------------------------------------------------------
+
+WIDTH = 4
+"""Tokens of a block, in passages of a novel that MiniLM reads."""
+
+
+def passage(number):
+    """[CLS], wordpieces of the novel, and [SEP]: `WIDTH` for each block."""
+    text = novel.TEXT[2000 + 20_000 * number :].replace("\n", " ")[:2000]
+    return [*minilm.wordpieces(minilm.load(), text)[: WIDTH * BLOCKS - 1], "[SEP]"]
+
+
+@cache
+def layers_of_minilm():
+    """For each layer: attention, its norm, the feed-forward maps, and their norm; in float32."""
+    model = minilm.load()
+
+    def part(name, kind):
+        kernel, bias = (model.tensors[f"encoder.layer.{name}.{which}"] for which in ("weight", "bias"))
+        return kind(kernel.T, bias)
+
+    def layer(i):
+        weights = keras.tree.map_structure(lambda x: x.astype("float32"), minilm.attention_weights(model, i))
+        norms = (part(f"{i}.{name}.LayerNorm", LayerNorm) for name in ("attention.output", "output"))
+        maps = (part(f"{i}.{name}.dense", Projection) for name in ("intermediate", "output"))
+        return weights, *norms, *maps
+
+    return [layer(i) for i in range(model.config["num_hidden_layers"])]
+
+
+def read(pieces, graph):
+    """The outputs `(t, m)` of MiniLM whose attention keeps to a graph of blocks, and the mean weights between blocks."""
+    mask = graph.repeat(WIDTH, axis=0).repeat(WIDTH, axis=1)[None]
+    x, maps = minilm.embed(minilm.load(), pieces).astype("float32"), []
+    for weights, norm, last_norm, wide, narrow in layers_of_minilm():
+        y, attention = multi_head_attention(x, x, weights, mask=mask)
+        maps.append(attention[0].reshape(-1, BLOCKS, WIDTH, BLOCKS, WIDTH).sum(axis=-1).mean(axis=(0, 2)))
+        x = layer_norm(x + y, norm)
+        x = layer_norm(x + dense(gelu(dense(x, wide)), narrow), last_norm)
+    return x[0], np.mean(maps, axis=0)
+
+
+@cache
+def uncut(number):
+    return read(passage(number), GRAPHS["full"](None))
+
+
+def cosine(a, b):
+    return np.mean(np.sum(a * b, axis=-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1))
+
+
+def cut(arm, rate, seed):
+    """Nothing is trained: a passage of the novel is read by MiniLM with an arm's graph.
+
+    Returns:
+        {"cosine": the mean cosine of its outputs with those of full attention, "null": that of full attention on this passage
+        and on the next one, "weight": where the full attention of all layers and heads looks, `(BLOCKS, BLOCKS)`}.
+    """
+    output, weight = read(passage(seed), graph_of(arm, seed))
+    found = {"cosine": cosine(output, uncut(seed)[0]), "null": cosine(uncut(seed)[0], uncut(seed + 1)[0])}
+    return found | {"weight": np.round(weight, 4) if arm == "full" else []}
+
+
+# ---- What is run, and what the lesson says of it -------------------------------------------------------------------------------
+
+EXPERIMENTS = [
+    Experiment("marked", train_finder, MARKED, (1e-3, 3e-3, 1e-2), "accuracy", seeds=(0, 1, 2), elsewhere="BigBird"),
+    Experiment("cut", cut, CUT, (0.0,), "cosine", seeds=(0, 1, 2, 3, 4, 5)),
+]
+
+GUESSING = np.sqrt((1 / SYMBOLS) * (1 - 1 / SYMBOLS) / 512)
+"""The standard error of guesses: all places of an example that know nothing may guess the same."""
+
+ADDED, EQUAL = MARKED[:4], ("wide window", "more random", "window + more random")
+"""The parts of BigBird, added up, and rivals with as many pairs as BigBird."""
+
+
+def beyond(found, arm):
+    """The accuracy `(seeds,)` of places that the marked token cannot reach; empty if there are none in some seed."""
+    runs = [found.found["tensorflow", arm, found.best_rate(arm), seed] for seed in found.experiment.seeds]
+    return np.array([run["far"] for run in runs if "far" in run])
+
+
+def reach(found):
+    """The worst seed of places within reach, and the furthest from chance of places beyond it."""
+    near = min(found.worst("near", arm) for arm in MARKED)
+    far = np.concatenate([beyond(found, arm) for arm in MARKED])
+    holds = near > (1 + 1 / SYMBOLS) / 2 and np.all(abs(far - 1 / SYMBOLS) < 4 * GUESSING)
+    return f"within reach at least {near:.2f}; beyond it {far.min():.2f} to {far.max():.2f}", "yes" if holds else "no"
+
+
+def allowed(arms):
+    """What the graphs of the first seed allow, as text."""
+    shares = [reached(arm, 0).mean() for arm in arms]
+    return f"for the first seed: {', '.join(f'{share + (1 - share) / SYMBOLS:.2f}' for share in shares)}"
+
+
+def spans(found, what, arms):
+    values = {arm: found.values(what, arm) for arm in arms}
+    return values, ", ".join(f"{of.min():.2f} to {of.max():.2f}" for of in values.values())
+
+
+def order(found):
+    """The parts, added up: the best seed of each beside the worst of the next."""
+    values, ours = spans(found, "accuracy", (*ADDED, "full"))
+    holds = all(values[ADDED[k]].max() < values[ADDED[k + 1]].min() for k in range(3))
+    return ours, "yes" if holds else "no"
+
+
+def equal_pairs(found):
+    """Window, random blocks, and both, with as many pairs as BigBird."""
+    values, ours = spans(found, "accuracy", EQUAL)
+    return ours, "yes" if values[EQUAL[2]].min() > max(values[arm].max() for arm in EQUAL[:2]) else "no"
+
+
+def two_layers(found):
+    """BigBird beside its rivals with as many pairs, and window + random with a third layer."""
+    values, _ = spans(found, "accuracy", MARKED)
+    rivals, third = max(values[arm].max() for arm in EQUAL), values[MARKED[-1]].min()
+    ours = f"{values['BigBird'].min():.3f} (worst seed); rivals {rivals:.3f} (best); a third layer {third:.3f} (worst)"
+    if values["BigBird"].min() <= rivals:
+        return ours, "no"
+    return ours, "only if there are no more than two layers" if third > rivals else "yes"
+
+
+def near_and_far(found):
+    """What is left of a trained model: window, random, both; and both beside the better of the two, passage by passage."""
+    added, ours = spans(found, "cosine", ADDED[:3])
+    equal, ours_equal = spans(found, "cosine", EQUAL)
+    gain = (equal[EQUAL[2]] - np.maximum(equal[EQUAL[0]], equal[EQUAL[1]])).min()
+    holds = max(added[arm].max() for arm in ADDED[:2]) < added[ADDED[2]].min() and gain > 0
+    ours = f"{ours} (null {found.values('null', 'full').max():.2f})"
+    return f"{ours}; with equal pairs {ours_equal}, in each passage at least {gain:.3f} better", "yes" if holds else "no"
+
+
+def block_zero(found):
+    """What is left of a trained model with global blocks, at the ends and elsewhere, and with the other uses of the pairs."""
+    values, ours = spans(found, "cosine", ("BigBird", "window + global", "window + global elsewhere", *EQUAL))
+    ends, rivals = min(values[arm].min() for arm in list(values)[:2]), max(values[arm].max() for arm in EQUAL)
+    if ends <= rivals:
+        return ours, "no"
+    return ours, "yes" if values["window + global elsewhere"].min() > rivals else "only if block 0, with [CLS], is global"
+
+
+TABLE_1 = "Table 1, masked tokens: window 58.3, random 60.1, both 62.7, BERT 64.2"
+
+CLAIMS = [
+    Claim(
+        "A model learns what its graph brings to a place within its layers, and nothing else",
+        "marked",
+        reach,
+        bound=f"within reach 1; beyond it 1/{SYMBOLS} = {1 / SYMBOLS:.3f}, ± {4 * GUESSING:.2f}",
+        ablation="pairs taken away: nine graphs",
+        paper="none",
+    ),
+    Claim(
+        "Added up, the parts of the graph come in the order of Table 1",
+        "marked",
+        order,
+        bound=allowed(ADDED),
+        ablation="each part",
+        paper=TABLE_1,
+    ),
+    Claim(
+        "With equal numbers of pairs, window and random blocks together do better than either alone where only reach counts",
+        "marked",
+        equal_pairs,
+        bound=allowed(EQUAL),
+        ablation="each part, its pairs given to the other",
+        paper=TABLE_1,
+    ),
+    Claim(
+        "Global blocks are needed to bring everything everywhere",
+        "marked",
+        two_layers,
+        bound="all right 1",
+        ablation="their pairs given to window and random blocks; and a third layer",
+        paper="none",
+    ),
+    Claim(
+        "In a trained model, window and random blocks together keep more of full attention than either alone",
+        "cut",
+        near_and_far,
+        bound="full attention 1; null: its outputs on another passage, beside ours",
+        ablation="each part, its pairs given to the other",
+        paper=TABLE_1,
+    ),
+    Claim(
+        "In a trained model, global blocks keep more of full attention than any other use of their pairs",
+        "cut",
+        block_zero,
+        bound="full attention 1; null: its outputs on another passage, beside ours",
+        ablation="the global blocks moved away from the ends",
+        paper="none",
+    ),
+]
