@@ -1,4 +1,4 @@
-"""BigBird: what a model can learn with each part of the graph, and what the graph alone allows."""
+"""BigBird: what a model can learn with each part of the graph, and what is left of a trained model that is cut to it."""
 
 from functools import cache
 
@@ -6,88 +6,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from crosscheck.models import minilm
-from experiments.common import novel
+from experiments.common.cutting import cut
 from experiments.common.experiment import Experiment
+from experiments.common.graphs import BLOCKS, GRAPHS, graph_of, layers_of, reached
 from experiments.common.table import Claim
 from experiments.common.training import loss_of_ids
 from layers.attention import MultiHeadAttention
 from layers.on_device_embedding import OnDeviceEmbedding
-from reference import bigbird_attention as ref
-from reference.attention import multi_head_attention
-from reference.common.activations import gelu
-from reference.common.normalization import LayerNorm, layer_norm
-from reference.common.projection import Projection, dense
-
-BLOCKS, RANDOM = 32, 3
-"""Blocks of a sequence, and random blocks of a row, in BigBird's graph."""
-
-
-# ---- Graphs --------------------------------------------------------------------------------------------------------------------
-
-
-def window(width):
-    """Each block sees `width` blocks around it."""
-    i, j = np.indices((BLOCKS, BLOCKS))
-    return abs(i - j) <= width // 2
-
-
-def with_random(graph, count, rng):
-    """`graph` with `count` more blocks in each row, drawn from those that the row does not see."""
-    graph = graph.copy()
-    for row in graph:
-        row[rng.permutation(np.flatnonzero(~row))[:count]] = True
-    return graph
-
-
-def with_global(graph, places=(0, BLOCKS - 1)):
-    """`graph` with global blocks, which see all, and which all see."""
-    graph, places = graph.copy(), list(places)
-    graph[places] = graph[:, places] = True
-    return graph
-
-
-def bigbird(rng):
-    return ref.block_graph(BLOCKS, ref.draw(rng, 1, BLOCKS, RANDOM))[0]
-
-
-GRAPHS = {
-    "window": lambda rng: window(3),
-    "random": lambda rng: with_random(window(1), RANDOM, rng),
-    "window + random": lambda rng: with_random(window(3), RANDOM, rng),
-    "BigBird": bigbird,
-    "full": lambda rng: np.ones((BLOCKS, BLOCKS), bool),
-    "wide window": lambda rng: window(11),
-    "more random": lambda rng: with_random(window(1), 9, rng),
-    "window + more random": lambda rng: with_random(window(3), 7, rng),
-    "window + global": lambda rng: with_global(window(7)),
-    "window + global elsewhere": lambda rng: with_global(window(7), (10, 21)),
-    "window + block 0": lambda rng: window(9) | (np.arange(BLOCKS) == 0),
-    "window + random, 3 layers": lambda rng: with_random(window(3), RANDOM, rng),
-}
-"""{arm: its graph}. The first five are parts and whole, as in the paper's Table 1. Of the others, all but the last have about as
-many pairs as BigBird, and the last has one layer more."""
 
 MARKED = tuple(arm for arm in GRAPHS if arm not in ("window + global elsewhere", "window + block 0"))
 CUT = tuple(arm for arm in GRAPHS if arm != "window + random, 3 layers")
-
-
-def graph_of(arm, seed):
-    """The graph `(BLOCKS, BLOCKS)` of an arm; seeds differ in what is random in it."""
-    return GRAPHS[arm](np.random.default_rng(100 + seed))
-
-
-def layers_of(arm):
-    return 3 if arm.endswith("3 layers") else 2
-
-
-def reached(arm, seed):
-    """Whether what block s knew at the start can be known by block t at the end: `(t, s)`."""
-    step = graph_of(arm, seed) | np.eye(BLOCKS, dtype=bool)  # a residual connection keeps what a token knew
-    return np.linalg.matrix_power(step.astype(int), layers_of(arm)) > 0
-
-
-# ---- One marked token ----------------------------------------------------------------------------------------------------------
 
 SYMBOLS, STRETCH = 12, 25
 """Different tokens, and steps over which the loss is averaged."""
@@ -160,69 +88,6 @@ def train_finder(arm, rate, seed, steps=250):
     can = reached(arm, seed)[:, marked].T
     found = {"accuracy": right.mean(), "bound": np.mean(can + (1 - can) / SYMBOLS), "near": right[can].mean(), "loss": curve}
     return found if can.all() else found | {"far": right[~can].mean()}
-
-
-# ---- A trained model whose attention is cut ------------------------------------------------------------------------------------
-
-WIDTH = 4
-"""Tokens of a block, in passages of a novel that MiniLM reads."""
-
-
-def passage(number):
-    """[CLS], wordpieces of the novel, and [SEP]: `WIDTH` for each block."""
-    text = novel.TEXT[2000 + 20_000 * number :].replace("\n", " ")[:2000]
-    return [*minilm.wordpieces(minilm.load(), text)[: WIDTH * BLOCKS - 1], "[SEP]"]
-
-
-@cache
-def layers_of_minilm():
-    """For each layer: attention, its norm, the feed-forward maps, and their norm; in float32."""
-    model = minilm.load()
-
-    def part(name, kind):
-        kernel, bias = (model.tensors[f"encoder.layer.{name}.{which}"] for which in ("weight", "bias"))
-        return kind(kernel.T, bias)
-
-    def layer(i):
-        weights = keras.tree.map_structure(lambda x: x.astype("float32"), minilm.attention_weights(model, i))
-        norms = (part(f"{i}.{name}.LayerNorm", LayerNorm) for name in ("attention.output", "output"))
-        maps = (part(f"{i}.{name}.dense", Projection) for name in ("intermediate", "output"))
-        return weights, *norms, *maps
-
-    return [layer(i) for i in range(model.config["num_hidden_layers"])]
-
-
-def read(pieces, graph):
-    """The outputs `(t, m)` of MiniLM whose attention keeps to a graph of blocks, and the mean weights between blocks."""
-    mask = graph.repeat(WIDTH, axis=0).repeat(WIDTH, axis=1)[None]
-    x, maps = minilm.embed(minilm.load(), pieces).astype("float32"), []
-    for weights, norm, last_norm, wide, narrow in layers_of_minilm():
-        y, attention = multi_head_attention(x, x, weights, mask=mask)
-        maps.append(attention[0].reshape(-1, BLOCKS, WIDTH, BLOCKS, WIDTH).sum(axis=-1).mean(axis=(0, 2)))
-        x = layer_norm(x + y, norm)
-        x = layer_norm(x + dense(gelu(dense(x, wide)), narrow), last_norm)
-    return x[0], np.mean(maps, axis=0)
-
-
-@cache
-def uncut(number):
-    return read(passage(number), GRAPHS["full"](None))
-
-
-def cosine(a, b):
-    return np.mean(np.sum(a * b, axis=-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1))
-
-
-def cut(arm, rate, seed):
-    """Nothing is trained: a passage of the novel is read by MiniLM with an arm's graph.
-
-    Returns:
-        {"cosine": the mean cosine of its outputs with those of full attention, "null": that of full attention on this passage
-        and on the next one, "weight": where the full attention of all layers and heads looks, `(BLOCKS, BLOCKS)`}.
-    """
-    output, weight = read(passage(seed), graph_of(arm, seed))
-    found = {"cosine": cosine(output, uncut(seed)[0]), "null": cosine(uncut(seed)[0], uncut(seed + 1)[0])}
-    return found | {"weight": np.round(weight, 4) if arm == "full" else []}
 
 
 # ---- What is run, and what the lesson says of it -------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from crosscheck.lesson.counting import multiply_adds
 from crosscheck.lesson.diagram import Box, diagram
 from crosscheck.lesson.exercises import check
 from experiments import bigbird_attention as experiment
+from experiments.common import graphs
 from experiments.common.results import stored
 from layers.attention import MultiHeadAttention
 from layers.bigbird_attention import BigBirdAttention
@@ -46,7 +47,7 @@ results = stored("bigbird_attention")
 # in one, two and four layers?**
 
 # %%
-window = experiment.window(3)[:16, :16]
+window = graphs.window(3)[:16, :16]
 fig, axes = plt.subplots(1, 3, figsize=(8, 2.9), sharey=True)
 for ax, layers in zip(axes, (1, 2, 4)):
     reached = np.linalg.matrix_power(window.astype(int), layers) > 0
@@ -264,7 +265,7 @@ def rows_of(found, what, arms, bounds, ax):
         values = found.values(what, arm)
         ax.plot(values, [row] * len(values), "o", color=figures.COLORS[0], linestyle="none", clip_on=False)
         ax.plot(bounds[arm], [row] * len(bounds[arm]), "|", color="black", markersize=16, linestyle="none", clip_on=False)
-    names = [f"{arm} ({experiment.graph_of(arm, 0).mean():.0%})" for arm in arms]
+    names = [f"{arm} ({graphs.graph_of(arm, 0).mean():.0%})" for arm in arms]
     ax.set_yticks(range(len(arms)), names)
     ax.set_ylim(len(arms) - 0.5, -0.5)
 
@@ -307,7 +308,7 @@ for arm in arms:
 
 # %%
 for arm in ("more random", "window + more random", "window + random", "window + random, 3 layers"):
-    share = [experiment.reached(arm, seed).mean() for seed in range(200)]
+    share = [graphs.reached(arm, seed).mean() for seed in range(200)]
     print(f"{arm:26} reaches {np.mean(share):.3f} of all pairs on average, {min(share):.2f} to {max(share):.2f}")
 
 # %% [markdown]
