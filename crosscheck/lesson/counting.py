@@ -12,15 +12,33 @@ def multiply_adds():
 
     Element-wise products and `@` are not counted: the references write their matrix products as einsums.
     """
-    counted, einsum = [], np.einsum
 
-    def counting(equation, *arrays, **options):
+    def measure(equation, arrays, result):
         terms = equation.replace("...", "").split("->")[0].split(",")
         size = {axis: n for term, array in zip(terms, arrays) for axis, n in zip(term[::-1], array.shape[::-1])}
-        result = einsum(equation, *arrays, **options)
         summed = np.prod([n for axis, n in size.items() if axis not in equation.split("->")[1]])
-        counted.append(int(result.size * summed) * (len(arrays) - 1))
+        return int(result.size * summed) * (len(arrays) - 1)
+
+    with measured_einsum(measure) as counted:
+        yield counted
+
+
+@contextmanager
+def numbers_read():
+    """The same for the numbers that each `np.einsum` of two or more arrays has to read: the sizes of its arrays, added up."""
+    with measured_einsum(lambda equation, arrays, result: sum(np.size(x) for x in arrays) * (len(arrays) > 1)) as counted:
+        yield counted
+
+
+@contextmanager
+def measured_einsum(measure):
+    """Inside the `with` block, every `np.einsum` appends `measure(equation, arrays, result)` to the list after `as`."""
+    counted, einsum = [], np.einsum
+
+    def measured(equation, *arrays, **options):
+        result = einsum(equation, *arrays, **options)
+        counted.append(measure(equation, arrays, result))
         return result
 
-    with patch.object(np, "einsum", counting):
+    with patch.object(np, "einsum", measured):
         yield counted
