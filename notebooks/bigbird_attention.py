@@ -29,7 +29,7 @@ from crosscheck.lesson.counting import multiply_adds
 from crosscheck.lesson.diagram import Box, diagram
 from crosscheck.lesson.exercises import check
 from experiments import bigbird_attention as experiment
-from experiments.common import graphs
+from experiments.bigbird_attention import graphs
 from experiments.common.results import stored
 from layers.attention import MultiHeadAttention
 from layers.bigbird_attention import BigBirdAttention
@@ -254,7 +254,7 @@ assert max(distance["window + global"] + distance["BigBird"]) < 2 < min(distance
 # attention. Our miniature has an answer that we can compute. One of 32 tokens is marked, and after two layers **every** position must say which of 12 tokens that was. A position within two steps of the mark can know it. Any other
 # can only guess, and is right once in twelve times. So the graph alone says what the best possible accuracy is.
 #
-# [The experiment](../experiments/bigbird_attention.py) trains each graph with three learning rates and three seeds (each with another random graph), and takes the best rate. The first five are the parts, added up as in Table 1. The next four
+# [The experiment](../experiments/bigbird_attention/__init__.py) trains each graph with three learning rates and three seeds (each with another random graph), and takes the best rate. The first five are the parts, added up as in Table 1. The next four
 # have about as many pairs as BigBird, so that what counts is *which* pairs. The last has a third layer.
 
 

@@ -224,7 +224,7 @@ for length in (1, 5, 8):
 # **Does a model learn to use it?** The paper's Table 6 says so: on WikiText-103, perplexity 27.02 with the memory and 29.59 without. In miniature, here are texts that only a memory can predict. Of 16 symbols,
 # each next one is with probability 0.95 the one that stands twelve before the current token; else it is drawn at random. Segments have 8 tokens, so the answer is never in the segment. A reader who knows the token twelve back has a perplexity of 1.37, one who knows nothing 16.
 #
-# [The experiment](../experiments/transformer_xl.py) trains one block with a memory of 12, and the same block without a memory; each with three learning rates and three seeds. Texts have three segments, and the last one is predicted. As in
+# [The experiment](../experiments/transformer_xl/__init__.py) trains one block with a memory of 12, and the same block without a memory; each with three learning rates and three seeds. Texts have three segments, and the last one is predicted. As in
 # the paper, gradients stop at each memory. Then we try other lengths of memory at test.
 
 # %%

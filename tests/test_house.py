@@ -173,9 +173,18 @@ def test_experiments_are_a_program_and_its_results_for_a_lesson_and_what_they_sh
         "README.md",
         "common",
     }
-    programs = {name.removesuffix(".py") for name in entries if name.endswith(".py")}
-    assert programs <= set(lessons())
-    assert entries == {f"{name}.{ending}" for name in programs for ending in ("py", "json")}
+    results = {name for name in entries if name.endswith(".json")}
+    assert {name.removesuffix(".py") for name in entries - results} == {name.removesuffix(".json") for name in results}
+    assert {name.removesuffix(".json") for name in results} <= set(lessons())
+    folders = [path for path in (ROOT / "experiments").iterdir() if path.is_dir() and path.name in entries]
+    for part in (part for folder in folders for part in folder.glob("[!_]*.py")):
+        name = ".".join(part.relative_to(ROOT).with_suffix("").parts)
+        users = [
+            path
+            for path in (ROOT / "experiments").rglob("*.py")
+            if any(f"{used}.".startswith(f"{name}.") for used in imported_names(path))
+        ]
+        assert users and {path.parent for path in users} == {part.parent}
 
 
 def test_exercises_stand_in_a_file_for_each_lesson_and_import_no_layer():

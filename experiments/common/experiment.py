@@ -64,27 +64,37 @@ class Experiment:
 
 
 def experiments_of(chapter):
-    """{name: Experiment} of `experiments/CHAPTER.py`."""
+    """{name: Experiment} of `experiments/CHAPTER.py`, or of the folder `experiments/CHAPTER/`."""
     return {experiment.name: experiment for experiment in import_module(f"experiments.{chapter}").EXPERIMENTS}
 
 
 def names():
     """The chapters that have experiments."""
-    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("__"))
+    programs = (path for path in FOLDER.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file())
+    return sorted(path.stem for path in programs if path.stem != "common" and not path.stem.startswith("__"))
+
+
+def programs_of(chapter):
+    """The files of a chapter's experiments: first that with the list `EXPERIMENTS`, then its parts, if it is a folder."""
+    alone, folder = FOLDER / f"{chapter}.py", FOLDER / chapter
+    if alone.is_file():
+        return [alone]
+    return [folder / "__init__.py", *(path for path in sorted(folder.glob("*.py")) if path.stem != "__init__")]
 
 
 def hash_of(chapter):
-    """A hash of `experiments/CHAPTER.py` down to its list `EXPERIMENTS`, which comments and docstrings do not change.
+    """A hash of a chapter's experiments down to the list `EXPERIMENTS`, which comments and docstrings do not change.
 
     What stands below the list reads the results, so that it may change without a new run.
     """
-    tree = ast.parse((FOLDER / f"{chapter}.py").read_text(encoding="utf-8"))
-    last = next((i for i, node in enumerate(tree.body) if assigns(node, "EXPERIMENTS")), len(tree.body))
-    tree.body = tree.body[: last + 1]
-    for node in ast.walk(tree):
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in programs_of(chapter)]
+    first = trees[0].body
+    last = next((i for i, node in enumerate(first) if assigns(node, "EXPERIMENTS")), len(first))
+    trees[0].body = first[: last + 1]
+    for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()[:16]
 
 
 def assigns(node, name):

@@ -22,6 +22,8 @@ def train(task):
     start = time.perf_counter()
     try:
         outcome = thinned(experiments_of(chapter)[run.experiment].train(run.arm, run.rate, run.seed))
+        if taken := sorted({*Run._fields, "backend", "seconds", "error"} & set(outcome)):
+            raise ValueError(f"a training must not return {', '.join(taken)}, which the runner writes itself")
     except Exception as error:
         outcome = {"error": in_a_line(error)}
     return run._asdict() | {"backend": backend(), "seconds": round(time.perf_counter() - start, 1)} | outcome

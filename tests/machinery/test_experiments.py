@@ -89,6 +89,19 @@ def test_a_changed_program_makes_all_runs_anew_and_a_comment_or_a_claim_does_not
     assert experiment.hash_of("made_up") != first and not runner.kept("made_up")
 
 
+def test_the_parts_of_a_chapter_that_is_a_folder_count_too(chapter):
+    (chapter / "made_up.py").unlink()
+    (chapter / "made_up").mkdir()
+    (chapter / "made_up" / "__init__.py").write_text("EXPERIMENTS = []\n")
+    (chapter / "made_up" / "part.py").write_text("SIZE = 1\n")
+    assert experiment.names() == ["made_up"]
+    first = experiment.hash_of("made_up")
+    (chapter / "made_up" / "part.py").write_text("# A comment.\nSIZE = 1\n")
+    assert experiment.hash_of("made_up") == first
+    (chapter / "made_up" / "part.py").write_text("SIZE = 2\n")
+    assert experiment.hash_of("made_up") != first
+
+
 def test_missing_runs_are_said_and_nothing_is_stored(chapter):
     assert runner.make_runs("made_up", jobs=0) == []
     assert runner.store("made_up") == [("jax", *TWO.runs_elsewhere()[0])]
@@ -106,6 +119,13 @@ def test_a_run_that_fails_is_said_and_the_others_are_made(chapter, monkeypatch, 
     (error,) = runner.make_runs("made_up", jobs=0)
     assert error == "made_up: two, new, rate 1, seed 3: ValueError: a training must return finite numbers. Received: nan"
     assert len(runner.kept("made_up")) == 29
+
+
+def test_a_training_that_returns_what_the_runner_writes_is_refused(chapter, monkeypatch):
+    failing = replace(TWO, train=lambda *_: {"error": 0.1, "seed": 1.0})
+    monkeypatch.setattr(runner, "experiments_of", lambda chapter: {"two": failing})
+    errors = runner.make_runs("made_up", jobs=0)
+    assert len(errors) == 30 and "a training must not return error, seed, which the runner writes itself" in errors[0]
 
 
 def test_results_are_asked_by_arm_and_best_rate(chapter):

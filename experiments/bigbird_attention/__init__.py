@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from experiments.common.cutting import cut
+from experiments.bigbird_attention.cutting import cut
+from experiments.bigbird_attention.graphs import BLOCKS, GRAPHS, graph_of, layers_of, reached
 from experiments.common.experiment import Experiment
-from experiments.common.graphs import BLOCKS, GRAPHS, graph_of, layers_of, reached
 from experiments.common.table import Claim
 from experiments.common.training import loss_of_ids
 from layers.attention import MultiHeadAttention

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from crosscheck.models import minilm
+from experiments.bigbird_attention.graphs import BLOCKS, GRAPHS, graph_of
 from experiments.common import novel
-from experiments.common.graphs import BLOCKS, GRAPHS, graph_of
 from reference.attention import multi_head_attention
 from reference.common.activations import gelu
 from reference.common.normalization import LayerNorm, layer_norm

@@ -8,86 +8,8 @@ from experiments.common import novel
 from experiments.common.experiment import Experiment
 from experiments.common.table import Claim
 from experiments.common.training import train
-from layers.on_device_embedding import OnDeviceEmbedding
-from layers.transformer_xl import TransformerXL
-from reference.relative_attention import relative_position_encoding
-
-# ---- A model that reads segments, and hands its memory on ----------------------------------------------------------------------
-
-
-SYMBOLS, LENGTH, SEGMENTS = 16, 8, 3
-"""Of the made-up texts; tokens of a segment, and segments of a text, the last of which is predicted."""
-
-
-class Reader(keras.Model):
-    """Reads a text in segments of `LENGTH`, each with the memory of those before, and predicts in the last one.
-
-    `how` is "relative"; "absolute", which adds the place in the segment to the token, and has no distances in the scores; or
-    "through", which lets gradients flow through the memory.
-    """
-
-    def __init__(self, symbols, layers, memory_length, how="relative", size=32):
-        super().__init__()
-        normal = keras.initializers.RandomNormal(stddev=1.0)
-        self.token, self.logits = OnDeviceEmbedding(symbols, size, initializer=normal), keras.layers.Dense(symbols)
-        self.place = OnDeviceEmbedding(LENGTH, size, initializer=normal) if how == "absolute" else None
-        options = {"inner_size": 2 * size, "dropout_rate": 0.0, "attention_dropout_rate": 0.0, "initializer": "glorot_uniform"}
-        self.xl = TransformerXL(symbols, layers, size, 4, size // 4, memory_length=memory_length, **options)
-        self.how, self.size = how, size
-
-    def call(self, ids):
-        """The logits `(b, LENGTH, n)` of the token after each of the last segment."""
-        return self.logits(self.read(ids[:, -LENGTH:], self.memories(ids[:, :-LENGTH]))[0])
-
-    def memories(self, ids):
-        """What is remembered of whole segments; None without a memory."""
-        state = None
-        for start in range(0, ids.shape[1] if self.xl.memory_length else 0, LENGTH):
-            _, state = self.read(ids[:, start : start + LENGTH], state)
-        return state
-
-    def read(self, ids, state):
-        """The output for one segment, and the memories after it."""
-        h = self.token(ids) if self.place is None else self.token(ids) + self.place(ops.arange(LENGTH))
-        s = LENGTH + (state[0].shape[1] if state else 0)
-        encoding = relative_position_encoding(LENGTH, s, self.size, causal=True).astype("float32")
-        if self.how == "absolute":
-            encoding = 0 * encoding  # how many rows it has still says which keys come after the query
-        if self.how == "through":
-            return self.read_through(h, encoding, state)
-        return self.xl(h, encoding, state=state)
-
-    def read_through(self, h, encoding, state):
-        """What `self.xl` computes; but the memories are not cut off from what they were computed from."""
-        if not self.xl.built:
-            self.xl.build(h.shape, encoding.shape)
-        memories, biases = [], (self.xl.content_attention_bias, self.xl.positional_attention_bias)
-        for block, memory in zip(self.xl.blocks, state or [None] * self.xl.num_layers):
-            both = h if memory is None else ops.concatenate([memory, h], axis=1)
-            memories.append(both[:, -self.xl.memory_length :])
-            h = block(h, *biases, encoding, state=memory)["content_attention"]
-        return h, memories
-
-    def test(self, ids, memory_length):
-        """The logits with another length of memory than that of training."""
-        own, self.xl.memory_length = self.xl.memory_length, memory_length
-        logits = ops.convert_to_numpy(self(ids))
-        self.xl.memory_length = own
-        return logits
-
-    def with_other_memory(self, ids):
-        """The logits with the memory of another text."""
-        state = self.memories(ids[:, :-LENGTH])
-        state = [ops.roll(memory, 1, axis=0) for memory in state] if state else None
-        return ops.convert_to_numpy(self.logits(self.read(ids[:, -LENGTH:], state)[0]))
-
-
-def nats(logits, answers):
-    """−log p of each answer."""
-    logits = logits.astype("float64") - logits.max(axis=-1, keepdims=True)
-    picked = np.take_along_axis(logits, answers[..., None], axis=-1)[..., 0]
-    return np.log(np.exp(logits).sum(axis=-1)) - picked
-
+from experiments.transformer_xl.pair import PAIRS, WORDS, train_pair
+from experiments.transformer_xl.reader import LENGTH, SEGMENTS, SYMBOLS, Reader, nats
 
 # ---- A text that only a memory can predict -------------------------------------------------------------------------------------
 
@@ -187,65 +109,6 @@ def train_novel(arm, rate, seed, steps=300):
     own, other = ops.convert_to_numpy(model(ids)), model.with_other_memory(ids)
     own, other = ((nats(logits, answers) / np.log(2)).mean(axis=0) for logits in (own, other))
     return {"bits": own.mean(), "by_place": own, "other": other, "loss": curve}
-
-
-# ---- Two streams: a pair that belongs together ---------------------------------------------------------------------------------
-
-WORDS, BETWEEN = 8, 4
-"""Words, and the length of a text `c a a d`: a mark, a pair of words, a mark."""
-
-PAIRS = {
-    "each by itself": (True, False),
-    "in a random order": (True, True),
-    "in a random order, unlike words": (False, True),
-}
-"""{arm: (are both words the same, is one predicted after the other)}. Unlike words are drawn one by one: an order cannot help."""
-
-PAIR_FLOORS = {"each by itself": 2 * np.log(WORDS), "in a random order": np.log(WORDS)}
-"""Nats of both words of a pair of the same words, for who knows everything that the masks let through."""
-
-
-class Pair(keras.Model):
-    """A two-stream block that predicts the two words in the middle. Ranks say who sees whom: `rank` `(b, t)`."""
-
-    def __init__(self, size=32):
-        super().__init__()
-        self.token, self.logits = OnDeviceEmbedding(WORDS + 2, size), keras.layers.Dense(WORDS)
-        options = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0, "initializer": "glorot_uniform", "two_stream": True}
-        self.xl = TransformerXL(WORDS + 2, 1, size, 2, size // 2, 2 * size, **options)
-        self.asked = self.add_weight(name="asked", shape=(size,), initializer="normal")
-        self.encoding = relative_position_encoding(BETWEEN, BETWEEN, size).astype("float32")
-
-    def call(self, inputs):
-        ids, rank = inputs
-        h = self.token(ids)
-        g = ops.ones_like(h[:, :2]) * self.asked
-        targets = ops.ones_like(h[:, :1, :1]) * np.eye(BETWEEN, dtype="float32")[[1, 2]]
-        masks = {"content_attention_mask": rank[:, None, :] <= rank[:, :, None]}
-        masks["query_attention_mask"] = rank[:, None, :] < rank[:, :, None]
-        output, _ = self.xl(h, self.encoding, query_stream=g, target_mapping=targets, **masks)
-        return self.logits(output)
-
-
-def draw_pairs(rng, count, same, in_order):
-    """((ids, ranks), the two words)."""
-    words = rng.integers(0, WORDS, (count, 2))
-    if same:
-        words[:, 1] = words[:, 0]
-    marks = np.full((count, 1), WORDS)
-    ids = np.concatenate([marks, words, marks + 1], axis=1).astype("int32")
-    orders = np.array([[0, 1, 2, 0], [0, 2, 1, 0]] if in_order else [[0, 1, 1, 0]], "int32")
-    return (ids, orders[rng.integers(0, len(orders), count)]), ids[:, 1:3]
-
-
-def train_pair(arm, rate, seed, steps=100):
-    """{"nats": of both words together, on new texts, "loss": the curve}."""
-    keras.utils.set_random_seed(seed)
-    rng = np.random.default_rng(seed)
-    model = Pair()
-    curve = train(model, lambda: draw_pairs(rng, 64, *PAIRS[arm]), rate, steps)
-    inputs, answers = draw_pairs(rng, 512, *PAIRS[arm])
-    return {"nats": nats(ops.convert_to_numpy(model(inputs)), answers).sum(axis=1).mean(), "loss": curve}
 
 
 # ---- What is run, and what the lesson says of it -------------------------------------------------------------------------------
