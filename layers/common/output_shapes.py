@@ -32,6 +32,8 @@ class TracedLayer(keras.layers.Layer):
                 return self(*args, **kwargs | {name: value.item()})
             if not isinstance(value, bool) and name in flags_of(type(self)):
                 raise ValueError(f"{name} must be True or False. Received: {name}={value!r}")
+            if name == "training" and not isinstance(value, (bool, type(None))):
+                raise ValueError(f"training must be True, False or None. Received: training={value!r}")
             if value is not None and name in TENSORS:
                 check_is_tensor(name, value)
         if not self.built:  # later, None would be an argument of another kind than the one that built the layer

@@ -139,7 +139,12 @@ def test_a_string_is_no_flag_of_a_call_either():
                 for value in ("no", 1, None):
                     with pytest.raises(ValueError, match=f"{each} must be True or False. Received: {each}={value!r}"):
                         layer(x, **{each: value})
-    assert asked >= {"use_causal_mask", "return_attention_scores", "only_project", "diagonal"}
+            if each == "training" and parameter.default is None:
+                asked.add(each)
+                for value in ("no", 1):
+                    with pytest.raises(ValueError, match=f"training must be True, False or None. Received: training={value!r}"):
+                        layer(x, training=value)
+    assert asked >= {"training", "use_causal_mask", "return_attention_scores", "only_project", "diagonal"}
     given = {"use_causal_mask": np.True_, "return_attention_scores": np.False_}
     assert tuple(layers.MultiHeadAttention(2, 4)(x, x, **given).shape) == (2, 3, 8)
 
