@@ -105,7 +105,11 @@ def on_tensorflow(run, variables):
                 raise TypeError(f"the gradient for {name} must be one tensor, as of rows_at. Received: entries for single rows")
         return outputs, *(tf.nest.map_structure(tf.convert_to_tensor, part) for part in slopes)
 
-    return lambda floats, others, compiled: (tf.function(program, jit_compile=True) if compiled else program)(floats, others)
+    def differentiated(floats, others, compiled):
+        # Layers need no AutoGraph, which takes as long as the rest of the trace. Keras trains without it, too.
+        return (tf.function(program, jit_compile=True, autograph=False) if compiled else program)(floats, others)
+
+    return differentiated
 
 
 def on_jax(run, variables):
