@@ -172,9 +172,7 @@ def for_keys(found):
     before = found.worst("accuracy", f"{few}, mixed before")
     holds = many[0] < many[1]
     ours = f"16 heads with long values {many[0]:.2f} (worst seed); 4: {rivals:.2f} (best), mixed before {before:.2f} (worst)"
-    return ours, "yes" if holds else "only if heads have fewer ends than there are places" if before - rivals > widest(
-        found
-    ) else "no"
+    return ours, "yes" if holds else "only with 4 heads, not with 16" if before - rivals > widest(found) else "no"
 
 
 def not_parameters(found):

@@ -309,8 +309,9 @@ assert long_values > alone
 assert four[arms[8]].min() - max(four[arms[7]].max(), four[arms[9]].max()) > experiment.widest(fetch)
 
 # %% [markdown]
-# So the paper's reason holds only where heads are few. Sixteen heads lacked **values**: with long ones they need no mixing. (Mixing lets many heads put their one number on the same place, which is as good.) Four heads with long
-# values lack **keys**, as the paper suspects. There the first mixing, which lifts the rank from 1 to 4, gives everything back, and the second gives back nothing: a sum of softmaxes that prefer eight places prefers no ninth.
+# So the paper's reason holds here for four heads and not for sixteen. Sixteen heads lacked **values**: with long ones they find nearly every token without any mixing. (Mixing lets many heads put their one number on the same place, which
+# does as well.) Four heads with long values lack **keys**, as the paper suspects. There the first mixing, which lifts the rank from 1 to 4, gives everything back. The second gives nothing back: it adds up softmaxes that prefer eight places, and the sum
+# prefers no ninth.
 #
 # One of these runs, live. Where is the model right?
 
