@@ -20,25 +20,30 @@ SHIFTS = (1, -3)
 FLOOR = 0.5 * 15 / 16 + 1 / 16
 """What an even mixture of two tokens allows: it does not say which was which, unless both are equal."""
 
-COPIERS = {"1 head": (1, 2), "2 heads": (2, 2), "8 heads": (8, 2), "1 head, one answer": (1, 1)}
-"""{arm: (heads, how many tokens are asked for)}. The last asks one head for what one average can say."""
+COPIERS = {"1 head": (1, 2), "2 heads": (2, 2), "8 heads": (8, 2), "1 head, one answer": (1, 1), "1 head, hidden layer": (1, 2)}
+"""{arm: (heads, how many tokens are asked for)}.
+
+The last but one asks one head for what one average can say. In the last, a hidden layer reads the average, not only a linear map.
+"""
 
 
 class Copier(keras.Model):
     """One attention layer between embeddings of tokens and places, and logits."""
 
-    def __init__(self, heads, answers, key_dim=None, undivided=False):
+    def __init__(self, heads, answers, key_dim=None, undivided=False, hidden=None):
         super().__init__()
         normal = keras.initializers.RandomNormal(stddev=1.0)
         self.token, self.place = (OnDeviceEmbedding(T, M, initializer=normal) for _ in range(2))
         self.attention = MultiHeadAttention(num_heads=heads, key_dim=key_dim or M // heads)
+        self.hidden = keras.layers.Dense(hidden, "relu") if hidden else None
         self.logits = keras.layers.Dense(answers * T)
         self.answers, self.times = answers, (key_dim or M // heads) ** 0.5 if undivided else 1.0
 
     def call(self, ids, return_attention_scores=False):
         x = self.token(ids) + self.place(ops.arange(T))
         heads, scores = self.attention(self.times * x, x, return_attention_scores=True)
-        logits = ops.reshape(self.logits(heads), (-1, T, self.answers, T))
+        read = heads if self.hidden is None else self.hidden(heads)
+        logits = ops.reshape(self.logits(read), (-1, T, self.answers, T))
         return (logits, scores) if return_attention_scores else logits
 
 
@@ -52,7 +57,7 @@ def train_copier(arm, rate, seed, steps=600):
     heads, answers = COPIERS[arm]
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
-    model = Copier(heads, answers)
+    model = Copier(heads, answers, hidden=4 * M if "hidden" in arm else None)
     curve = train(model, lambda: draw(rng, 32, answers), rate, steps)
     ids, expected = draw(rng, 512, answers)
     logits, scores = model(ids, return_attention_scores=True)
@@ -147,9 +152,9 @@ EXPERIMENTS = [
 
 
 def halfway(found):
-    """The best seed of one head, and whether the worst of two and of eight is further above the floor than from 1."""
+    """The best seed of one head, and whether it is below halfway from the floor to 1, and all other arms above."""
     one = found.values("accuracy", "1 head").max()
-    several = min(found.worst("accuracy", arm) for arm in ("2 heads", "8 heads", "1 head, one answer"))
+    several = min(found.worst("accuracy", arm) for arm in COPIERS if arm != "1 head")
     holds = one < (1 + FLOOR) / 2 < several
     return f"best seed of one head {one:.2f}; worst of the others {several:.2f}", "yes" if holds else "no"
 
@@ -162,9 +167,8 @@ def every_rate(found):
     failing = [rate for rate, values in wide["not divided"].items() if values.max() < halfway_up]
     if not failing or min(values.min() for values in wide["divided"].values()) < halfway_up:
         return ours, "no"
-    return ours, "yes" if len(failing) == len(
-        rates
-    ) else f"only at a learning rate of {' or '.join(f'{rate:g}' for rate in failing)}"
+    at = " or ".join(f"{rate:g}" for rate in failing)
+    return ours, "yes" if len(failing) == len(rates) else f"only at a learning rate of {at}"
 
 
 def beyond_pairs(found):
@@ -181,7 +185,7 @@ CLAIMS = [
         "heads",
         halfway,
         bound=f"an even mixture of two tokens: 17/32 = {FLOOR:.3f}",
-        ablation="with one place asked for, one head is enough; read by a hidden layer with ReLU, as the lesson tries, it is too",
+        ablation="with one place asked for, one head is enough; read by a hidden layer, it is too",
         paper="Table 3 (A): perplexity 5.29 with 1 head, 4.92 with 8; BLEU 24.9, 25.8",
     ),
     Claim(
