@@ -232,7 +232,7 @@ def right_more_often(found):
         return ours, "yes"
     if able != list(rates[: len(able)]):
         return ours, "no"
-    return ours, f"only if the learning rate is below {rates[len(able)]:g}"
+    return ours, f"only if the learning rate is at most {max(able):g}"
 
 
 def learned(found, arm):
