@@ -310,11 +310,17 @@ for arm in arms:
 for arm in ("more random", "window + more random", "window + random", "window + random, 3 layers"):
     share = [graphs.reached(arm, seed).mean() for seed in range(200)]
     print(f"{arm:26} reaches {np.mean(share):.3f} of all pairs on average, {min(share):.2f} to {max(share):.2f}")
+i, j = np.indices((graphs.BLOCKS, graphs.BLOCKS))
+strided = (abs(i - j) <= 2) | ((i - j) % 5 == 0)
+share = np.mean(np.linalg.matrix_power(strided.astype(int), 2) > 0)
+print(f"window of 5 and every fifth block ({strided.mean():.0%} of the pairs) reaches {share:.3f}")
+assert share == 1
 
 # %% [markdown]
 # - It is *no better*: in this task it came out ahead only because it had more pairs.
-# - Only with the global blocks is every place reached, and taking the **random blocks away** loses nothing ("window + global").
-# - A third layer makes up for most of what is missing, with a fifth of the pairs. Global blocks matter because models have few layers for long texts, and the distances above grow.
+# - Of the trained graphs with two layers and as many pairs, only those with global blocks reach every place, and taking the **random blocks away** loses nothing ("window + global"). Global blocks are not the only way: a window with
+#   every fifth block, a pattern as in [Child et al., 2019](https://arxiv.org/abs/1904.10509), needs no more pairs and reaches every place too.
+# - A third layer makes up for most of what is missing, with a fifth of the pairs. Global blocks matter where a model has few layers for a long text, since the distances above grow.
 #
 # One of the runs, live:
 
@@ -373,20 +379,22 @@ similar = {arm: cut.values("cosine", arm) for arm in arms}
 for arm in arms:
     print(f"{arm:26} {similar[arm].min():.2f} to {similar[arm].max():.2f}")
 both, alone = similar["window + more random"], np.maximum(similar["wide window"], similar["more random"])
-print("window and random blocks, above the better of them alone, in each passage:", (both - alone).round(3))
+gain = both - alone
+error = gain.std(ddof=1) / np.sqrt(len(gain))
+print("window and random blocks, above the better of them alone, in each passage:", gain.round(3))
+print(f"on average {gain.mean():.3f}, standard error {error:.3f}")
 
 # %%
-gain = both - alone
 assert all(similar[few].max() < similar["window + random"].min() for few in ("window", "random"))
-assert gain.min() > 0 and similar["BigBird"].min() > both.max()
+assert gain.mean() > 3 * error and similar["BigBird"].min() > both.max()
 assert similar["window + global elsewhere"].max() < similar["window + global"].min()
 assert similar["window + block 0"].min() > both.max()
 assert similar["window"].min() > null
 
 # %% [markdown]
-# What the miniature cannot show is here: with **equal numbers of pairs**, window and random blocks together keep a little more of the model than either alone, in each passage. Language needs what is near and what is far. (Which of the two is better alone, as in
-# the paper's 58.3 and 60.1, these passages do not say.) BigBird keeps most. But *why*? The last rows move the two global blocks away from the ends, and their advantage is gone; and give a window nothing but **block 0** as keys, and most of it is
-# back. So this model does not miss blocks that see all. It misses block 0, where its heads leave much of their weight. It was trained with full attention; a model trained with a sparse graph may use its global blocks otherwise.
+# What the miniature cannot show is here: with **equal numbers of pairs**, window and random blocks together keep a little more of the model than either alone, on average over the passages. Language needs what is near and what is far. (In a single passage, other random blocks can turn that around.
+# Which of the two is better alone, as in the paper's 58.3 and 60.1, these passages do not say.) Graphs with global blocks at the ends keep most, with random blocks or without. But *why*? The last rows move the two global blocks away from the ends, and
+# their advantage is gone; and give a window nothing but **block 0** as keys, and it is back. So this model does not miss blocks that see all. It misses block 0, where its heads leave much of their weight. It was trained with full attention; a model trained with a sparse graph may use its global blocks otherwise.
 #
 # ## Where it breaks
 #
@@ -527,9 +535,9 @@ _ = check("bigbird_attention/3", without_a_list)
 #
 # ## Summary
 #
-# - Window, random and global blocks: linearly many pairs, and any two tokens at most two steps apart. The global blocks alone see to that.
+# - Window, random and global blocks: linearly many pairs, and any two tokens at most two steps apart. The global blocks alone are enough for that.
 # - What a sparse model can learn is bounded by what its graph reaches. In the miniature only that counts; in a trained model, near and far pairs both do, and block 0 most.
 # - A sparse row must not count a key twice, and the graph depends on the padded length.
 #
 # **Further reading.** [Zaheer et al., 2020](https://arxiv.org/abs/2007.14062): the paper, with proofs of what such graphs can compute, and one task for which they need more layers than full attention. [Child et al.,
-# 2019](https://arxiv.org/abs/1904.10509): sparse patterns that are fixed. [Tay et al., 2020](https://arxiv.org/abs/2011.04006): long-range tasks, BigBird among the models compared.
+# 2019](https://arxiv.org/abs/1904.10509): sparse patterns that are fixed, two steps from everywhere to everywhere. [Tay et al., 2020](https://arxiv.org/abs/2011.04006): long-range tasks, BigBird among the models compared.

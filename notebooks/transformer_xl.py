@@ -92,7 +92,7 @@ print("tokens known from before the segment, at most:", reach)
 assert reach == [0, 2 * 4] and not any(np.triu(picture, 1).any() for picture in known.values())
 
 # %% [markdown]
-# On its own, a segment begins without any context: token 4 is read as if nothing had come before. With a memory, two layers reach two segments back, because what the second layer remembers had a memory of its own. Each layer adds the
+# On its own, a segment begins without any context: token 4 is read as if nothing had come before. With a memory, two layers reach two segments back: the second layer remembers outputs of the first, and those were computed with a memory too. Each layer adds the
 # memory's length $M$, so $N$ layers can reach $N \cdot M$ tokens.
 #
 # ## The picture
@@ -221,8 +221,8 @@ for length in (1, 5, 8):
     assert apart < 1e-12
 
 # %% [markdown]
-# **Does a model learn to use it?** The paper's Table 6 says so: on WikiText-103, perplexity 27.02 with the memory and 29.59 without. In miniature, here are texts that only a memory can predict. Of 16 symbols,
-# each next one is with probability 0.95 the one that stands twelve before the current token; else it is drawn at random. Segments have 8 tokens, so the answer is never in the segment. A reader who knows the token twelve back has a perplexity of 1.37, one who knows nothing 16.
+# **Does a model learn to use it?** The paper's Table 6 says so: on WikiText-103, perplexity 27.02 with the memory and 29.59 without. In miniature, here are texts that only a memory can predict. There are 16 symbols.
+# With probability 0.95, the next token repeats the one that stands twelve before the current token; otherwise it is drawn at random. Segments have 8 tokens, so the answer is never in the segment. A reader who knows the token twelve back has a perplexity of 1.37, one who knows nothing 16.
 #
 # [The experiment](../experiments/transformer_xl/__init__.py) trains one block with a memory of 12, and the same block without a memory; each with three learning rates and three seeds. Texts have three segments, and the last one is predicted. As in
 # the paper, gradients stop at each memory. Then we try other lengths of memory at test.
@@ -287,7 +287,7 @@ assert accuracies[absolute].max() < np.mean(allowed) < accuracies[with_memory].m
 
 # %% [markdown]
 # **Do two layers learn to reach further than one?** What an output *can* know is one thing, what training teaches is another. With a memory of 8 the first four places of a segment find their answer, twelve back, in no memory of their own layer. The second layer would need
-# a memory in which the first one has put it. But no gradient flows into that memory, so nothing rewards putting it there. The third arm is the test of that reason: its gradients flow through the memory.
+# a memory in which the first one has put it. But no gradient flows into that memory, so what the next segment needs does not reward putting it there. The third arm tests that reason: its gradients flow through the memory. Each arm is trained for 600 steps.
 
 # %%
 hops, places = results["hops"], np.arange(experiment.LENGTH)
@@ -310,7 +310,7 @@ ax.set(
     xlabel="place in the segment (median and range of 3 seeds, dotted: chance)",
     ylabel="accuracy",
     ylim=(0, 1.15),
-    title="two layers reach further, if gradients flow through the memory",
+    title="with gradients through the memory, two layers learn to reach further",
 )
 figures.show()
 
@@ -326,8 +326,8 @@ halfway_up = (1 / experiment.SYMBOLS + experiment.RIGHT) / 2
 assert max(one.max(), np.median(two)) < halfway_up < through.min() and two.max() < through.min()
 
 # %% [markdown]
-# One layer finds nothing there, as it must. Two layers find about half of it with one seed, and nothing with another. The same two layers find all or most of it with every seed once gradients flow through the memory. So the reach of $N \cdot M$ is what a stack can know;
-# with the paper's stop of gradients, training teaches little of it here. (That some seeds learn part of it may come from sharing: the first layer has the same weights everywhere, so whatever it fetches for the tokens of its own segment is in the memory too. We did not test that.)
+# One layer finds nothing there, as it must. After 600 steps, two layers find about half of it with one seed, and nothing with another. The same two layers find all or most of it with every seed once gradients flow through the memory. So the reach of $N \cdot M$ is what a stack can know;
+# with the paper's stop of gradients, so short a training does not teach it reliably. (In longer trainings, which are not stored, some seeds found most of it and others still little. That it is learned at all may come from sharing: the first layer has the same weights everywhere, so whatever it fetches for the tokens of its own segment is in the memory too. We did not test that.)
 #
 # How far do the gradients of an output go back, and how far does its dependence? The stack of random weights reads three segments of eight with a memory of 8. We add up the squared gradients of the last segment's output for each token.
 
@@ -359,7 +359,7 @@ assert reached.nonzero()[0].tolist() == list(range(16, 24)) and moved.all()
 
 # %% [markdown]
 # **What does a memory buy on real text?** The paper trains on One Billion Word too (Table 7: perplexity 25.2 with recurrence, 27.1 without), whose sentences are shuffled, so that no long memory can help. What helps there, it says, is that a segment no longer starts from nothing. We let one block
-# predict the characters of a novel, in segments of eight, with a memory of 16 and without. The first character of a segment is then predicted from one character alone, and counts of such pairs are the bound. The last row is a test of the reason: the same trained model gets the memory of another place in the novel.
+# predict the characters of a novel, in segments of eight, with a memory of 16 and without. The first character of a segment is then predicted from one character alone, and counts of such pairs are the bound. The last row tests the reason: the same trained model gets the memory of another place in the novel.
 
 # %%
 of_novel, (own, none) = results["novel"], experiment.NOVEL_READERS
@@ -400,8 +400,8 @@ print(f"the first two places have {np.median(gain, axis=0)[:2].sum() / np.median
 assert gain[:, :2].min() > gain[:, 2:].max()
 
 # %% [markdown]
-# At the first character the model without a memory has one character to go by, and does no better than counts of pairs; with the memory, the first character is as easy as the others. From the third character on the memory hardly matters: at this size, the model does not
-# read further back. The order is the paper's. It is the text in the memory that helps, not the additional keys: with that of another place, the first character is harder than with none. (All after 300 steps, when both still get slowly better.)
+# At the first character the model without a memory has one character to go by, and does no better than counts of pairs; with the memory, the first character is as easy as the others. From the third character on the memory matters little: at this size and after so few steps, the model makes
+# little of what is further back. The order is the paper's. It is the text in the memory that helps, not the additional keys: with that of another place, the first character is harder than with none. (All after 300 steps, when both still get slowly better.)
 #
 # **What do two streams buy?** Yang et al.'s example is "New York": BERT masks both words and predicts each **by itself**, as if they were independent. In our texts `c a a d`, the two in the middle are the same, one of $K = 8$. All
 # models below are the same block with the two streams of equation (4); only the masks differ. By ranks: a token is predicted from those of lower rank. In the last arm the two words are drawn one by one, so an order has nothing to give.
@@ -455,11 +455,11 @@ for name, state in (("inputs", right), ("outputs", wrong)):
 assert error["inputs"] < 1e-12 < 1e-3 < error["outputs"]
 
 # %% [markdown]
-# **Differs from the paper.** Only the first tokens of a segment may be kept, and each layer may have biases $u$ and $v$ of its own. Elsewhere, leaving `reuse_length` out has been a TypeError, and the rate behind attention has been the one for its weights; here each rate is where its name says.
+# **Differs from the paper.** Only the first tokens of a segment may be kept, and each layer may have biases $u$ and $v$ of its own. In the Model Garden, a stack without a `reuse_length` raises a TypeError, and the output of attention is dropped at `attention_dropout_rate`; here, at `dropout_rate`.
 #
 # ## What it costs
 #
-# **Reading a text at test.** Without a memory, a model that shall always see $L$ tokens has to read $L$ tokens for each one that it predicts. With a memory each token is read once. The paper's Table 9 reports how many times slower its vanilla model is.
+# **Reading a text at test.** Without a memory, a model that always sees $L$ tokens has to read $L$ tokens for each one that it predicts. With a memory each token is read once. The paper's Table 9 reports how many times slower its vanilla model is.
 
 # %%
 context, paper = np.array([800, 1800, 2800, 3800]), np.array([363, 773, 1409, 1874])
@@ -567,7 +567,7 @@ _ = check("transformer_xl/3", partial_masks)
 # ## Summary
 #
 # - Each block remembers its own input for the segment before, without gradients. With a long enough memory, segments are one long pass.
-# - $N$ blocks *can* know of $N \cdot M$ earlier tokens. Whether they learn to is another question: here, only in part, as long as gradients stop at the memory.
+# - $N$ blocks *can* know of $N \cdot M$ earlier tokens. Whether they learn to is another question: with gradients that stop at the memory, they learn it late and not with every seed.
 # - On real text the memory helps most where a segment would start from nothing. Distances, not places, keep its segments apart.
 # - Two streams predict tokens in any order, so what belongs together is learned together.
 #

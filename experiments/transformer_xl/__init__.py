@@ -192,7 +192,7 @@ CLAIMS = [
         paper="none (section 3.3 argues it)",
     ),
     Claim(
-        "Two layers learn to find what lies further back than one memory reaches",
+        "In 600 steps, every seed of two layers learns to find what lies further back than one memory reaches",
         "hops",
         two_hops,
         bound=f"chance 1/{SYMBOLS}; all that can be known {RIGHT:.2f}",
