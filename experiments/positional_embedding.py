@@ -109,23 +109,39 @@ EXPERIMENTS = [
 ]
 
 
-def with_buckets_redrawn(model, length, count=20):
+def with_buckets_redrawn(model, length, count=20, value=None):
     """What is right from `T` on, in texts of `length`, for new draws of the buckets that training leaves alone.
 
-    They are drawn as at the start; nothing else of the trained model changes.
+    They are drawn as at the start, or all set to `value`; nothing else of the trained model changes.
     """
     bias, rng = model.bias, np.random.default_rng(0)
     own = ops.convert_to_numpy(bias.embeddings)
     far = [i for i in range(len(own)) if i not in {bucket(n) for n in range(1 - T, T)}]
     text, found = rng.integers(0, WORDS, (128, length + 1)).astype("int32"), []
-    for _ in range(count):
+    for _ in range(count if value is None else 1):
         drawn = own.copy()
-        drawn[far] = [[next(x for x in iter(rng.normal, None) if abs(x) < 2) for _ in row] for row in drawn[far]]
+        drawn[far] = [[truncated(rng) if value is None else value for _ in row] for row in drawn[far]]
         bias.embeddings.assign(drawn)
         logits = ops.convert_to_numpy(model((text[:, 1:], np.zeros((128, 1), "int32"))))
         found.append((np.argmax(logits, axis=-1) == text[:, :-1])[:, T:].mean())
     bias.embeddings.assign(own)
     return np.array(found)
+
+
+def truncated(rng):
+    """A normal number that is not beyond 2, as T5's start."""
+    return next(x for x in iter(rng.normal, None) if abs(x) < 2)
+
+
+def right_within(model, most):
+    """What is right in texts of `LONGEST` words if no word may attend to one that is more than `most` places away."""
+    rng, places = np.random.default_rng(0), np.arange(LONGEST)
+    text = rng.integers(0, WORDS, (256, LONGEST + 1)).astype("int32")
+    x = model.token(text[:, 1:])
+    x = x + model.place(x, offset=0)
+    mask = np.abs(places[:, None] - places) <= most
+    logits = ops.convert_to_numpy(model.logits(x + model.attention(x, x, attention_mask=mask[None])))
+    return (np.argmax(logits, axis=-1) == text[:, :-1])[:, 1:].mean()
 
 
 HALFWAY = (1 / WORDS + 1) / 2
@@ -141,7 +157,8 @@ def span(found, what, arm):
 def alike(found):
     """Accuracy at the length of training."""
     arms = ("learned rows", "sinusoids", "T5's bias")
-    holds = min(found.worst(f"right {T}", arm) for arm in arms) > HALFWAY > found.values(f"right {T}", "no positions").max()
+    worst, none = min(found.worst(f"right {T}", arm) for arm in arms), found.values(f"right {T}", "no positions")
+    holds = 1 - worst < np.ptp(none) and none.max() < HALFWAY  # equally well: closer to no fault than two seeds are to each other
     ours = ", ".join(f"{arm} {span(found, f'right {T}', arm)}" for arm in (*arms, "no positions"))
     return ours, "yes" if holds else "no"
 
@@ -171,7 +188,8 @@ def every_bucket(found):
     longest = f"right {LONGEST}"
     if found.worst(longest, whole) >= found.worst(f"right {T}", whole):
         return "; ".join(ours), "yes"
-    better = found.worst(longest, cut) > found.values(longest, whole).max()
+    # At every seed: closer to no fault than two seeds of T5's bias are to each other.
+    better = 1 - found.worst(longest, cut) < np.ptp(found.values(longest, whole))
     return "; ".join(ours), "only if training has reached every bucket" if better else "no"
 
 
@@ -201,7 +219,7 @@ CLAIMS = [
         paper="a guess in 1706.03762, section 3.5",
     ),
     Claim(
-        "T5's bias, for distances up to 128, reads longer texts without fault",
+        "T5's bias, for distances up to 128, reads longer texts nearly without fault, whatever the seed",
         "longer",
         every_bucket,
         bound="no fault 1",

@@ -162,7 +162,7 @@ assert np.allclose(masked_softmax(x, mask), rows, rtol=1e-14) and not masked_sof
 # ## What it does
 #
 # **What does padding do in a real model if nobody masks it?** MiniLM is a small trained model of sentences. [Attention](attention.ipynb), the next step, gives each word $t$ a row of scores, one for every word $s$ that it may
-# read, and does so twelve times, in twelve *heads*. Here we take these scores as they come from the model's first layer. The model was trained with masks; we pad forty sentences of a novel with its `[PAD]` token,
+# read, and does so twelve times, in twelve *heads*. Here we take these scores as they come from the model's first layer. The model was trained with masks; we pad forty sentences of a novel, of 60 to 140 characters, with its `[PAD]` token,
 # leave out the mask, and measure how much weight falls on the padding. The null is equal weights.
 
 # %%
@@ -212,7 +212,7 @@ medians = np.median(shares, axis=1)
 assert not shares[..., 2].any() and (np.diff(medians[:, 0]) > 0).all() and (medians[1:, 0] < medians[1:, 1]).all()
 
 # %% [markdown]
-# Not masked, padding takes a large share of what words read, though less than its share of the words, and the longer the batch's longest sentence, the more. So a sentence's result would depend on what else is in the batch.
+# Without a mask, padding takes a large share of the weight, though less than equal weights would give it. The longer the batch's longest sentence, the larger that share. So a sentence's result would depend on what else is in the batch.
 #
 # **Which recipes keep a forbidden position out entirely?** Three allowed scores, and one forbidden score that grows. We look at how much the weights of the allowed ones differ from what they should be.
 
@@ -267,11 +267,13 @@ figures.show()
 print(
     f"entropy as trained: head 2 {as_trained[2]:.2f}, the others {np.delete(as_trained, 2).min():.2f} to {np.delete(as_trained, 2).max():.2f}"
 )
+before = np.mean([masked_softmax(scores)[2].diagonal(-1).mean() for scores in all_scores])
+print(f"head 2, weight on the token before: {before:.2f}")
 print(f"with the smallest factor at least {entropies[0].min():.2f}, with the largest at most {entropies[-1].max():.2f}")
 assert (np.diff(entropies, axis=0) < 0).all() and as_trained.argmin() == 2
 
 # %% [markdown]
-# Small scores average, large ones choose. Training has left most heads near the average and head 2, which reads the token before, at a choice. That is why attention cares about the scale of its scores.
+# Small scores give an average, large ones a choice. As trained, most heads are near the average; head 2, which reads the token before, makes a choice. So the scale of the scores matters, and attention divides them by $\sqrt d$.
 #
 # **Can one softmax run over two axes?** An image patch may want one distribution over rows and columns together. It is that of the flattened picture.
 
@@ -284,8 +286,14 @@ assert np.allclose(both.ravel(), masked_softmax(picture.ravel()))
 # %% [markdown]
 # ## Where it breaks
 #
-# **A large number in a small format.** float16 ends at −65504, so recipes add that. Where a score is negative, the sum is $-\infty$, and a whole row of those is NaN. Where it does fit, the scores vanish in it, because
+# **A large number in a small format.** float16 ends at −65504, so recipes add that. Where a score is −16 or lower, the sum is rounded to $-\infty$, and a whole row of those is NaN. Where it does fit, the scores vanish in it, because
 # near a large number, neighboring floats are far apart. What is a wholly forbidden row, in each format?
+
+# %%
+with np.errstate(all="ignore"):
+    sums = {score: np.float16(score) + np.float16(-65504) for score in (-1, -15, -16, -20)}
+print("float16, −65504 added to", {score: float(total) for score, total in sums.items()})
+assert [bool(np.isinf(total)) for total in sums.values()] == [False, False, True, True]
 
 # %%
 scores = np.array([[-20, -25, -30]])
@@ -304,8 +312,8 @@ assert np.isnan(recipe["float16"]).all() and np.allclose(recipe["float32"], 1 / 
 assert not any(row.any() for row in ours.values())
 
 # %% [markdown]
-# Three formats, three results: NaN, an average, and a softmax that ignores the mask. Keep masks boolean and select. For where the added number is $(1 - m) \cdot (-10^9)$, a 2 in the mask is a bonus of a
-# billion; token ids that are passed as a mask do that:
+# For these scores, three formats give three results: NaN, an average, and a softmax that ignores the mask. Keep masks boolean and select. Some recipes add $(1 - m) \cdot (-10^9)$: then a 2 in the mask is a bonus of a
+# billion. Token ids that are passed as a mask do that:
 
 # %%
 ids = np.array([[2, 1, 0]])
@@ -389,7 +397,7 @@ _ = check("masked_softmax/3", log_total)
 # ## Summary
 #
 # - Forbidden positions weigh exactly 0, and a row with nothing allowed is zeros: no average of padding, no NaN.
-# - Select, and do it before the peak is taken. Adding a large number gives another result in each format.
+# - Select, and do it before the peak is taken. Adding a large number may give another result in each format.
 # - The scale of the scores decides between averaging and choosing.
 #
 # **Further reading.** [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762): the softmax in attention. [Milakov and Gimelshein, 2018](https://arxiv.org/abs/1805.02867): the merge of
