@@ -195,7 +195,7 @@ one_head = heads.values("accuracy", "1 head")
 assert one_head.max() < (1 + experiment.FLOOR) / 2 < several  # on different sides of halfway
 
 # %% [markdown]
-# The paper's difference is small. Its model has 18 attention layers, with feed-forward layers between them; here there is one, and only a linear map after it. The last row shows that one head is enough if it has a single answer to give. Where do
+# The paper's difference is small. Its model has 18 attention layers, with feed-forward layers between them; here there is one, and in the first four rows only a linear map after it. With a single answer to give, one head is enough. Where do
 # the heads look?
 
 # %%

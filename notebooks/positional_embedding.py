@@ -14,7 +14,7 @@
 # Attention alone does not know the order of its tokens. There are three classic ways to tell it: a learned row for each position, sines and cosines of each position, or a learned bias for each distance.
 #
 # Papers: [Devlin et al., 2018, section 3](https://arxiv.org/abs/1810.04805), [Vaswani et al., 2017, section 3.5](https://arxiv.org/abs/1706.03762), [Raffel et al., 2019, section 2.1](https://arxiv.org/abs/1910.10683) · NumPy:
-# [`reference/positional_embedding.py`](../reference/positional_embedding.py) · Layers: [`layers/positional_embedding/`](../layers/positional_embedding/__init__.py) · 35 minutes · You should know: [attention](attention.ipynb)
+# [`reference/positional_embedding.py`](../reference/positional_embedding.py) · Layers: [`layers/positional_embedding/`](../layers/positional_embedding/__init__.py) · 35 minutes · You should know: [attention](attention.ipynb), [token embedding](on_device_embedding.ipynb)
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
 import inspect

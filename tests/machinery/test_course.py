@@ -46,6 +46,12 @@ def test_a_lesson_and_its_reference_take_from_earlier_chapters_alone(lesson):
     assert later == set(course.shown_early(lesson.name))
 
 
+@every_lesson
+def test_what_the_code_of_a_lesson_takes_from_chapters_the_reader_has_been_asked_for(lesson):
+    used = set(chapters_imported_by(course.LESSONS / f"{lesson.name}.py"))
+    assert used <= course.all_needs([lesson.name]) | set(course.shown_early(lesson.name))
+
+
 def chapters_imported_by(file):
     for parts in (name.split(".") for name in imported_names(file)):
         if parts[0] in ("reference", "layers"):
