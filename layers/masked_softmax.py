@@ -130,8 +130,8 @@ class MaskedSoftmax(TracedLayer):
 
     Differs from the Model Garden:
         The mask is treated as boolean; there, it is a number that shifts the scores, so that a 2, or a token id, adds 10⁹ or
-        more. A row with no allowed position is zero in every dtype; there, it is uniform in float32, and NaN in float16 if a
-        score is negative.
+        more. A row with no allowed position is zero in every dtype; there, it is a mean in float32, and NaN in float16 if its
+        scores are −16 or lower.
 
     Reference:
         [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2.1.

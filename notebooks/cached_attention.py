@@ -14,7 +14,7 @@
 # A model that writes a text adds one token at a time. What it computed for earlier tokens does not change, so it can keep it.
 #
 # Paper: [Shazeer, 2019, section 2.4](https://arxiv.org/abs/1911.02150) · NumPy: [`reference/cached_attention.py`](../reference/cached_attention.py) · Layer:
-# [`layers/cached_attention.py`](../layers/cached_attention.py) · 35 minutes · You should know: [attention](attention.ipynb) and the causal [mask](self_attention_mask.ipynb)
+# [`layers/cached_attention.py`](../layers/cached_attention.py) · 35 minutes · You should know: [attention](attention.ipynb), the causal [mask](self_attention_mask.ipynb) and [token embedding](on_device_embedding.ipynb)
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
 import inspect

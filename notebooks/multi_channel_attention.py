@@ -30,6 +30,7 @@ from crosscheck.models import minilm
 from experiments import multi_channel_attention as experiment
 from experiments.common import novel
 from experiments.common.results import stored
+from experiments.multi_channel_attention.voters import stories
 from layers.multi_channel_attention import MultiChannelAttention, VotingAttention
 from reference import multi_channel_attention as ref
 from reference.attention import attend, attend_one
@@ -66,7 +67,7 @@ def one_text(words, loudness, a=5):
 # %%
 words = rng.normal(size=(8, 16))
 words *= 4 / np.linalg.norm(words, axis=-1, keepdims=True)
-_, articles = experiment.stories(rng, strangers=1, count=500)
+_, articles = stories(rng, strangers=1, count=500)
 loudness = np.array([0.5, 1, 1.5, 2, 3, 4, 6, 8, 10])
 louder = [articles * np.r_[1, 1, 1, 1, factor][:, None] for factor in loudness]
 found = {"one text": [one_text(words, factor) for factor in loudness], "equal weights": np.full(9, 1 / 5)}
@@ -280,7 +281,7 @@ assert max(map(np.mean, on_stranger["four in a row"])) < 1 / 5
 # answer in 40 % of the cases; two are about other stories. Readers are trained to answer all questions. **Equal weights** and **one text** weigh an answer without asking what else its article says. A **vote** compares whole articles: the products count
 # what two of them have in common. For both, Bayes' rule gives the best that is possible, and so it does for a reader that knows the strangers.
 #
-# [The experiment](../experiments/multi_channel_attention.py) gives each reader three learning rates and three seeds. The last reader is told who the strangers are.
+# [The experiment](../experiments/multi_channel_attention/__init__.py) gives each reader three learning rates and three seeds. The last reader is told who the strangers are.
 
 # %%
 readers, bounds = results["readers"], experiment.BEST
