@@ -11,7 +11,7 @@ TOGETHER = ("tests/examples/test_examples.py", "tests/common/test_text.py")
 """Files whose tests share what takes long to make."""
 
 
-ROOM = 1.5e9
+ROOM = 1.4e9
 """Bytes above which a worker makes place for a new one: TensorFlow and JAX keep part of what they compiled until they end."""
 
 
