@@ -11,7 +11,7 @@ TOGETHER = ("tests/examples/test_examples.py", "tests/common/test_text.py")
 """Files whose tests share what takes long to make."""
 
 
-ROOM = 1.4e9
+ROOM = 1.5e9
 """Bytes above which a worker makes place for a new one: TensorFlow and JAX keep part of what they compiled until they end."""
 
 
@@ -55,6 +55,11 @@ def pytest_xdist_make_scheduler(config, log):
 
         def pytest_runtest_logreport(self, report):
             self.memory[report.node] = getattr(report, "memory", 0)  # a worker that died says nothing
+
+        def pytest_testnodedown(self, node):
+            """End the process of a worker that was replaced; xdist would keep it, and its memory, until all tests are done."""
+            if node in self.replaced:
+                node.gateway.exit()
 
         def _reschedule(self, node):
             """Give a worker that is nearly done more work, or end it and start another if its memory is full."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 TESTS = """
-import os, pathlib, pytest
+import os, pathlib, pytest, time
 
 @pytest.mark.parametrize("number", range(12))
 def test_a_number(number):
@@ -16,6 +16,16 @@ def test_a_number(number):
         file.write(f"{number} {os.getpid()}\\n")
     if number == 5:
         os._exit(1)
+    if number == 11 and pathlib.Path("/proc").is_dir():
+        time.sleep(3)
+        earlier = {line.split()[1] for line in pathlib.Path(__file__).with_name("ran").read_text().splitlines()}
+        assert sum(map(is_alive, earlier)) <= 3, "a worker that was replaced is still there"
+
+def is_alive(process):
+    try:
+        return pathlib.Path("/proc", process, "statm").read_text().split()[0] != "0"
+    except OSError:
+        return False
 """
 
 
