@@ -164,7 +164,7 @@ for t, token in enumerate(tokens):
 # %%
 scores = np.where(np.tri(6, dtype=bool), (tokens @ w_q) @ (tokens @ w_k).T / np.sqrt(d), -np.inf)
 causal = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True) @ (tokens @ w_v)
-print(f"largest difference from one causal pass over all tokens: {np.abs(causal - outputs).max():.0e}")
+print(f"difference from one causal pass over all tokens: below {figures.power_above(np.abs(causal - outputs).max())}")
 assert np.allclose(causal, outputs, rtol=0, atol=1e-14)
 
 # %% [markdown]
@@ -255,11 +255,10 @@ kinds = {"appended": None, "12 slots": 12, "20 slots": 20}
 errors = {
     order: [np.abs(in_blocks(sizes, slots) - parallel).max() for slots in kinds.values()] for order, sizes in orders.items()
 }
-print(
-    f"difference from one causal pass: at most {np.max(list(errors.values())):.0e}, in {len(orders)} orders with each of:",
-    ", ".join(kinds),
-)
-assert np.max(list(errors.values())) < TOLERANCE["float64"]
+largest = np.max(list(errors.values()))
+below = figures.power_above(largest)
+print(f"difference from one causal pass: below {below}, in {len(orders)} orders with each of:", ", ".join(kinds))
+assert largest < TOLERANCE["float64"]
 
 # %% [markdown]
 # **Does a model write the same text with a cache?** In float32 the two ways round differently. The text can only differ at a word where the two largest logits are closer together than twice what rounding changes. To see how close that is, we teach a small

@@ -139,6 +139,11 @@ def mask_picture(ax, mask, title=None, queries="query t", keys="key s"):
         ax.tick_params(which="minor", length=0)
 
 
+def power_above(error):
+    """The next power of ten, as text: the digits of a rounding error differ from machine to machine."""
+    return f"{10.0 ** np.ceil(np.log10(error)):.0e}"
+
+
 def agreement_line(chapter):
     """One line: for each dtype the largest error of the chapter's layer against its reference, beside the limit.
 

@@ -34,7 +34,8 @@ def test_a_worker_whose_memory_is_full_is_replaced_and_no_test_is_lost_or_repeat
     (tmp_path / "conftest.py").write_text(re.sub(r"(?m)^ROOM = .*$", "ROOM = 1  # so each worker is full at once", text))
     (tmp_path / "test_numbers.py").write_text(TESTS)
     options = ["-n", "2", "-q", "-p", "no:cacheprovider", "-p", "no:nbval", "-c", os.devnull, "--rootdir", "."]
-    found = subprocess.run([sys.executable, "-m", "pytest", *options], cwd=tmp_path, capture_output=True, text=True)
+    own = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    found = subprocess.run([sys.executable, "-m", "pytest", *options], cwd=tmp_path, env=own, capture_output=True, text=True)
     assert "11 passed" in found.stdout and "1 failed" in found.stdout, found.stdout + found.stderr
     numbers, processes = zip(*(line.split() for line in (tmp_path / "ran").read_text().splitlines()))
     assert sorted(map(int, numbers)) == list(range(12))
