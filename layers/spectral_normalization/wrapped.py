@@ -21,11 +21,7 @@ def trained_kernel(layer):
 
 
 def check_one_input(layer):
-    """Whether the layer is called with one input.
-
-    Raises:
-        ValueError: if its `call` needs more arguments than that.
-    """
+    """Raise a ValueError unless the `call` of `layer` needs one argument alone."""
     needed = [
         name
         for name, each in inspect.signature(layer.call).parameters.items()
