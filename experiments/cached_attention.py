@@ -9,6 +9,7 @@ from keras import ops
 
 from crosscheck.case import TOLERANCE
 from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.measuring import seconds
 from crosscheck.models import minilm
 from crosscheck.weights import weights_of
 from experiments.common import novel
@@ -133,16 +134,6 @@ def decide(arm, rate, seed):
 TOKENS = {"16 tokens": 16, "32 tokens": 32, "64 tokens": 64, "128 tokens": 128}
 
 
-def seconds(call, repeats):
-    """Processor time, the least of a few, because other work on the machine only adds to it."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def clock(arm, rate, seed):
     """Nothing is trained: a layer in NumPy decodes random tokens, with and without a cache.
 
@@ -157,7 +148,7 @@ def clock(arm, rate, seed):
         with multiply_adds() as counted:
             way()
         counts.append(sum(counted))
-    again, cached, twice = (seconds(way, 3 + 128 // length) for way in (*ways, ways[1]))
+    again, cached, twice = (seconds(way, 3 + 128 // length, time.process_time) for way in (*ways, ways[1]))
     return {"ratio": again / cached, "null": cached / twice, "counted": counts[0] / counts[1]}
 
 

@@ -284,11 +284,10 @@ of = {
 whole, parts = np.array(of["divided"]), np.array(of["not divided"])  # (rates, seeds)
 assert (parts[1:].max(axis=1) < parts[:-1].min(axis=1)).all()  # each rate worse than the smaller one, whatever the seeds
 assert whole.min() > parts[1:].max() and parts[-1].max() < (1 + 1 / 16) / 2 < parts[:-1].min()  # halfway from chance to all right
-assert parts[0].min() > 0.9
 
 # %% [markdown]
 # Divided, the head learns within these 600 steps with each rate and seed, at both sizes. Not divided, the wide head does worse with each larger rate, and with the largest it does not come halfway from chance to all right. With the
-# smallest it finds at least nine tokens of ten in every seed. So it is not true that it *cannot* learn: the division makes learning safe over a wider range of rates.
+# other two it does, in every seed. So it is not true that it *cannot* learn: the division makes learning safe over a wider range of rates.
 #
 # **What does attention buy on real text?** A model with one attention layer predicts the next character of a novel (Sōseki's *Botchan*) from the last 32. Its rivals have the same parameters, but one gives **equal
 # weights** to all earlier characters, and one sees **only the last** character. The bounds are what counting achieves: how often each character follows the last one, or the last two or three, mixed as in [Witten and Bell, 1991](https://doi.org/10.1109/18.87000).

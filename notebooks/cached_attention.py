@@ -34,6 +34,7 @@ from crosscheck.lesson import figures
 from crosscheck.lesson.counting import multiply_adds, numbers_read
 from crosscheck.lesson.diagram import Box, diagram
 from crosscheck.lesson.exercises import check
+from crosscheck.lesson.measuring import seconds
 from crosscheck.lesson.moving import moving
 from crosscheck.weights import weights_of
 from experiments.common.training import train
@@ -348,18 +349,7 @@ assert same or margins.min() < 2 * rounding
 # **Is it faster?** [Katharopoulos et al., 2020](https://arxiv.org/abs/2006.16236) report, in Table 5, how long a model takes to write an image on a CPU, pixel by pixel, without and with a cache ("stateful softmax"): 72.6 and 7.4 seconds for 784 pixels, 8651.4 and
 # 71.9 seconds for 3,072. Ours is one layer in NumPy, so seconds do not compare; what should carry over is that the **ratio grows** with the length.
 
-
 # %%
-def seconds(call, repeats=3):
-    """The least of a few times, because other work on the machine only adds to it."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 layer = CachedAttention(num_heads=4, key_dim=16, dtype="float64")
 layer.build((1, 1, 64), (1, 1, 64))
 weights = weights_of(layer, AttentionWeights)
@@ -368,7 +358,7 @@ weights = weights_of(layer, AttentionWeights)
 taken = {}
 for length in (16, 32, 64, 128):
     x = rng.normal(size=(1, length, 64))
-    taken[length] = [seconds(partial(decode, x, weights), 1 + 64 // length) for decode in ways.values()]
+    taken[length] = [seconds(partial(decode, x, weights), 1 + 64 // length, time.perf_counter) for decode in ways.values()]
     print(
         f"{length:5} tokens: {taken[length][0]:.3f} s read again, {taken[length][1]:.4f} s with a cache, ratio {taken[length][0] / taken[length][1]:.0f}"
     )
@@ -535,7 +525,7 @@ def times(n, b=4, h=8, d=64):
     together = np.moveaxis(q[..., 0], 1, -1).copy()  # the queries of all heads, side by side
     same = np.broadcast_to(shared[:, None], keys.shape)  # for each head the same keys, which are not copied
     assert np.allclose((shared @ together)[..., 0], (keys[:, 0] @ q[:, 0])[..., 0], atol=1e-4)
-    return [seconds(product, 7) for product in (lambda: keys @ q, lambda: same @ q, lambda: shared @ together)]
+    return [seconds(product, 7, time.perf_counter) for product in (lambda: keys @ q, lambda: same @ q, lambda: shared @ together)]
 
 
 lengths = 2 ** np.arange(8, 13)

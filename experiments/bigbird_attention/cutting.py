@@ -8,10 +8,8 @@ import numpy as np
 from crosscheck.models import minilm
 from experiments.bigbird_attention.graphs import BLOCKS, GRAPHS, graph_of
 from experiments.common import novel
+from experiments.common.reader import LAYERS, rest_of, through, weights_of_attention
 from reference.attention import multi_head_attention
-from reference.common.activations import gelu
-from reference.common.normalization import LayerNorm, layer_norm
-from reference.common.projection import Projection, dense
 
 WIDTH = 4
 """Tokens of a block, in passages of a novel that MiniLM reads."""
@@ -25,31 +23,19 @@ def passage(number):
 
 @cache
 def layers_of_minilm():
-    """For each layer: attention, its norm, the feed-forward maps, and their norm; in float32."""
-    model = minilm.load()
-
-    def part(name, kind):
-        kernel, bias = (model.tensors[f"encoder.layer.{name}.{which}"] for which in ("weight", "bias"))
-        return kind(kernel.T, bias)
-
-    def layer(i):
-        weights = keras.tree.map_structure(lambda x: x.astype("float32"), minilm.attention_weights(model, i))
-        norms = (part(f"{i}.{name}.LayerNorm", LayerNorm) for name in ("attention.output", "output"))
-        maps = (part(f"{i}.{name}.dense", Projection) for name in ("intermediate", "output"))
-        return weights, *norms, *maps
-
-    return [layer(i) for i in range(model.config["num_hidden_layers"])]
+    """For each layer its attention and what follows it; in float32."""
+    layers = [(weights_of_attention(layer), rest_of(layer)) for layer in range(LAYERS)]
+    return keras.tree.map_structure(lambda x: x.astype("float32"), layers)
 
 
 def read(pieces, graph):
     """The outputs `(t, m)` of MiniLM whose attention keeps to a graph of blocks, and the mean weights between blocks."""
     mask = graph.repeat(WIDTH, axis=0).repeat(WIDTH, axis=1)[None]
     x, maps = minilm.embed(minilm.load(), pieces).astype("float32"), []
-    for weights, norm, last_norm, wide, narrow in layers_of_minilm():
+    for weights, rest in layers_of_minilm():
         y, attention = multi_head_attention(x, x, weights, mask=mask)
         maps.append(attention[0].reshape(-1, BLOCKS, WIDTH, BLOCKS, WIDTH).sum(axis=-1).mean(axis=(0, 2)))
-        x = layer_norm(x + y, norm)
-        x = layer_norm(x + dense(gelu(dense(x, wide)), narrow), last_norm)
+        x = through(x, y, *rest)
     return x[0], np.mean(maps, axis=0)
 
 

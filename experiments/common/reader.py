@@ -47,7 +47,11 @@ def rest_of(layer):
 
 def after_attention(layer, x, y):
     """The output of a layer, from its input and that of its attention."""
-    norm, wide, narrow, last_norm = rest_of(layer)
+    return through(x, y, *rest_of(layer))
+
+
+def through(x, y, norm, wide, narrow, last_norm):
+    """The same with the parts of `rest_of`, which may be of another dtype."""
     x = layer_norm(x + y, norm)
     return layer_norm(x + dense(gelu(dense(x, wide)), narrow), last_norm)
 

@@ -105,8 +105,8 @@ TESTED = 1024
 def best(count=10_000):
     """{who: (accuracy, nats)} of the best answers: for each question alone, for articles compared, and for strangers known.
 
-    Exactly `STRANGERS` articles are about other stories, so we sum over every choice of them. `bounds` does not: it takes each
-    article for a stranger independently of the others, and so its first number is a little above the best.
+    Exactly `STRANGERS` articles are about other stories, so we sum over every choice of them. To take each article for a stranger
+    independently of the others would give a first number in nats a little above the best.
     """
     (facts, is_own), right = write(np.random.default_rng(0), count)
     told = (1 - WRONG) * np.eye(ANSWERS)[facts % ANSWERS] + WRONG / ANSWERS
