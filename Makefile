@@ -23,6 +23,9 @@ compare: $(READY) $(WEIGHTS) ## compare every layer with its reference; the page
 bench: $(READY) ## time every layer beside its matrix products alone; the page is build/bench.html
 	$(RUN) -m crosscheck.bench --html build/bench.html
 
+# Where an image of a machine sets this, each worker and each lesson would compile every file anew.
+test test-quick: export PYTHONDONTWRITEBYTECODE :=
+
 test: lint $(WEIGHTS) ## run every test and every lesson
 	$(RUN) -m pytest
 

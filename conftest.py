@@ -1,7 +1,13 @@
 import os
 import re
+import sys
 
 import pytest
+
+# nbval reads notebooks with nbformat, whose checks of addresses would compile a grammar for three seconds in every worker. No
+# notebook has an address to check. pyproject.toml keeps pytest from loading nbval before this line.
+sys.modules.setdefault("rfc3987_syntax", None)
+pytest_plugins = [] if "nbval.plugin" in sys.modules else ["nbval.plugin"]
 
 # Every worker and every lesson has a core to itself, so that threads of its own would only wait for each other.
 for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
