@@ -70,16 +70,18 @@ for share, values in taken.items():
 ax.plot([0, 1], [0, 1], color="black", linestyle=":", marker="none")
 ax.annotate("equal weights", (0.6, 0.62), ha="right")
 ax.set(xlabel="share of the row that is padding", ylabel="weight on padding", ylim=(0, 1), xlim=(0, 1))
-ax.set_title("half a row of padding takes more than a third of the attention")
+ax.set_title("padding takes nearly the attention that equal weights would give it")
 figures.show()
 for share, values in taken.items():
     print(
         f"{share:.0%} padding takes {min(values):.2f} to {max(values):.2f}; outputs change by {min(changed[share]):.0%} to {max(changed[share]):.0%}"
     )
-assert min(taken[0.5]) > 1 / 3 and min(changed[0.5]) > 0.5
+for share, values in taken.items():
+    assert share / 2 < min(values) < max(values) < share  # nearer to equal weights than to none
+assert all(np.all(np.diff(each) > 0) for each in zip(*changed.values()))
 
 # %% [markdown]
-# The model gives padding somewhat less than equal weights would, and still a large part; each sentence is one point. Its outputs depend on how long the *other* sentences of the batch are.
+# The model gives padding less than equal weights would, but more than half of that; each sentence is one point. The outputs change more the more padding there is, in each sentence. So they depend on how long the *other* sentences of the batch are.
 #
 # ## The picture
 

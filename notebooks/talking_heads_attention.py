@@ -80,7 +80,7 @@ figures.show()
 # %%
 before = [np.mean(np.diagonal(weights, offset=-1)) for weights in panels]
 print("mean weight on the token before, at rank 32, 8, 2, 1:", np.round(before, 2))
-assert before[1] > 0.9 > 0.5 > before[2] > before[3]
+assert before[1] > 1 / 2 > before[2] > before[3]  # more, or less, than all other tokens together
 
 # %% [markdown]
 # A head of 8 numbers could do the same; a head of one could not. Talking heads is an answer for such small heads: **let them share their scores**.

@@ -46,24 +46,23 @@ def bits_of_counts(order):
     seen, new = halves()
     prediction = np.full((len(new), len(SYMBOLS)), 1 / len(SYMBOLS))
     for length in range(order + 1):
-        prediction = mixed(prediction, table_of(seen, length), new, length)
+        counts = counts_after(contexts(new, length), contexts(seen, length), seen[length:])
+        kinds = np.count_nonzero(counts, axis=-1, keepdims=True)
+        totals, shorter = counts.sum(axis=-1, keepdims=True), prediction[length:]
+        prediction[length:] = np.where(kinds, (counts + kinds * shorter) / np.maximum(totals + kinds, 1), shorter)
     return -np.mean(np.log2(prediction[order:][np.arange(len(new) - order), new[order:]]))
 
 
-def table_of(seen, length):
-    """{context: how often each symbol followed it} for contexts of `length` characters."""
-    tables = {}
-    for place in range(length, len(seen)):
-        tables.setdefault(tuple(seen[place - length : place]), np.zeros(len(SYMBOLS)))[seen[place]] += 1
-    return tables
+def contexts(ids, length):
+    """For each character but the first `length`, the `length` before it as one number."""
+    windows = np.lib.stride_tricks.sliding_window_view(ids, length + 1)[:, :length]
+    return windows.astype("int64") @ (len(SYMBOLS) ** np.arange(length, dtype="int64"))
 
 
-def mixed(shorter, tables, new, length):
-    """The predictions `(t, n)` from contexts of `length`, mixed with those from `shorter` ones."""
-    found = shorter.copy()
-    for place in range(length, len(new)):
-        counts = tables.get(tuple(new[place - length : place]))
-        if counts is not None:
-            kinds = np.count_nonzero(counts)
-            found[place] = (counts + kinds * shorter[place]) / (counts.sum() + kinds)
-    return found
+def counts_after(asked, seen, followers):
+    """How often each symbol followed each of the contexts `asked`, `(t, n)`, among those `seen`, which `followers` came after."""
+    kept, rows = np.unique(seen, return_inverse=True)
+    table = np.zeros((len(kept), len(SYMBOLS)))
+    np.add.at(table, (rows, followers), 1)
+    places = np.minimum(np.searchsorted(kept, asked), len(kept) - 1)
+    return table[places] * (kept[places] == asked)[:, None]
