@@ -143,6 +143,7 @@ def test_denominators_never_vanish(rng, mode, dtype):
     assert np.min(sums[..., -1]) >= 0.99  # 1 but for rounding of gates and decays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"use_gate": True}])
 @pytest.mark.parametrize("transform", ["exp", "elu"])
 def test_many_chunks_of_an_unknown_length_are_those_of_a_known_one(rng, transform, options):

@@ -124,6 +124,7 @@ def test_a_position_outside_the_sequence_reads_nothing(rng, how):
     assert_array_equal(numpy(run(x, OUTSIDE)), before)
 
 
+@pytest.mark.slow
 def test_a_position_outside_the_sequence_reads_nothing_on_jax():
     program = f"""
 import keras, numpy as np

@@ -124,6 +124,7 @@ WRAPPED = {
 
 
 # Keras adds to a quantized EinsumDense only where the kernel's last axis is one of the output.
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "addition"), [*((kind, False) for kind in WRAPPED), ("dense", True), ("into heads", True)])
 def test_quantized_to_int8_the_wrapped_layer_keeps_its_scale_and_its_bound(kind, addition):
     layer = SpectralNormalization(WRAPPED[kind](), norm_multiplier=0.1)
