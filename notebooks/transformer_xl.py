@@ -287,7 +287,7 @@ assert accuracies[absolute].max() < np.mean(allowed) < accuracies[with_memory].m
 
 # %% [markdown]
 # **Do two layers learn to reach further than one?** What an output *can* know is one thing, what training teaches is another. With a memory of 8 the first four places of a segment find their answer, twelve back, in no memory of their own layer. The second layer would need
-# a memory in which the first one has put it. But no gradient flows into that memory, so what the next segment needs does not reward putting it there. The third arm tests that reason: its gradients flow through the memory. Each arm is trained for 600 steps.
+# a memory in which the first one has put it. But no gradient flows into that memory, so what the next segment needs does not reward putting it there. The third arm tests that reason: its gradients flow through the memory. The fourth gets 2,400 steps, the others 600.
 
 # %%
 hops, places = results["hops"], np.arange(experiment.LENGTH)
@@ -303,7 +303,7 @@ for number, arm in enumerate(experiment.HOPPERS):
     ax.fill_between(places, right.min(0), right.max(0), color=figures.COLORS[number], alpha=0.2, linewidth=0)
     ax.plot(places, np.median(right, axis=0), **style)
     ax.annotate(
-        arm, (0, np.median(right[:, 0])), ((0, 8), (10, 10), (30, -16))[number], textcoords="offset points", color=style["color"]
+        arm, (0, np.median(right[:, 0])), ((0, 8), (10, 10), (30, -16), (170, -8))[number], textcoords="offset points", color=style["color"]
     )
 ax.axhline(1 / experiment.SYMBOLS, color="black", linestyle=":", marker="none")
 ax.set(
@@ -319,15 +319,16 @@ ends = {arm: hops.curves("loss", arm)[1] for arm in experiment.HOPPERS}
 for arm, right in beyond.items():
     fell = ends[arm][:, -11] - ends[arm][:, -1]
     print(
-        f"{arm:30} accuracy there {right.round(2)}, rate {hops.best_rate(arm):g}; in the last fifth of the steps the loss fell by {fell.round(2)}"
+        f"{arm:32} accuracy there {right.round(2)}, rate {hops.best_rate(arm):g}; in the last fifth of the steps the loss fell by {fell.round(2)}"
     )
-one, two, through = beyond.values()
+one, two, through, longer = beyond.values()
 halfway_up = (1 / experiment.SYMBOLS + experiment.RIGHT) / 2
-assert max(one.max(), np.median(two)) < halfway_up < through.min() and two.max() < through.min()
+assert max(one.max(), np.median(two), np.median(longer)) < halfway_up < through.min()
+assert max(two.max(), longer.max()) < through.min()
 
 # %% [markdown]
 # One layer finds nothing there, as it must. After 600 steps, two layers find about half of it with one seed, and nothing with another. The same two layers find all or most of it with every seed once gradients flow through the memory. So the reach of $N \cdot M$ is what a stack can know;
-# with the paper's stop of gradients, so short a training does not teach it reliably. (In longer trainings, which are not stored, some seeds found most of it and others still little. That it is learned at all may come from sharing: the first layer has the same weights everywhere, so whatever it fetches for the tokens of its own segment is in the memory too. We did not test that.)
+# with the paper's stop of gradients, this training does not teach it reliably, not even in four times the steps. (That it is learned at all may come from sharing: the first layer has the same weights everywhere, so whatever it fetches for the tokens of its own segment is in the memory too. We did not test that.)
 #
 # How far do the gradients of an output go back, and how far does its dependence? The stack of random weights reads three segments of eight with a memory of 8. We add up the squared gradients of the last segment's output for each token.
 
@@ -403,38 +404,7 @@ assert gain[:, :2].min() > gain[:, 2:].max()
 # At the first character the model without a memory has one character to go by, and does no better than counts of pairs; with the memory, the first character is as easy as the others. From the third character on the memory matters little: at this size and after so few steps, the model makes
 # little of what is further back. The order is the paper's. It is the text in the memory that helps, not the additional keys: with that of another place, the first character is harder than with none. (All after 300 steps, when both still get slowly better.)
 #
-# **What do two streams buy?** Yang et al.'s example is "New York": BERT masks both words and predicts each **by itself**, as if they were independent. In our texts `c a a d`, the two in the middle are the same, one of $K = 8$. All
-# models below are the same block with the two streams of equation (4); only the masks differ. By ranks: a token is predicted from those of lower rank. In the last arm the two words are drawn one by one, so an order has nothing to give.
-
-# %%
-pairs, K = results["pairs"], experiment.WORDS
-fig, ax = plt.subplots(figsize=(6.5, 2.4))
-for row, arm in enumerate(experiment.PAIRS):
-    found = pairs.values("nats", arm)
-    ax.plot(found, [row] * len(found), "o", color=figures.COLORS[0], linestyle="none")
-for bound, name in ((2 * np.log(K), "2 ln K"), (np.log(K), "ln K")):
-    ax.axvline(bound, color="black", linestyle=":", marker="none")
-    ax.annotate(name, (bound, -0.7), (3, 0), textcoords="offset points", va="center")
-ax.set_yticks(range(3), experiment.PAIRS)
-ax.set(
-    xlabel="−log p of both words, nats (each dot: a seed)",
-    xlim=(0, 5),
-    ylim=(2.5, -1.1),
-    title="in an order, the second word costs nothing",
-)
-figures.show()
-
-# %%
-for arm in experiment.PAIRS:
-    print(
-        f"{arm:32} rate {pairs.best_rate(arm):g}: {pairs.values('nats', arm).min():.2f} to {pairs.values('nats', arm).max():.2f} nats"
-    )
-print(f"ln K = {np.log(K):.2f}, 2 ln K = {2 * np.log(K):.2f}")
-alone, ordered, unlike = (pairs.values("nats", arm) for arm in experiment.PAIRS)
-assert ordered.max() < 1.5 * np.log(K) < min(alone.min(), unlike.min())
-
-# %% [markdown]
-# Each by itself pays $\ln K$ twice, whatever the model: a product of two distributions cannot say that both are the same. In an order the second word is known from the first, in the content stream, and only the first costs anything.
+# What the two streams of equation (4) buy is [a lesson of its own](two_stream_attention.ipynb).
 #
 # ## Where it breaks
 #

@@ -242,12 +242,13 @@ for arm in experiment.PAIRS:
 print({name: f"{value:.2f}" for name, value in bounds.items()})
 order_nats, both = pair.values("nats", "in an order"), pair.values("nats", "both hidden")
 known = {"both hidden": "2 ln 8", "in an order": "ln 8", "in an order, without positions": "ln 8 + ln 2", "left to right": "ln 8"}
+known["in an order, drawn one by one"] = "2 ln 8"
 far = max(np.abs(pair.values("nats", arm) - bounds[name]).max() for arm, name in known.items())
 print(f"largest distance of an arm of two streams from its bound: {far:.2f}")
 assert order_nats.max() < 1.5 * experiment.ONE_LN < both.min()  # on different sides of halfway between the bounds
 
 # %% [markdown]
-# With its best rate, each arm of two streams lands within 0.03 nats of the bound that was known for it. In an order, the pair costs as much as one token. That needs no random order: from left to right does as well. What a random order adds is that tokens behind a place are read too, which this task does not ask for.
+# With its best rate, each arm of two streams lands within 0.03 nats of the bound that was known for it. In an order, the pair costs as much as one token. It does so only because one token tells the other: two tokens that are drawn one by one cost twice as much in an order, too. That needs no random order: from left to right does as well. What a random order adds is that tokens behind a place are read too, which this task does not ask for.
 #
 # **Without positions**, all predictions start alike, and a prediction next to $a$ does not know on which side it is: it may be $a + 1$ or $a - 1$, which costs $\ln 2$. So two streams need distances, or another way to tell places apart.
 
