@@ -4,7 +4,7 @@ import numpy as np
 
 from experiments.common.experiment import Experiment
 from experiments.common.table import Claim
-from experiments.sentencepiece_tokenizer.runs import MODELS, SIZES, climb, measure, prune, search
+from experiments.sentencepiece_tokenizer.runs import KEPT, MODELS, SIZES, climb, measure, prune, search
 
 KINDS = ("words", *MODELS)
 CUTS = ("Viterbi", "greedy", "at random")
@@ -13,7 +13,7 @@ EXPERIMENTS = [
     Experiment("vocabularies", measure, KINDS, (0.0,), "shortest", lower_is_better=True, elsewhere="unigram"),
     Experiment("cuts", search, CUTS, (0.0,), "nats", lower_is_better=True),
     Experiment("climb", climb, ("counts", "all alike"), (0.0,), "end"),
-    Experiment("pruning", prune, PRUNED, (0.0,), "L"),
+    Experiment("pruning", prune, PRUNED, (0.0,), "end"),
 ]
 
 
@@ -66,11 +66,14 @@ def first_step(found):
 
 
 def better_pruned(found):
-    """L for each word after pruning."""
-    levels = {arm: found.values("L", arm) for arm in PRUNED}
-    ours = ", ".join(f"{arm} {span(values)}" for arm, values in levels.items())
-    best = np.max([levels[arm] for arm in PRUNED[1:]], axis=0)
-    return ours, "yes" if (levels["by loss"] > best).all() else "no"
+    """L for each word after pruning to each size."""
+    levels = {arm: found.curves("L", arm)[1] for arm in PRUNED}
+    sizes = [size for size, better in zip(KEPT, (levels["by loss"] > levels["by probability"]).all(axis=0)) if better]
+    ours = "; ".join(f"{arm} {', '.join(f'{value:.2f}' for value in np.median(levels[arm], axis=0))}" for arm in PRUNED)
+    ours = f"{ours}, with {', '.join(map(str, KEPT))} pieces (medians)"
+    if not sizes or (levels["by loss"] <= levels["at random"]).any():
+        return ours, "no"
+    return ours, "yes" if len(sizes) == len(KEPT) else f"only with {' or '.join(map(str, sizes))} pieces"
 
 
 CLAIMS = [

@@ -103,7 +103,7 @@ def search(arm, rate, seed):
     return {"nats": nats, "pieces": np.mean([len(cut) for cut in cuts]), "other": other}
 
 
-COMMON, LONGEST, KEPT = 120, 6, 120
+COMMON, LONGEST, KEPT = 120, 6, (80, 120, 160, 200)
 
 
 def common_words(seed):
@@ -128,16 +128,22 @@ def climb(arm, rate, seed, steps=8):
 
 
 def prune(arm, rate, seed):
-    """The training of a small unigram model, whose pieces are pruned in one way or another. Returns {"L": for each word}."""
-    words, rng = common_words(seed), np.random.default_rng(seed)
-    p = unigram.seed_pieces(words, LONGEST)
-    while True:
-        for _ in range(2):
-            p = unigram.em_step(words, p)
-        if len(p) <= KEPT:
-            return {"L": unigram.log_likelihood(words, p) / sum(words.values()), "size": len(p)}
-        worth = p if arm == "by probability" else dict(zip(p, rng.random(len(p))))
-        worth = unigram.losses(words, p) if arm == "by loss" else worth
-        order = sorted((piece for piece in p if len(piece) > 1), key=worth.get)
-        doomed = set(order[: len(p) - max(KEPT, int(0.8 * len(p)))])
-        p = unigram.normalized({piece: max(value, unigram.LEAST) for piece, value in p.items() if piece not in doomed})
+    """The training of small unigram models, whose pieces are pruned in one way or another.
+
+    Returns {"L": a curve over sizes, for each word; "end": at the second size}.
+    """
+    words, curve = common_words(seed), []
+    for kept in KEPT:
+        rng, p = np.random.default_rng(seed), unigram.seed_pieces(words, LONGEST)
+        while True:
+            for _ in range(2):
+                p = unigram.em_step(words, p)
+            if len(p) <= kept:
+                break
+            worth = p if arm == "by probability" else dict(zip(p, rng.random(len(p))))
+            worth = unigram.losses(words, p) if arm == "by loss" else worth
+            order = sorted((piece for piece in p if len(piece) > 1), key=worth.get)
+            doomed = set(order[: len(p) - max(kept, int(0.8 * len(p)))])
+            p = unigram.normalized({piece: max(value, unigram.LEAST) for piece, value in p.items() if piece not in doomed})
+        curve.append((kept, unigram.log_likelihood(words, p) / sum(words.values())))
+    return {"L": curve, "end": curve[1][1]}
