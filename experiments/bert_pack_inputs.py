@@ -112,12 +112,24 @@ def see(arm, rate, seed, room=125):
     return {"profile": curve, "never": never / whole, "cut": lost / whole}
 
 
-def batches(arm, rate, seed, count=512, batch=32, longest=512):
+ROWS = (256, 512, 1024)
+"""Lengths of the longest row."""
+
+
+def batches(arm, rate, seed):
     """Nothing is trained: pairs become rows, with padding.
 
     Returns:
-        {"padding": the share of places that are padding, "scores": the share of attention scores that have to do with it}.
+        {"padding": the share of places that are padding, "scores": the share of attention scores that have to do with it or
+        with another pair}, for rows of 512; and "rows", a curve of the former over lengths of the longest row.
     """
+    found = {longest: spent(arm, seed, longest) for longest in ROWS}
+    padding, scores = found[512]
+    return {"padding": padding, "scores": scores, "rows": [(longest, share) for longest, (share, _) in found.items()]}
+
+
+def spent(arm, seed, longest, count=512, batch=32):
+    """The shares of places and of scores."""
     sizes = np.array([len(text) for text in texts_of(seed, count + 1)])
     pairs = np.stack([sizes[:-1], sizes[1:]], axis=1)
     lengths = 3 + ref.round_robin(pairs, longest - 3).sum(axis=1)
@@ -129,14 +141,14 @@ def batches(arm, rate, seed, count=512, batch=32, longest=512):
         places, used = len(rows) * longest, len(rows) * longest**2
     else:
         order = np.sort(lengths) if arm == "sorted, to the batch's longest" else lengths
-        longest_of = order.reshape(-1, batch).max(axis=1) if arm != "to 512" else np.full(count // batch, longest)
+        longest_of = order.reshape(-1, batch).max(axis=1) if arm != "all to one length" else np.full(count // batch, longest)
         places, used = batch * longest_of.sum(), batch * (longest_of**2).sum()
-    return {"padding": 1 - lengths.sum() / places, "scores": 1 - (lengths**2).sum() / used}
+    return 1 - lengths.sum() / places, 1 - (lengths**2).sum() / used
 
 
 CUTS = ("round robin", "waterfall", "waterfall, second first")
 SEEN = ("from the end", "a coin for each token", "one draw for each text")
-PADDED = ("to 512", "to the batch's longest", "sorted, to the batch's longest", "several in a row")
+PADDED = ("all to one length", "to the batch's longest", "sorted, to the batch's longest", "several in a row")
 EXPERIMENTS = [
     Experiment("cuts", cut, CUTS, (0.0,), "lost", lower_is_better=True, elsewhere="round robin"),
     Experiment("seen", see, SEEN, (0.0,), "never", lower_is_better=True),
@@ -173,12 +185,21 @@ def never_seen(found):
     return "; ".join(ours), "only in part" if one.max() < coin.min() and coin.max() < end.min() else "no"
 
 
-def padding(found):
-    """The share of places that are padding, and of scores."""
-    shares = {arm: found.values("padding", arm) for arm in PADDED}
-    ours = "; ".join(f"{arm} {span(shares[arm])} (scores {span(found.values('scores', arm))})" for arm in PADDED)
-    fixed, own, ordered, packed = (shares[arm] for arm in PADDED)
-    return ours, "yes" if packed.max() < ordered.min() <= ordered.max() < own.min() <= own.max() < fixed.min() else "no"
+def sorting(found):
+    """The share of places that are padding, by the length of the longest row."""
+    shares = {arm: found.curves("rows", arm)[1] for arm in PADDED}
+    ours = "; ".join(f"{arm} {', '.join(map(span, shares[arm].T))}" for arm in PADDED)
+    _, own, ordered, _ = shares.values()
+    return f"{ours}, in rows of {', '.join(map(str, ROWS))}", "yes" if (ordered.max(axis=0) < own.min(axis=0) / 2).all() else "no"
+
+
+def several(found):
+    """The same for several pairs in a row, and their scores."""
+    shares = {arm: found.curves("rows", arm)[1] for arm in PADDED}
+    *_, ordered, packed = shares.values()
+    ours = f"{', '.join(map(span, packed.T))}, in rows of {', '.join(map(str, ROWS))}; sorted {', '.join(map(span, ordered.T))}"
+    rows = [longest for longest, few, more in zip(ROWS, packed.T, ordered.T) if few.max() < more.min()]
+    return ours, "yes" if len(rows) == len(ROWS) else f"only in rows of {' or '.join(map(str, rows))}" if rows else "no"
 
 
 CLAIMS = [
@@ -199,11 +220,19 @@ CLAIMS = [
         paper="none (a comment in the program)",
     ),
     Claim(
-        "Batches of rows of like length spare most of the padding, and several pairs in a row nearly all of it",
+        "Batches of rows of like length spare more than half of the padding",
         "padding",
-        padding,
-        bound="no padding 0",
+        sorting,
+        bound="no padding 0; half of what batches have as they come",
         ablation="the order: batches as they come",
         paper="2107.02027, abstract: up to 50% of all tokens can be padding",
+    ),
+    Claim(
+        "Several pairs in a row leave less padding than sorting does",
+        "padding",
+        several,
+        bound="no padding 0",
+        ablation="long rows: rows of which a pair fills most",
+        paper="2107.02027, abstract: twice the speed for BERT's second phase of pre-training",
     ),
 ]
