@@ -386,7 +386,7 @@ print(f"rows of {lengths[at]}: {lost[at]:.0%} of the tokens are cut, {padding[at
 assert (np.diff(lost) <= 0).all() and (np.diff(padding) >= -1e-12).all()
 
 # %% [markdown]
-# So batches get lengths of their own. We pad each of 16 batches of 32 rows to its longest row; sort the rows by length first; or put several pairs into a row of 512, as many as fit, longest first ([Krell et al., 2021](https://arxiv.org/abs/2107.02027)).
+# So batches get lengths of their own. We pad each of 16 batches of 32 rows to its longest row; sort the rows by length first; or put several pairs into a row, as many as fit, longest first ([Krell et al., 2021](https://arxiv.org/abs/2107.02027)).
 
 # %%
 found = results["padding"]
@@ -402,21 +402,26 @@ for (what, label), color, marker in zip(labels.items(), figures.COLORS, figures.
         ax.plot(values, [row] * len(values), marker, color=color, linestyle="none", alpha=0.6)
     ax.annotate(label, (np.median(values), row), (0, 10), textcoords="offset points", ha="center", color=color)
 ax.set(yticks=range(len(experiment.PADDED)), yticklabels=experiment.PADDED, ylim=(-0.5, 3.7), xlim=(-0.05, 1))
-ax.set(xlabel="share that is spent on padding, or on other pairs", title="sorting by length spares most of the padding")
+ax.set(xlabel="share that is spent on padding, or on other pairs", title="rows of 512: sorting spares most of the padding")
 figures.show()
 
 # %%
-shares = {arm: {what: found.values(what, arm) for what in ("padding", "scores")} for arm in experiment.PADDED}
-for arm, both in shares.items():
+shares = {arm: found.curves("rows", arm)[1] for arm in experiment.PADDED}
+for arm, values in shares.items():
     print(
-        f"{arm:31} padding {both['padding'].min():.2f} to {both['padding'].max():.2f}; scores {both['scores'].min():.2f} to {both['scores'].max():.2f}"
+        f"{arm:31}", {rows: f"{low:.2f} to {high:.2f}" for rows, low, high in zip(experiment.ROWS, values.min(0), values.max(0))}
     )
-fixed, own, ordered, several = (shares[arm]["padding"] for arm in experiment.PADDED)
-assert several.max() < ordered.min() <= ordered.max() < own.min() <= own.max() < fixed.min()
+_, own, ordered, several = shares.values()
+less = [rows for rows, few, more in zip(experiment.ROWS, several.T, ordered.T) if few.max() < more.min()]
+half = 2 * np.median(sizes.sum(axis=1) + 3)
+print(f"several in a row leave less padding than sorting does in rows of {less}; two median pairs take {half:.0f} places")
+assert (ordered.max(axis=0) < own.min(axis=0) / 2).all() and less == [rows for rows in experiment.ROWS if rows >= half]
 
 # %% [markdown]
-# Krell et al. report that up to 50% of all tokens can be padding in common corpora; that depends on lengths alone, and ours are drawn, so only the order of the four ways carries over. Without sorting, a batch's longest row is nearly the longest of all: it is the order that helps. Several pairs in a row leave hardly any padding,
-# but half of the scores are then between one pair and another. They must be masked, and are only spared by a program that skips them.
+# That is the share of padding for rows of at most 256, 512 and 1,024 places, over five draws of texts. Without sorting, a batch's longest row is nearly the longest of all: it is the order that helps, and it spares more than half at every length. Several pairs in a row leave less padding *if two of them fit into a row*; where one pair
+# fills most of a row, as with 256 places, sorting is better. And in rows of 512 half of the scores are then between one pair and another: they must be masked, and are only spared by a program that skips them.
+#
+# Krell et al. report that up to 50% of all tokens can be padding in common corpora. That depends on lengths alone, and ours are drawn, so the number cannot be compared; what carries over is that rows of one length are largely padding.
 #
 # ## Does the layer agree?
 #
