@@ -290,7 +290,8 @@ assert np.allclose(end, found.values("cut", "from the end")) and one.max() < coi
 
 # %% [markdown]
 # The right panel has the novel as the program pairs it: sentences until the room of 125 is full, divided between two of them, ten copies of each pair (the program's default). The coin removes the bias against the end only in part. Tossed for every token, it averages out: both ends are lost, the middle is always
-# kept, and nearly two thirds as many tokens are missing from all ten copies as without it. One draw for each text, which is as simple, leaves about a fifth of what the coin leaves.
+# kept, and nearly two thirds as many tokens are missing from all ten copies as without it. With one draw for each text, which is as simple, about a fifth as many
+# are missing as with the coin.
 #
 # **The paper's claim.** Its section 3 wants an input that can "unambiguously represent both a single sentence and a pair of sentences". A hard test: *all* texts of up to three tokens that are a word, the token [SEP] or the token [PAD], alone and in pairs. For how many
 # of them is there another that makes the same row, if one looks at some of the three arrays?
@@ -442,7 +443,7 @@ line
 # %% [markdown]
 # ## Today
 #
-# Rows of this form are still what BERT and its descendants read. In Hugging Face's tokenizers `truncation=True` is round robin; `only_second` cuts a long passage and never the question about it. RoBERTa has no pairs and no types, and fills its rows with whole sentences
+# Rows of this form are still what BERT and its descendants read. In Hugging Face's tokenizers `truncation=True` cuts the longer text, as round robin does; `only_second` cuts a long passage and never the question about it. RoBERTa was trained without pairs and types, on rows filled with whole sentences
 # ([Liu et al., 2019](https://arxiv.org/abs/1907.11692)). Large models are trained on rows with several texts; ModernBERT removes padding before the first layer and runs all texts of a batch one behind the other ([Warner et al., 2024](https://arxiv.org/abs/2412.13663)).
 #
 # ## Exercises

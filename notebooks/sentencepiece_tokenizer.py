@@ -300,7 +300,7 @@ for arm in ("counts", "all alike"):
 # %% [markdown]
 # In all five fifths, the first step wins more than the seven others together, from either start, and both end at nearly the same height.
 #
-# **Which pieces may go?** Left alone, the training would keep every piece. So Kudo prunes: away with a fifth of the pieces, two more steps, and again, until the vocabulary is as small as wanted. Those go that $L$ misses least: for each piece, $L$ is computed without it. Is that better than to drop the rarest pieces, or any?
+# **Which pieces may go?** The steps alone do not end at a wanted size. So Kudo prunes: away with a fifth of the pieces, two more steps, and again, until the vocabulary is as small as wanted. Those go that $L$ misses least: for each piece, $L$ is computed without it. Is that better than to drop the rarest pieces, or any?
 
 # %%
 found = results["pruning"]
@@ -340,7 +340,7 @@ for kept, values in zip(runs.KEPT, gain.T):
 assert (gain[:, few] > 0).all() and (levels["by probability"] > levels["at random"]).all()
 
 # %% [markdown]
-# With 80 or 120 pieces the loss chooses better in every fifth than the count, which does not see that a frequent piece may be spelled by its parts at little cost. With 160 or 200 it does not matter: the steps alone leave fewer pieces than that with a probability above 0.0001. So Kudo's rule is worth its price only where
+# With 80 or 120 pieces the loss chooses better in every fifth than the count, which leaves out that a frequent piece may be spelled by its parts at little cost. With 160 or 200 it does not matter: the steps alone leave fewer pieces than that with a probability above 0.0001. So Kudo's rule is worth its price only where
 # useful pieces have to go, which is the case in practice: texts have more of them than a vocabulary has places.
 #
 # **Is the search worth it?** Greedy search, as in [BERT's tokenizer](bert_tokenizer.ipynb), takes the longest piece next. We cut each different word of the held-out fifth with 2,000 pieces learned from the rest; the null takes any piece next.
