@@ -268,12 +268,12 @@ for scale in scales:
         f"scale {scale:2}: the margin adds {won.min():+.3f} to {won.max():+.3f} to P@1, {wider.min():+.3f} to {wider.max():+.3f} to the mean gap"
     )
     if scale == 50:
-        assert won.min() > 0 and wider.min() > 0
+        assert wider.min() > 0 and np.median(won) > 0
 print(f"standard error of a P@1 of 0.95 among 800: {np.sqrt(0.95 * 0.05 / 800):.3f}")
 
 # %% [markdown]
-# At a scale of 50 the margin does what it is for: in every seed more translations are found, in the worst by less than the standard error of one P@1, and all are won by clearly more. At 20 it adds a little, and in the worst seed next to nothing. At 5 and at 1 it does not change what is found. So a margin helps **where the softmax has stopped pulling too
-# soon**: at a large scale a pair that wins by little has almost no gradient left.
+# At a scale of 50 the margin does what it is for: in every seed, pairs win by more, about a quarter of the mean gap. More of them are found in the median seed; in the worst, the difference is less than the standard error of one P@1. At 20 a margin adds a little to the gap; at 5 and at 1 nothing. So a margin
+# helps **where the softmax stops pulling too soon**: at a large scale a pair that wins by little has almost no gradient left.
 #
 # Then a smaller scale should do the same without any margin. Does it?
 
@@ -287,11 +287,13 @@ print(
 print(
     f"scale 1: the margin changes P@1 and gap by at most {nothing:.4f}; between seeds P@1 differs by {np.ptp(languages.values('found', 'scale 1, no margin')):.3f}"
 )
-assert min(rival.min(), at_20.min()) > 0 and nothing < np.ptp(languages.values("found", "scale 1, no margin"))
+assert min(rival.min(), at_20.min()) > -np.sqrt(0.95 * 0.05 / 800) and nothing < np.ptp(
+    languages.values("found", "scale 1, no margin")
+)
 assert min(languages.worst("found", arm) for arm in experiment.LANGUAGES) > 1 / 4  # finding the group, and guessing in it
 
 # %% [markdown]
-# It does. On this task a scale of 5 without a margin finds more than 20 or 50 with one, in every seed. So nothing here shows that a margin is better than a well chosen scale; it makes a large scale harmless. (All is after 300 steps, with each arm's best of three rates. At 50 without a margin that
+# It does. On this task a scale of 5 without a margin finds at least as many as 20 or 50 with one, within a standard error in every seed. So nothing here shows that a margin is better than a well chosen scale; it makes a large scale harmless. (All is after 300 steps, with each arm's best of three rates. At 50 without a margin that
 # is the largest of the three: its softmax also learns slowly.) In a scale of 1 a margin changes nothing that can be measured, as (5) says; and which scale is best differs between tasks.
 #
 # ## Where it breaks
@@ -401,7 +403,7 @@ _ = check("mat_mul_with_margin/3", pull)
 # ## Summary
 #
 # - A margin multiplies each pair's gradient: by 1 if the pair is far from winning, by up to $e^{\mathrm{scale} \cdot \mathrm{margin}}$ if it has won.
-# - With vectors of length 1 and a scale of 1 it does nothing. At a scale that is too large it finds more translations, and wins them by more; on our task a smaller scale does so without a margin.
+# - With vectors of length 1 and a scale of 1 it does nothing. At a scale that is too large, translations win by more with a margin, and in most seeds more are found; on our task a smaller scale does as well without a margin.
 # - Normalize before the layer, and leave the margin out when you count.
 #
 # **Further reading.** [Yang et al., 2019](https://arxiv.org/abs/1902.08564): the paper. [Wang et al., 2018](https://arxiv.org/abs/1801.05599): the additive margin, for faces. [Feng et al., 2020](https://arxiv.org/abs/2007.01852):

@@ -237,18 +237,13 @@ assert reached.max() <= 512 and rows[-1] < len(vocabulary) / 2
 # %%
 step = results["step"]
 moved = {arm: step.values("moved", arm) for arm in experiment.KINDS}  # on TensorFlow
+
+# %%
 fig, ax = plt.subplots()
 for arm, shift, color in (("our layer", -8, figures.COLORS[0]), ("Keras's layer", 8, figures.COLORS[1])):
     ax.loglog(experiment.TIMES, moved[arm].T, "o", base=2, color=color)
-    ax.annotate(
-        f"{arm} on TensorFlow",
-        (4, moved[arm][0, 1]),
-        (0, shift),
-        textcoords="offset points",
-        color=color,
-        va="center",
-        ha="right",
-    )
+    place = {"textcoords": "offset points", "va": "center", "ha": "right"}
+    ax.annotate(f"{arm} on TensorFlow", (4, moved[arm][0, 1]), (0, shift), color=color, **place)
 ax.loglog(experiment.TIMES, np.sqrt(experiment.TIMES), base=2, color="black", linestyle=":", marker="none")
 ax.annotate("formula (4)", (64, 8), (-8, 0), textcoords="offset points", ha="right")
 ax.axhline(1, color="black", linestyle=":", marker="none")
