@@ -16,96 +16,93 @@
 # Paper: [Yang et al., 2019](https://arxiv.org/abs/1902.08564) · NumPy: [`reference/mat_mul_with_margin.py`](../reference/mat_mul_with_margin.py) · Layer:
 # [`layers/mat_mul_with_margin.py`](../layers/mat_mul_with_margin.py) · 25 minutes · You should know: softmax and cross-entropy
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 import inspect
 import math
-from functools import cache
 
-import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
-from crosscheck.case import TOLERANCE
 from crosscheck.cases.mat_mul_with_margin import CHAPTER
 from crosscheck.lesson import figures
-from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.diagram import Box, diagram
 from crosscheck.lesson.exercises import check
-from crosscheck.lesson.training import fit
-from layers.mat_mul_with_margin import MatMulWithMargin
+from experiments import mat_mul_with_margin as experiment
+from experiments.common.results import stored
 from reference import mat_mul_with_margin as ref
 
 figures.use_style()
 rng = np.random.default_rng(0)
+results = stored("mat_mul_with_margin")
+languages = results["languages"]
 
 # %% [markdown]
 # ## The question
 #
-# Two "languages" say the same things: each is its own bent view of hidden meanings, with some noise. Meanings come in groups of four that are nearly alike. We train an encoder for each language so that, of 128 candidates, the
-# translation has the largest cosine. **How safely does it win, on meanings that were not in the training?**
+# Two made-up languages say the same things: each is its own bent view of hidden meanings, with some noise. Meanings come in groups of four that are nearly alike. We train an encoder for each language so that, of 128 candidates, the
+# translation has the largest cosine, in a softmax of 50 times the cosines. **How safely does the translation win, among 800 meanings that were not in the training?**
 
 # %%
-views = [rng.normal(size=(16, 48)) / 2 for _ in range(2)]
-
-
-def speak(groups):
-    """Both languages' words for four meanings of each group."""
-    meanings = rng.normal(size=(groups, 1, 16)) + 0.6 * rng.normal(size=(groups, 4, 16))
-    return [
-        (np.tanh(meanings.reshape(-1, 16) @ view) + 0.1 * rng.normal(size=(4 * groups, 48))).astype("float32") for view in views
-    ]
-
-
-training, test = speak(200), speak(200)
-steps, batch = 300, 128
-order = np.concatenate([rng.choice(800, batch, replace=False) for _ in range(steps)])
-answers = np.tile(np.arange(batch), steps)
-
-
-# %%
-def tower():
-    layers = keras.layers.Dense(64, "tanh"), keras.layers.Dense(32), keras.layers.UnitNormalization()
-    return keras.Sequential([keras.Input((48,)), *layers])
-
-
-@cache
-def train(scale, margin, seed=0):
-    """Two encoders, trained with the loss in both directions."""
-    keras.utils.set_random_seed(seed)
-    towers, words = [tower(), tower()], [keras.Input((48,)), keras.Input((48,))]
-    model = keras.Model(words, MatMulWithMargin(scale, margin)(*(encode(x) for encode, x in zip(towers, words))))
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), [loss, loss], jit_compile=False)
-    fit(model, [x[order] for x in training], [answers, answers], batch_size=batch, shuffle=False)
-    return towers
-
-
-def gaps(towers):
-    """By how much each test pair's cosine beats the best wrong one."""
-    cosines = np.asarray(towers[0](test[0])) @ np.asarray(towers[1](test[1])).T
-    return np.diagonal(cosines) - np.where(np.eye(len(cosines)), -1, cosines).max(axis=1)
-
-
-plain = gaps(train(50.0, 0.0))
+arm = "scale 50, no margin"
+draw = np.random.default_rng(0)
+seen, new = experiment.languages(draw)
+towers, _ = experiment.fitted(seen, *experiment.LANGUAGES[arm], languages.best_rate(arm), draw, steps=300)
+cosines = experiment.cosines(towers, new)
+gap = experiment.gaps(cosines)
 
 # %%
 fig, ax = plt.subplots()
-ax.hist(plain, bins=40, color=figures.COLORS[0])
-ax.axvline(0, color="black", linestyle=":")
-ax.set(xlabel="cosine of the right pair − best wrong cosine", ylabel="pairs")
-plt.show()
+ax.hist(gap, bins=40, color=figures.COLORS[0])
+ax.axvline(0, color="black", linestyle=":", marker="none")
+ax.annotate("another wins", (0, 0.95), (-6, 0), xycoords=("data", "axes fraction"), textcoords="offset points", ha="right")
+ax.set(
+    xlabel="cosine of the right pair − best wrong cosine",
+    ylabel="pairs",
+    title="many translations win, or lose, by next to nothing",
+)
+figures.show()
+
+# %% tags=["nbval-ignore-output"]
+close = abs(gap) < 0.05
+best_wrong = np.where(np.eye(800, dtype=bool), -2, cosines).argmax(axis=1)
+same_group = (best_wrong // 4 == np.arange(800) // 4)[close].mean()
+print(
+    f"right {np.mean(gap > 0):.2f}, won or lost by less than 0.05: {close.mean():.2f}; of these, to its own group {same_group:.2f}"
+)
+assert languages.contains(np.mean(gap > 0), "found", arm) and same_group > 1 / 2
 
 # %% [markdown]
-# Left of the line another meaning wins. Many pairs win by next to nothing, and more often than not it is one of the other three of their group that is close behind.
+# Left of the line another meaning wins. Where it is close, the nearest rival is mostly one of the other three of the group; three of 799 wrong candidates are of the same group.
+#
+# ## The picture
 
-# %%
-close = (abs(plain) < 0.05).mean()
-print("right: over 8 in 10:", bool((plain > 0).mean() > 0.8), " won or lost by less than 0.05: over 2 in 10:", bool(close > 0.2))
-assert 0.8 < (plain > 0).mean() < 0.96 and close > 0.2
-left, right = (np.asarray(encode(x)) for encode, x in zip(train(50.0, 0.0), test))
-rival = (left @ right.T - 3 * np.eye(800)).argmax(axis=1)
-assert (rival // 4 == np.arange(800) // 4)[abs(plain) < 0.05].mean() > 0.5
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+boxes = {"left": Box("left vectors", 0, 0, "data"), "right": Box("right vectors", 1.2, 0, "data")}
+boxes |= {
+    "products": Box("all products", 0.6, 1, width=1.1),
+    "minus": Box("−", 0.6, 2),
+    "margin": Box("margin · I", 1.8, 2, "data"),
+}
+boxes |= {"times": Box("×", 0.6, 3), "scale": Box("scale", 1.8, 3, "data"), "forth": Box("left logits", 0, 4, "data")}
+boxes |= {"back": Box("right logits", 1.2, 4, "data")}
+arrows = [
+    ("left", "products", "(b, m)"),
+    ("right", "products", "(c, m)"),
+    ("products", "minus", "(b, c)"),
+    ("margin", "minus", ""),
+]
+arrows += [
+    ("minus", "times", "(b, c)"),
+    ("scale", "times", ""),
+    ("times", "forth", "(b, c)"),
+    ("times", "back", "(b, b), transposed"),
+]
+diagram(boxes, arrows)
+figures.show()
 
 # %% [markdown]
+# Nothing in it is trained.
+#
 # ## The equation
 #
 # $$\varphi(x, y) = x \cdot y \tag{1}$$
@@ -114,17 +111,19 @@ assert (rival // 4 == np.arange(800) // 4)[abs(plain) < 0.05].mean() > 0.5
 #
 # $$L(x, y) = -\tfrac{1}{N} \textstyle\sum_i \log \mathrm{softmax}(\mathrm{logits}_i)_i \tag{3}$$
 #
+# $$\bar L = L(x, y) + L(y, x) \tag{4}$$
+#
 # | symbol | what it is | name in the code | shape |
 # |---|---|---|---|
 # | $x_i$ | left vectors, of length 1 | `left` | `(b, m)` |
 # | $y_j$ | right vectors; the first $b$ are the partners | `right` | `(c, m)` |
 # | $\mathrm{logits}$ | from left to right; and its transpose | `mat_mul_with_margin(...)` | `(b, c)`, `(b, b)` |
 #
-# The paper adds the losses of both directions (4). In logits, the right pair must win by scale · margin.
+# In logits, the right pair must win by scale · margin. The paper's formula has the margin and no scale; the scale is from [Wang et al., 2018](https://arxiv.org/abs/1801.05599), who have it for faces.
 #
 # ## By hand
 #
-# Two left vectors $(1, 0)$ and $(0, 1)$; three right ones $(1, 0)$, $(3, 1)$ and $(2, 0)$, of which the last has no partner. The products are $(1, 3, 2)$ and $(0, 1, 0)$. A margin of ½ comes off the first of the first and the second of the second;
+# Two left vectors $(1, 0)$ and $(0, 1)$; three right ones $(1, 0)$, $(3, 1)$ and $(2, 0)$, of which the last has no partner. The products are $(1, 3, 2)$ and $(0, 1, 0)$. A margin of ½ comes off the first product of the first row, and the second of the second;
 # a scale of 2 doubles all.
 
 # %%
@@ -135,16 +134,44 @@ assert ref.score_one(left[1], 1, right, 2.0, 0.5).tolist() == [0, 1, 0]
 
 # %% [markdown]
 # ## In NumPy
+#
+# **One left vector**: its products with all right vectors, less the margin at its partner.
 
 # %%
-print(inspect.getsource(ref.score_one))
+x, i = left[0], 0
+row = right @ x
+row[i] -= 0.5
+print("products", right @ x, " less the margin", row, " scaled", 2 * row)
+assert np.array_equal(2 * row, ref.score_one(x, i, right, 2.0, 0.5))
+
+# %% [markdown]
+# **All left vectors.** The partners are on the diagonal, so the margin is a multiple of an identity matrix, which may be wider than it is high.
+
+# %%
+logits = 2 * (left @ right.T - 0.5 * np.eye(2, 3))
+print(logits)
+assert np.array_equal(logits, [ref.score_one(x, i, right, 2.0, 0.5) for i, x in enumerate(left)])
+
+# %% [markdown]
+# **Back again.** From right to left the rows are the columns. The third right vector has no partner, so it gets no row. This is the reference:
+
+# %%
 print(inspect.getsource(ref.mat_mul_with_margin))
 
 # %%
 forth, back = ref.mat_mul_with_margin(left, right, 2.0, 0.5)
-assert np.array_equal(forth, [ref.score_one(x, i, right, 2.0, 0.5) for i, x in enumerate(left)])
-assert np.array_equal(back, [ref.score_one(y, i, left, 2.0, 0.5) for i, y in enumerate(right[:2])])
-print("row by row and all at once agree, in both directions")
+print(back)
+assert np.array_equal(forth, logits) and np.array_equal(back, logits[:, :2].T)
+
+# %% [markdown]
+# **The loss** of a row is the cross-entropy of its softmax with its partner. A margin raises it. Taken off *every* product, the margin would change nothing, because a softmax does not see what is added to a whole row.
+
+# %%
+unit = left, right / np.linalg.norm(right, axis=1, keepdims=True)
+plain, margin = (ref.losses(ref.mat_mul_with_margin(*unit, 2.0, m)[0]) for m in (0.0, 0.5))
+everywhere = ref.losses(ref.mat_mul_with_margin(*unit, 2.0, 0.0)[0] - 2.0 * 0.5)
+print("no margin", plain.round(3), " margin", margin.round(3), " off every product", everywhere.round(3))
+assert (margin > plain).all() and np.allclose(everywhere, plain)
 
 # %% [markdown]
 # ## What it does
@@ -154,72 +181,121 @@ print("row by row and all at once agree, in both directions")
 #
 # $$\frac{A + 1}{A + e^{-\mathrm{scale} \cdot \mathrm{margin}}}. \tag{5}$$
 #
-# A margin is a weight for each pair: 1 for one that is hopeless ($A$ large), up to $e^{\mathrm{scale} \cdot \mathrm{margin}}$ for one that is solved. We draw it for 127 wrong candidates, all equally far behind.
+# So a margin is a weight for each pair: 1 for one that is far from winning ($A$ large), up to $e^{\mathrm{scale} \cdot \mathrm{margin}}$ for one that has won. We check it with finite differences for one row of cosines, in which the right pair leads, and draw it for 127 wrong
+# candidates that are all equally far behind.
 
 # %%
-gap = np.linspace(-0.5, 2, 101)
+phi = rng.uniform(-1, 0.6, size=(1, 128))
+phi[0, 0] = 0.9  # the right pair leads, by 0.3 or more
+competition = np.exp(20 * (phi[0, 1:] - phi[0, 0])).sum()
+
+
+def slope(margin):
+    """∂L/∂φ of the row."""
+    both = [ref.losses(20 * (phi + sign * 1e-6 * np.eye(1, 128) - margin * np.eye(1, 128)))[0] for sign in (1, -1)]
+    return (both[0] - both[1]) / 2e-6
+
+
+print(f"measured {slope(0.3) / slope(0.0):.6f}, by (5) {ref.pull_ratio(competition, 20, 0.3):.6f}")
+assert np.isclose(slope(0.3) / slope(0.0), ref.pull_ratio(competition, 20, 0.3), rtol=1e-5)
+
+# %%
+ahead = np.linspace(-0.5, 2, 101)
 fig, ax = plt.subplots()
 for scale in (1, 5, 20):
-    ratio = [ref.pull_ratio(127 * math.exp(-scale * g), scale, 0.3) for g in gap]
-    ax.semilogy(gap, ratio, markevery=20, label=f"scale {scale}")
-ax.set(xlabel="right cosine − wrong cosines", ylabel="gradient with margin / without", title="margin 0.3")
-ax.legend()
-plt.show()
+    ratio = [ref.pull_ratio(127 * math.exp(-scale * lead), scale, 0.3) for lead in ahead]
+    (curve,) = ax.semilogy(ahead, ratio, marker="none")
+    ax.annotate(f"scale {scale}", (2, ratio[-1]), (4, 0), textcoords="offset points", color=curve.get_color(), va="center")
+ax.set(
+    xlabel="right cosine − wrong cosines",
+    ylabel="gradient with margin 0.3 / without",
+    title="a margin makes pairs that have won pull on",
+)
+figures.show()
 
 # %% [markdown]
-# **At a scale of 1 a margin is a no-op**, and (5) says how exactly. No two cosines differ by more than 2, so with 127 wrong candidates $A \ge 127\,e^{-2}$: no row's gradient grows by more than one and a half percent, whatever the vectors.
-# The loss changes too, but by a number that no vector can do anything about, up to 0.015. At 20 a solved pair pulls hundreds of times as hard as it would.
+# **At a scale of 1 a margin does nothing**, and (5) says how exactly. No two cosines differ by more than 2, so with $c - 1$ wrong candidates $A \ge (c - 1)\,e^{-2}$, whatever the vectors. With 127 of them, no row's gradient grows by more
+# than one and a half percent; with more candidates, by less.
 
 # %%
-least, small = 127 * math.exp(-2), 127 * math.exp(-40)
-bounds = {1: ref.pull_ratio(least, 1, 0.3), 20: ref.pull_ratio(small, 20, 0.3)}
-print({scale: round(bound, 3) for scale, bound in bounds.items()})
-assert bounds[1] < 1.015 and bounds[20] > 400
-losses_at_1 = [np.log1p(a * math.exp(0.3)) - np.log1p(a) for a in (least, 127.0, 127 * math.exp(2))]
-assert max(losses_at_1) - min(losses_at_1) < 0.015 and abs(max(losses_at_1) - 0.3) < 0.001
+most = {count: ref.pull_ratio((count - 1) * math.exp(-2), 1, 0.3) - 1 for count in (128, 1024, 8192)}
+print("scale 1: a gradient grows at most by", {count: f"{share:.2%}" for count, share in most.items()})
+print(
+    f"scale 20, a pair that has won: by a factor of {ref.pull_ratio(127 * math.exp(-40), 20, 0.3):.0f}; e^(20 · 0.3) = {math.exp(6):.0f}"
+)
+assert 0.014 < most[128] < 0.015 and math.isclose(ref.pull_ratio(127 * math.exp(-40), 20, 0.3), math.exp(6), rel_tol=1e-3)
 
 # %% [markdown]
-# **Does the margin do what the paper says?** It wants right pairs closer than the hardest wrong ones, and reports P@1, the fraction of sentences whose nearest neighbor is the translation, of 86 percent or more on the United Nations corpus.
-# We measure P@1 among 800 candidates, and the mean gap, for three margins and three scales.
+# **What does that mean for the paper?** Its formula has a margin and no scale. With vectors of length 1, (5) shows that such a margin could not have changed the training. So either the vectors were longer, which is a scale too (with lengths $r$ the products
+# grow by $r^2$), or a scale was used and not written down. A program that normalizes and leaves the scale at this layer's default of 1 has a margin in name only.
+#
+# **Does a margin find more translations?** In its abstract the paper reports P@1, the share of sentences whose nearest neighbor is the translation, of 86% or more on the United Nations corpus, in all languages tested. We measure P@1 among 800 new meanings, and the mean gap,
+# without a margin and with 0.3, at four scales. [The experiment](../experiments/mat_mul_with_margin.py) gives each arm three learning rates and three seeds, which draw languages and weights anew. Whoever finds the group and guesses in it gets a quarter.
 
 # %%
-margins = (0.0, 0.15, 0.3)
-found = {scale: [gaps(train(scale, margin)) for margin in margins] for scale in (1.0, 20.0, 50.0)}
+print(f"{'':23}best rate  P@1: worst, median, best   mean gap: worst, median, best")
+for arm in experiment.LANGUAGES:
+    columns = ["  ".join(f"{value:.3f}" for value in languages.spread(what, arm)) for what in ("found", "gap")]
+    print(f"{arm:23}{languages.best_rate(arm):<11g}{columns[0]:28}{columns[1]}")
 
 # %%
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.2))
-for scale, runs in found.items():
-    axes[0].plot(margins, [(run > 0).mean() for run in runs], label=f"scale {scale:.0f}")
-    axes[1].plot(margins, [run.mean() for run in runs])
-axes[0].set(xlabel="margin", ylabel="P@1")
-axes[1].set(xlabel="margin", ylabel="mean gap", ylim=(0, None))
-axes[0].legend()
-plt.show()
+scales = (1, 5, 20, 50)
+fig, axes = plt.subplots(1, 2, figsize=(8.5, 3.2))
+for name, color, marker, shift in (("no margin", figures.COLORS[1], "s", 0.95), ("margin 0.3", figures.COLORS[0], "o", 1.05)):
+    for ax, what in zip(axes, ("found", "gap")):
+        values = np.array([languages.values(what, f"scale {scale}, {name}") for scale in scales])
+        ax.plot(np.array(scales) * shift, values, marker, color=color, alpha=0.5, markersize=4)
+        ax.plot(np.array(scales) * shift, np.median(values, axis=1), color=color, marker="none")
+        ax.annotate(name, (60, np.median(values[-1])), color=color, va="center")
+        ax.set(xscale="log", xlim=(0.8, 220), xlabel="scale")
+        ax.set_xticks(scales, scales)
+        ax.set_xticks([], minor=True)
+axes[0].set(ylabel="P@1", title="a margin repairs too large a scale")
+axes[1].set(ylabel="mean gap", title="and widens the gaps there")
+figures.show()
+
+
+# %%
+def differences(what, arm, other):
+    """Seed by seed, each arm at its best rate."""
+    return languages.values(what, arm) - languages.values(what, other)
+
+
+for scale in scales:
+    won = differences("found", f"scale {scale}, margin 0.3", f"scale {scale}, no margin")
+    wider = differences("gap", f"scale {scale}, margin 0.3", f"scale {scale}, no margin")
+    print(
+        f"scale {scale:2}: the margin adds {won.min():+.3f} to {won.max():+.3f} to P@1, {wider.min():+.3f} to {wider.max():+.3f} to the mean gap"
+    )
+    if scale == 50:
+        assert wider.min() > 0 and np.median(won) > 0
+print(f"standard error of a P@1 of 0.95 among 800: {np.sqrt(0.95 * 0.05 / 800):.3f}")
 
 # %% [markdown]
-# At a scale of 50 the margin does what it is for: more translations are found, and won by more. A softmax at that scale is content once a training pair wins by a little; the margin asks for more. At 20 it is content later, and the margin adds
-# less. At 1 it never is, and nothing moves; on a task as small as ours that finds as many as any other, without any margin.
+# At a scale of 50 the margin does what it is for: in every seed, pairs win by more, about a quarter of the mean gap. More of them are found in the median seed; in the worst, the difference is less than the standard error of one P@1. At 20 a margin adds a little to the gap; at 5 and at 1 nothing. So a margin
+# helps **where the softmax stops pulling too soon**: at a large scale a pair that wins by little has almost no gradient left.
+#
+# Then a smaller scale should do the same without any margin. Does it?
 
 # %%
-precision = {scale: [(run > 0).mean() for run in runs] for scale, runs in found.items()}
-mean_gap = {scale: [run.mean() for run in runs] for scale, runs in found.items()}
-assert precision[50.0][2] > precision[50.0][0] + 0.02 and mean_gap[50.0][2] > 1.2 * mean_gap[50.0][0]
-assert 1 < mean_gap[20.0][2] / mean_gap[20.0][0] < mean_gap[50.0][2] / mean_gap[50.0][0]
-assert precision[1.0][0] > max(precision[20.0] + precision[50.0]) - 0.01
-assert np.ptp(precision[1.0]) < 0.01 and np.ptp(mean_gap[1.0]) < 0.01
-again = [gaps(train(50.0, margin, seed=1)) for margin in (0.0, 0.3)]
-assert (again[1] > 0).mean() > (again[0] > 0).mean() + 0.01 and again[1].mean() > 1.2 * again[0].mean()
-print("and so with another seed")
+rival = differences("found", "scale 5, no margin", "scale 50, margin 0.3")
+at_20 = differences("found", "scale 5, no margin", "scale 20, margin 0.3")
+nothing = np.abs([differences(what, "scale 1, margin 0.3", "scale 1, no margin") for what in ("found", "gap")]).max()
+print(
+    f"scale 5 without a margin, less scale 50 with one: {rival.min():+.3f} to {rival.max():+.3f}; less scale 20 with one: {at_20.min():+.3f} to {at_20.max():+.3f}"
+)
+print(
+    f"scale 1: the margin changes P@1 and gap by at most {nothing:.4f}; between seeds P@1 differs by {np.ptp(languages.values('found', 'scale 1, no margin')):.3f}"
+)
+assert min(rival.min(), at_20.min()) > -np.sqrt(0.95 * 0.05 / 800) and nothing < np.ptp(
+    languages.values("found", "scale 1, no margin")
+)
+assert min(languages.worst("found", arm) for arm in experiment.LANGUAGES) > 1 / 4  # finding the group, and guessing in it
 
 # %% [markdown]
-# ## Does the layer agree?
-
-# %%
-errors = figures.agreement_plot(CHAPTER)
-assert all(error <= TOLERANCE[dtype] for by_dtype in errors.values() for dtype, error in by_dtype.items())
-print("layer and reference agree in", ", ".join(TOLERANCE))
-
-# %% [markdown]
+# It does. On this task a scale of 5 without a margin finds at least as many as 20 or 50 with one, within a standard error in every seed. So nothing here shows that a margin is better than a well chosen scale; it makes a large scale harmless. (All is after 300 steps, with each arm's best of three rates. At 50 without a margin that
+# is the largest of the three: its softmax also learns slowly.) In a scale of 1 a margin changes nothing that can be measured, as (5) says; and which scale is best differs between tasks.
+#
 # ## Where it breaks
 #
 # **The layer does not normalize.** Let all vectors have length $r$. The products grow with $r^2$ and the margin does not, so the cosine need only win by margin$/r^2$. We look for the difference of cosines at which the right pair just
@@ -234,44 +310,32 @@ for length in (1, 3, 10):
     assert abs(logits[0, 0] - logits[0, 1]) < 1e-9
 
 # %% [markdown]
-# An encoder without normalization makes its vectors longer and is rid of the margin. Normalize before the layer, as `tower` does.
+# An encoder without normalization can make its vectors longer and the margin small. Normalize before the layer, as the experiment's encoders do.
 #
-# **The margin is there at inference too.** The layer has no flag for it: whoever counts right answers from its logits counts too few.
+# **The margin is there at inference too.** The layer has no flag for it, so right answers that are counted from its logits are too few. The encoders of the first figure:
 
-# %%
-vectors = [np.asarray(encode(x), "float64") for encode, x in zip(train(50.0, 0.3), test)]
-counted = {
-    margin: (ref.mat_mul_with_margin(*vectors, 50.0, margin)[0].argmax(axis=1) == np.arange(800)).mean() for margin in (0.0, 0.3)
-}
-print(f"P@1 without the margin above 0.8: {bool(counted[0.0] > 0.8)}; with it below 0.2: {bool(counted[0.3] < 0.2)}")
-assert counted[0.0] > 0.8 and counted[0.3] < 0.2
+# %% tags=["nbval-ignore-output"]
+vectors = [np.asarray(encode(x), "float64") for encode, x in zip(towers, new)]
+counted = {m: (ref.mat_mul_with_margin(*vectors, 50.0, m)[0].argmax(axis=1) == np.arange(800)).mean() for m in (0.0, 0.3)}
+print("P@1 counted from logits without and with the margin:", {m: round(float(share), 3) for m, share in counted.items()})
+assert np.isclose(counted[0.0], np.mean(gap > 0), atol=0.01) and np.isclose(counted[0.3], np.mean(gap > 0.3), atol=0.01)
 
 # %% [markdown]
-# **Differs from the paper.** The scale is an argument, and there may be more right vectors than left ones, such as hard negatives. From right to left these do not ask, for no left vector answers.
+# **Differs from the paper.** The scale is an argument, and there may be more right vectors than left ones, such as hard negatives. From right to left these have no row, for they have no partner.
 #
-# ## What it costs
-#
-# No weights. $b\,c\,m$ multiply-adds and $b\,c$ logits: with the partners alone, the square of the batch.
+# ## Does the layer agree?
 
-# %%
-with multiply_adds() as count:
-    logits, _ = ref.mat_mul_with_margin(rng.normal(size=(6, 32)), rng.normal(size=(9, 32)))
-print(sum(count), "multiply-adds,", logits.nbytes, "bytes")
-assert sum(count) == 6 * 9 * 32 and logits.nbytes == 8 * 6 * 9
-assert MatMulWithMargin().weights == []
-
-# %%
-batches = 2 ** np.arange(4, 15)
-fig, ax = plt.subplots()
-ax.loglog(batches, batches**2 * 32, base=2, label="all pairs, m = 32")
-ax.loglog(batches, 2 * batches * (48 * 64 + 64 * 32), base=2, label="our two encoders")
-ax.set(xlabel="batch b", ylabel="multiply-adds")
-ax.legend()
-plt.show()
-assert 320**2 * 32 == 2 * 320 * (48 * 64 + 64 * 32)
+# %% tags=["nbval-ignore-output"]
+line, agrees = figures.agreement_line(CHAPTER)
+assert agrees
+line
 
 # %% [markdown]
-# For encoders as small as ours the pairs cost more from a batch of 320 on; for a BERT that is never the question.
+# ## Today
+#
+# LaBSE trained this loss for 109 languages ([Feng et al., 2020](https://arxiv.org/abs/2007.01852)). Most encoders of today use the softmax over a batch **without** a margin and choose the scale with care: SimCSE has 20 ([Gao et al., 2021](https://arxiv.org/abs/2104.08821)), E5 has 100
+# ([Wang et al., 2022](https://arxiv.org/abs/2212.03533)), and CLIP trains it ([Radford et al., 2021](https://arxiv.org/abs/2103.00020)). They call its inverse the temperature, and use many more wrong candidates. For faces the margin moved from the cosine to the angle
+# ([Deng et al., 2018](https://arxiv.org/abs/1801.07698)).
 #
 # ## Exercises
 #
@@ -338,9 +402,9 @@ _ = check("mat_mul_with_margin/3", pull)
 #
 # ## Summary
 #
-# - A margin multiplies each pair's gradient: by 1 if it is hopeless, by up to $e^{\mathrm{scale} \cdot \mathrm{margin}}$ if it is solved.
-# - It needs vectors of length 1 and a scale at which the softmax is content too soon; at a scale of 1 it does nothing.
-# - There it found more translations, and won them by more. The logits keep it at inference.
+# - A margin multiplies each pair's gradient: by 1 if the pair is far from winning, by up to $e^{\mathrm{scale} \cdot \mathrm{margin}}$ if it has won.
+# - With vectors of length 1 and a scale of 1 it does nothing. At a scale that is too large, translations win by more with a margin, and in most seeds more are found; on our task a smaller scale does as well without a margin.
+# - Normalize before the layer, and leave the margin out when you count.
 #
 # **Further reading.** [Yang et al., 2019](https://arxiv.org/abs/1902.08564): the paper. [Wang et al., 2018](https://arxiv.org/abs/1801.05599): the additive margin, for faces. [Feng et al., 2020](https://arxiv.org/abs/2007.01852):
 # LaBSE, the same loss for 109 languages.
