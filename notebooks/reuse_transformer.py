@@ -11,88 +11,114 @@
 # %% [markdown]
 # # Reuse transformer: look once, use it often
 #
-# A stack of blocks that hand on where they looked, so that not every block has to find out.
+# A stack of blocks in which one block computes attention weights and the next blocks use them again.
 #
 # Paper: [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821) · NumPy: [`reference/reuse_transformer.py`](../reference/reuse_transformer.py) · Layer:
 # [`layers/reuse_transformer.py`](../layers/reuse_transformer.py) · 25 minutes · You should know: [reuse attention](reuse_attention.ipynb) and the [encoder block](transformer_encoder.ipynb)
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 import inspect
-from itertools import pairwise
 
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
-from keras import ops
 
-from crosscheck.case import TOLERANCE
 from crosscheck.cases.reuse_transformer import CHAPTER
 from crosscheck.lesson import figures
 from crosscheck.lesson.counting import multiply_adds
+from crosscheck.lesson.diagram import Box, diagram
 from crosscheck.lesson.exercises import check
-from crosscheck.lesson.training import fit
 from crosscheck.weights import weights_of
+from experiments import reuse_transformer as experiment
+from experiments.common.results import stored
+from experiments.common.training import accuracy, train_again
 from layers.reuse_transformer import ReuseTransformer
 from reference import reuse_transformer as ref
-from reference.common.normalization import LayerNorm
+from reference.common.normalization import LayerNorm, layer_norm
 from reference.common.projection import Projection
 from reference.masked_softmax import masked_softmax
-from reference.reuse_attention import ReuseAttentionWeights
+from reference.reuse_attention import ReuseAttentionWeights, reuse_attention
+from reference.transformer_encoder import feed_forward
 
 figures.use_style()
 rng = np.random.default_rng(0)
+links = stored("reuse_transformer")["links"]
+THREE, SHARED, TWO, HALF, ONCE = experiment.ARMS
 
 # %% [markdown]
 # ## The question
 #
-# A head of one block may take its attention weights from the block before. **Which blocks still compute weights of their own?** The paper has two patterns: some heads reused in all blocks but the first, or all heads in some
-# of the blocks. A number is the block that computed a head's weights.
+# Each of eight tokens has a value and a link to another token. It must report the values one, two and three links further on. We trained a stack of three blocks, each with attention weights of its own. **Where do they look?**
 
 # %%
-patterns = {"none": [0, 0, 0, 0, 0, 0], "3 heads in each": [0, 3, 3, 3, 3, 3], "all heads in 3": [0, -1, -1, -1, 0, 0]}
-fig, axes = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True)
-computed = {}
-for ax, (title, reuses) in zip(axes, patterns.items()):
-    origin = np.zeros((6, 4), int)
-    for i, reuse in enumerate(reuses):
-        k = ref.reused_heads(reuse, 4, place=i)
-        origin[i] = [*origin[i - 1, :k], *[i] * (4 - k)]
-    computed[title] = int((origin == np.arange(6)[:, None]).sum())
-    ax.imshow(origin, origin="lower", vmin=0, vmax=5, aspect="auto")
-    for i, j in np.ndindex(6, 4):
-        ax.text(j, i, origin[i, j], ha="center", va="center", color="white" if origin[i, j] < 3 else "black")
-    ax.set(title=f"reused: {title}", xlabel="head h", xticks=range(4))
+best = links.values("looks", THREE).max(axis=2)  # (seeds, blocks, targets): of the four heads, the one that looks there most
+targets = ("itself", "1 on", "2 on", "3 on")
+fig, axes = plt.subplots(1, 3, figsize=(9, 2.4), sharey=True)
+for ax, seed, of in zip(axes, links.experiment.seeds, best):
+    image = ax.imshow(of, vmin=0, vmax=1, aspect="auto", origin="lower")
+    ax.set_xticks(range(4), targets)
+    ax.set(xlabel="token that is looked at, in links", title=f"seed {seed}", yticks=range(3))
     ax.grid(False)
 axes[0].set_ylabel("block")
-plt.show()
+fig.suptitle("block after block looks at the token one link on")
+fig.colorbar(image, ax=axes, label="weight of the best head")
+figures.show()
 
 # %%
-print("attention weights computed, of 24:", computed)
-assert computed == {"none": 24, "3 heads in each": 9, "all heads in 3": 12}
+looking = (best[..., 1] > 1 / 2).sum(axis=1)
+print("blocks, of three, that have a head with most of its weight on the token one link on:", looking.tolist())
+assert looking.min() >= 2
 
 # %% [markdown]
-# The middle stack looks for itself nine times instead of 24. Does it lose anything?
+# At least two of the three blocks look at the same token, and each has queries and keys of its own to find it.
+#
+# The idea of the paper: if neighboring blocks look at the same places, let the first compute the weights, and **hand them on**. Which blocks still need weights of their own?
+#
+# ## The picture
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+boxes = {"x": Box("x", 0.5, 0, "data"), "before": Box("weights A′ of\nthe block before", 2, 0, "data")}
+boxes |= {"scores": Box("queries, keys,\nsoftmax", 0.5, 1, "map"), "all": Box("heads side by side", 1.25, 2, width=1.3)}
+boxes |= {"mix": Box("mix values, $W^O$", 0.5, 3, "map", width=1.2), "hand": Box("A, for the next", 2.2, 3, "data")}
+boxes |= {"add": Box("+", 0.5, 4), "norm": Box("LN", 0.5, 5), "ffn": Box("FFN", 0.5, 6, "map"), "plus": Box("+", 0.5, 7)}
+boxes |= {"last": Box("LN", 0.5, 8), "z": Box("z", 0.5, 9, "data")}
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+arrows = [("x", "scores", "(b, t, m)"), ("scores", "all", "(b, h − K, t, t)"), ("before", "all", "(b, K, t, t)")]
+arrows += [("all", "mix", "(b, h, t, t)"), ("all", "hand", "(b, h, t, t)"), ("mix", "add", "(b, t, m)"), ("add", "norm", "")]
+arrows += [
+    ("x", "add", "", -0.55),
+    ("norm", "ffn", "(b, t, m)"),
+    ("ffn", "plus", ""),
+    ("norm", "plus", "", 0.6),
+    ("plus", "last", ""),
+]
+diagram(boxes, [*arrows, ("last", "z", "(b, t, m)")])
+figures.show()
+
+# %% [markdown]
+# $K$ of the $h$ heads reuse weights. With $K = h$ the box at the left is gone: no queries, no keys, no softmax. Values (made from x, not drawn), outputs and the feed-forward network always belong to the block.
 #
 # ## The equation
 #
 # $$a, A = \mathrm{Reuse}(x, x;\, A'), \qquad y = \mathrm{LN}(x + a), \qquad z = \mathrm{LN}(y + \mathrm{FFN}(y)) \tag{1}$$
 #
-# with $A'$ the weights of the block before. Equation (2) of the reference has the norms first. In a stack,
+# $$a, A = \mathrm{Reuse}(\mathrm{LN}(x), \mathrm{LN}(x);\, A'), \qquad y = x + a, \qquad z = y + \mathrm{FFN}(\mathrm{LN}(y)) \tag{2}$$
 #
-# $$z_i, A_i = \mathrm{Block}_i(z_{i-1};\, A_{i-1}) \tag{3}$$
+# $$z_i, A_i = \mathrm{Block}_i(z_{i-1};\, A_{i-1}), \qquad K_0 = 0 \tag{3}$$
+#
+# (1) has the norms after each part, (2) before it, (3) is the stack.
 #
 # | symbol | name in the code | shape |
 # |---|---|---|
 # | $x$, $z$ | `x`, the first result | `(b, t, m)` |
 # | $A'$, $A$ | `reused`, the second result | `(b, h, t, t)` |
 # | Reuse, FFN | `weights.self_attention`, `weights.intermediate` and `weights.output` | nested |
-
-# %% [markdown]
-# Only attention changes. Residual connections, norms and feed-forward network are those of the encoder block.
+# | $K_i$ | `reuse_attention`; −1 for all heads | a number for each block |
 #
 # ## By hand
 #
-# Two tokens, $(4, 0)$ and $(0, 2)$, reuse weights that say "look at the other". Let values and outputs be identities, and the feed-forward network silent. Both tokens become $(4, 2)$, whose norm is $(1, -1)$; normalized again it stays so.
+# Two tokens, $(4, 0)$ and $(0, 2)$, reuse weights that say "look at the other". Let values and outputs be identities, and the feed-forward network zero. Then $x + a$ is $(4, 2)$ for both tokens. Its norm is $(1, -1)$; normalized again it stays so.
 
 # %%
 into, out = Projection(np.eye(2).reshape(2, 1, 2)), Projection(np.eye(2).reshape(1, 2, 2))
@@ -105,186 +131,185 @@ assert np.allclose(z, [[[1, -1], [1, -1]]])
 
 # %% [markdown]
 # ## In NumPy
+#
+# **Attention with given weights.** Three blocks of four heads: the first reuses nothing, the second two heads, the third all.
 
 # %%
-print(inspect.getsource(ref.reuse_transformer))
-print(inspect.getsource(ref.reuse_transformers))
-
-# %%
-blocks = [ReuseTransformer(4, 24, "relu", reuse_attention=k, dtype="float64") for k in (0, 2, -1)]
+blocks = [ReuseTransformer(4, 24, "relu", reuse_attention=count, dtype="float64") for count in (0, 2, -1)]
 x, scores = rng.normal(size=(2, 5, 12)), None
 output = x
 for block in blocks:
     output, scores = block(output if scores is None else [output, None, scores])
 stack = [weights_of(block, ref.ReuseTransformerWeights) for block in blocks]
-expected, attention = ref.reuse_transformers(x, stack)
-assert np.allclose(output, expected) and np.allclose(scores, attention[-1])
 
 # %%
-for b, t in np.ndindex(2, 5):
-    one, _ = ref.reuse_transformer_one(x[b], t, stack[0], None, np.ones(5, bool))
-    assert np.allclose(ref.reuse_transformer(x, stack[0])[0][b, t], one)
-print("layers and reference, and all positions and one by one, agree")
+first, second, third = stack
+a, attention = reuse_attention(x, x, first.self_attention)
+print("queries of each block:", [w.self_attention.query and w.self_attention.query.kernel.shape[1] for w in stack], "heads")
+
+# %% [markdown]
+# **Residual connection and norm, then the feed-forward network**: the rest of equation (1).
+
+# %%
+y = layer_norm(x + a, first.self_attention_layer_norm)
+z = layer_norm(y + feed_forward(y, first.intermediate, first.output), first.output_layer_norm)
+assert np.allclose(z, ref.reuse_transformer(x, first)[0])
+
+# %% [markdown]
+# **The next block** gets both results. Its first two heads have no scores of their own.
+
+# %%
+z, after = ref.reuse_transformer(z, second, reused=attention)
+changed = np.abs(after - attention).max(axis=(0, 2, 3))
+print("by how much the weights of heads 0 to 3 differ from those of the first block:", changed.round(2))
+assert not changed[:2].any() and changed[2:].all()
+
+# %% [markdown]
+# **The stack** does that from block to block. This is the reference.
+
+# %%
+print(inspect.getsource(ref.reuse_transformer).split('"""')[2])
+print(inspect.getsource(ref.reuse_transformers))
+
+# %%
+expected, every = ref.reuse_transformers(x, stack)
+assert np.allclose(expected, ref.reuse_transformer(z, third, reused=after)[0]) and np.allclose(every[1], after)
+assert np.allclose(output, expected) and np.allclose(scores, every[-1])
+print("weights of the third block are those of the second, to", np.abs(every[2] - every[1]).max())
 
 # %% [markdown]
 # ## What it does
 #
-# The paper claims results "equivalent to or better than" those of standard transformers. We train small stacks, which differ in what they reuse, on tasks with a known answer. A stack called **blind** is the one to beat: its first block
-# attends, and from then on every token is told to look at itself.
+# **Is one look enough for three steps?** In its abstract the paper says that reuse is "equivalent to or better than" standard transformers. On the task above the limits are known. In a stack whose later blocks reuse all weights of the first, a value moves
+# by one look a block: three blocks carry it three links, two blocks carry it two. Who follows two links is right about the third where the links lead back to a token already met, and guesses elsewhere.
+# [The experiment](../experiments/reuse_transformer.py) trains each stack for 400 steps, with three learning rates and three seeds.
 
 
 # %%
-class Stack(keras.Model):
-    def __init__(self, reuses, n, fields, answers, blind=False):
-        super().__init__()
-        normal = keras.initializers.RandomNormal(stddev=1.0)
-        self.tables = [keras.layers.Embedding(n, 32, embeddings_initializer=normal) for _ in range(fields + 1)]
-        self.blocks = [ReuseTransformer(4, 64, "relu", reuse_attention=k, norm_first=True) for k in reuses]
-        self.norm, self.logits = keras.layers.LayerNormalization(epsilon=1e-6), keras.layers.Dense(n * answers)
-        self.shape, self.blind = (-1, n, answers, n), blind
+def parameters(reused):
+    """The number of parameters of a block."""
+    block = ReuseTransformer(experiment.HEADS, 2 * experiment.M, "relu", reuse_attention=reused)
+    block.build((None, experiment.N, experiment.M))
+    return block.count_params()
 
-    def call(self, ids, return_scores=False):
-        x = self.tables[0](ops.arange(self.shape[1]))
-        x = x + sum(table(ids[:, i]) for i, table in enumerate(self.tables[1:]))
-        scores = []
-        for block in self.blocks:
-            x, new = block([x, None, scores[-1]] if scores else x)
-            scores.append(ops.ones_like(new) * ops.eye(self.shape[1]) if self.blind else new)
-        logits = ops.reshape(self.logits(self.norm(x)), self.shape)
-        return (logits, scores) if return_scores else logits
 
+print(f"{'':24}reused heads  parameters of the blocks   third link, best rate: three seeds")
+for arm, reuses in experiment.ARMS.items():
+    size, last = sum(map(parameters, reuses)), links.values("last", arm)
+    print(f"{arm:24}{reuses!s:14}{size:<27}{last.min():.2f} to {last.max():.2f} (rate {links.best_rate(arm):g})")
+forward, both_ways = (experiment.within_two(links.experiment.seeds, backward) for backward in (False, True))
+print("third link, from what is within two links:", forward.round(2), "and within two links backward:", both_ways.round(2))
 
 # %%
-def train(reuses, ids, answers, **options):
-    """The trained stack, and its accuracy on the last 512 examples for each answer that a token gives."""
-    keras.utils.set_random_seed(0)
-    model = Stack(reuses, ids.shape[-1], ids.shape[1], answers.shape[-1], **options)
-    rate = keras.optimizers.schedules.CosineDecay(1e-2, len(ids) // 64)
-    model.compile(keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    fit(model, ids[:-512], answers[:-512], batch_size=64)
-    return model, (model.predict(ids[-512:], verbose=0).argmax(-1) == answers[-512:]).mean((0, 1))
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+labels = ({THREE: ("own weights", (1.5, 0.95)), SHARED: ("reused (the same)", (1.5, 0.85))},)
+labels += ({TWO: ("own weights", (1.5, 0.95)), HALF: ("half reused (the same)", (1.5, 0.85)), ONCE: ("all reused", (2.5, 0.66))},)
+for ax, arms, name in zip(axes, labels, ("three blocks: one look is enough", "two blocks: the second must look anew")):
+    for number, (arm, (label, place)) in enumerate(arms.items()):
+        color, found = figures.COLORS[number], links.values("links", arm)
+        ax.plot((1, 2, 3), found.T, color=color, marker=figures.MARKERS[number], linestyle=figures.DASHES[number])
+        ax.annotate(label, place, color=color, ha="center", va="top")
+    ax.axhline(forward.mean(), color="black", linestyle=":", marker="none")
+    ax.set(xlabel="links followed (all seeds)", xticks=(1, 2, 3), ylim=(0, 1.08), title=name)
+axes[0].annotate("third link, if two are followed", (2.9, forward.mean()), (0, -14), textcoords="offset points", ha="right")
+axes[0].set_ylabel("accuracy")
+figures.show()
 
+# %%
+halfway = experiment.halfway(links)  # between what is known within two links, both ways, and no fault
+assert min(links.worst("last", arm) for arm in (THREE, SHARED, TWO, HALF)) > halfway
+assert max(links.values("last", ONCE, rate).max() for rate in links.experiment.rates) < halfway
 
 # %% [markdown]
-# **Does reuse lose accuracy?** First task: sort ten digits. Position $t$ must report the digit that is $t$-th in order. Four blocks.
-
-# %%
-digits = rng.integers(0, 10, (64 * 200 + 512, 1, 10))
-in_order = np.sort(digits, axis=-1).swapaxes(1, 2)
-full, full_accuracy = train([0, 0, 0, 0], digits, in_order)
-reusing, reusing_accuracy = train([0, -1, -1, 0], digits, in_order)
-blind, blind_accuracy = train([0, -1, -1, -1], digits, in_order, blind=True)
-sorting = {"none": full_accuracy[0], "all in 2 of 4": reusing_accuracy[0], "blind": blind_accuracy[0]}
-print({name: round(float(accuracy), 1) for name, accuracy in sorting.items()})
-
-# %%
-sizes = [model.count_params() for model in (full, reusing)]
-assert sizes[0] - sizes[1] == 2 * 4 * 2 * (32 + 1) * 8 and 0.11 < 1 - sizes[1] / sizes[0] < 0.13
-assert reusing_accuracy[0] >= full_accuracy[0] - 0.02 and min(sorting.values()) > 0.95
-print(f"{sizes[0]} parameters, and {sizes[1]} with reuse")
-
-# %% [markdown]
-# No loss, with about an eighth of the parameters saved. But the blind stack sorts as well! One look, which can count the digits, is enough here; so sorting cannot tell whether the *reused* weights are good for anything. The control is what shows it.
+# Three blocks that reuse one set of weights do as well as three with their own, with fewer parameters. Two blocks follow three links too, but only if the second computes weights of its own, in all heads or in half of them. With all weights reused they stay below what two links
+# tell, followed forward and backward, at every learning rate. (That is no strict limit: a head may also look at all tokens at once, and so learn which values occur.)
 #
-# **Are reused weights good for anything?** Second task: each token has a value and a link to another token. It must report the value one, two and three links further. Three blocks, one for each step.
-
-
-# %%
-def follow(count, n=10):
-    values = rng.integers(0, n, (count, n))
-    links = rng.permuted(np.tile(np.arange(n), (count, 1)), axis=1)
-    found = [values]
-    for _ in range(3):
-        found.append(np.take_along_axis(found[-1], links, axis=1))
-    return np.stack([values, links], axis=1), np.stack(found[1:], axis=-1)
-
-
-chains, ends = follow(64 * 350 + 512)
-stacks = {"none": ([0, 0, 0], False), "all in 2 of 3": ([0, -1, -1], False), "blind": ([0, -1, -1], True)}
-trained = {name: train(reuses, chains, ends, blind=blind) for name, (reuses, blind) in stacks.items()}
-accuracy = {name: found for name, (_, found) in trained.items()}
+# **Which learns faster?** The same stacks of three blocks, at each learning rate.
 
 # %%
-fig, ax = plt.subplots()
-for name, values in accuracy.items():
-    ax.plot((1, 2, 3), values, label=f"reused: {name}" if name != "blind" else "blind")
-ax.set(xlabel="links followed", ylabel="accuracy", xticks=(1, 2, 3), ylim=(0, 1.05))
-fig.legend(loc="outside right center", frameon=False)
-plt.show()
+fig, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True)
+for ax, rate in zip(axes, links.experiment.rates):
+    rates = {THREE: rate, SHARED: rate}
+    figures.curves(ax, links, "learned", {THREE: "", SHARED: ""}, rates, xlabel="step", title=f"learning rate {rate:g}")
+    ax.axhline(forward.mean(), color="black", linestyle=":", marker="none")
+axes[0].set(ylabel="accuracy, third link", ylim=(0, 1.05))
+axes[0].annotate("reused", (150, 0.9), color=figures.COLORS[1], ha="right")
+axes[0].annotate("own weights", (390, 0.28), color=figures.COLORS[0], ha="right")
+fig.suptitle("the stack that looks once learns in fewer steps")
+figures.show()
+
+# %%
+print(experiment.sooner(links)[0])
 
 # %% [markdown]
-# The blind stack takes one step and no more; a third remains to it only because short loops lead back to where it has been (after two steps for 2 of 10 tokens, after three for 3; of the rest it guesses a tenth). The reusing stack
-# takes all three, with a single set of weights: learned once, they serve every block. The full stack has to learn the same weights three times, and does no better in the same training: in the figure it has not even learned
-# the second step.
-
-# %%
-assert accuracy["all in 2 of 3"].min() > 0.9 and accuracy["blind"][0] > 0.9
-assert (np.abs(accuracy["blind"][1:] - [0.2 + 0.8 / 10, 0.3 + 0.7 / 10]) < 0.1).all()
-assert (accuracy["all in 2 of 3"] >= accuracy["none"] - 0.02).all()
-
-# %% [markdown]
-# That is the task's doing: every step looks at the same places. Where a later look depends on what an earlier one found, the later block needs weights of its own.
+# The steps are those after which the third link is right more often than halfway from two links to all, in the best and the worst seed. What three blocks must each learn, one block learns once. So a comparison after few steps flatters reuse: at the smallest rate the stack with weights of its own
+# has not learned the third link when training stops, and with more steps or a larger rate it does.
 #
-# **What was learned once?** Average, over examples, the weight that each head of the reusing stack gives to the token that is linked to.
-
-# %%
-_, scores = trained["all in 2 of 3"][0](chains[-512:], return_scores=True)
-wanted = np.eye(10)[chains[-512:, 1]]
-share = [[(np.asarray(head) * wanted).sum(-1).mean() for head in np.swapaxes(of, 0, 1)] for of in scores]
-print("most on the link, by block:", np.round(np.max(share, axis=1), 1).tolist())
-assert np.ptp(share, axis=0).max() < 1e-6 and np.max(share) > 0.5
-
-# %% [markdown]
-# **Are the blocks of a stack that reuses nothing alike?** That is why the paper proposes reuse. For each head of the sorting stack, its best match one block below, before and after training.
-
-
-# %%
-def alike(model):
-    """One minus the total variation distance to the best match one block below, averaged over heads and examples."""
-    maps = [np.asarray(of) for of in model(digits[-64:], return_scores=True)[1]]
-    distances = [np.abs(a[:, :, None] - b[:, None]).sum(-1).mean((0, -1)) / 2 for a, b in pairwise(maps)]
-    return [float(1 - distance.min(axis=0).mean()) for distance in distances]
-
-
-fresh = Stack([0, 0, 0, 0], 10, 1, 1)
-before, after = alike(fresh), alike(full)
-print("untrained:", np.round(before, 1).tolist())
-assert np.mean(after) < np.mean(before) + 0.1
-
-# %% [markdown]
-# Training does not make them alike: the redundancy that the paper finds in language models does not appear in this toy. The paper itself puts it down to natural language; the lesson on [reuse attention](reuse_attention.ipynb) measures
-# a real model. So what this lesson reproduces is the saving, and the absence of loss.
 #
-# ## Does the layer agree?
+# **Does the third block use what was handed on?** We give the later blocks of the trained stack the weights that the first computed for another example. And what do two blocks do that three steps can be made in two? We look where they look.
 
 # %%
-errors = figures.agreement_plot(CHAPTER)
+strangers = links.values("strangers", SHARED)
+print("with another example's weights, links 1 to 3:", strangers.min(0).round(2), "to", strangers.max(0).round(2))
+half = links.values("strangers", HALF)[:, 2]
+print(f"half reused, two blocks, third link: {half.min():.2f} to {half.max():.2f}")
+seen = links.values("looks", TWO).max(axis=2)  # (seeds, blocks, targets)
+for block in range(2):
+    print(f"block {block}: weight of the best head on itself, 1, 2, 3 links on:", *seen[:, block].round(2).tolist())
 
 # %%
-assert all(error < TOLERANCE[dtype] for by_dtype in errors.values() for dtype, error in by_dtype.items())
-print("layer and reference agree in", ", ".join(TOLERANCE))
+fig, axes = plt.subplots(1, 2, figsize=(8.5, 2.3), sharex=True)
+for ax, arm, title in zip(
+    axes, (SHARED, TWO), ("reused: every block looks one link on", "own weights: the second looks further")
+):
+    image = ax.imshow(links.values("looks", arm)[0].max(axis=1), vmin=0, vmax=1, aspect="auto", origin="lower")
+    ax.set_xticks(range(4), targets)
+    ax.set(yticks=range(len(experiment.ARMS[arm])), ylabel="block", title=title)
+    ax.grid(False)
+fig.colorbar(image, ax=axes, label="weight of the best head")
+figures.show()
+
+# %% [markdown]
+# With another example's weights the reusing stack fails at the second and third link: it does use what is handed on. The half-reusing one loses nothing; its second block has learned to do without the reused heads. And two blocks with weights of their own take three steps in two looks: the second
+# looks **two** links on, at a token that the first look has told it of, and finds there what that token has fetched. A block that must reuse weights cannot look where the first look has led.
+
+# %% [markdown]
+# **Are the blocks alike, if each may look for itself?** That likeness is the paper's reason for reuse. For each head we take the overlap $1 - \tfrac12 \sum_s |A - A'|$ with its best match one block below; the null is the block below reading another example.
+
+# %%
+for arm in (THREE, TWO):
+    alike, other = (links.values(what, arm) for what in ("alike", "other"))
+    print(f"{arm}: overlap {alike.min():.2f} to {alike.max():.2f}, with another example {other.min():.2f} to {other.max():.2f}")
+three, two = (links.values("alike", arm) for arm in (THREE, TWO))
+assert all(links.values("alike", arm).min() > links.values("other", arm).max() for arm in (THREE, TWO))
+
+# %% [markdown]
+# Neighboring blocks are far more alike than the null, and more alike where one look can serve all of them than where it cannot. So likeness goes with what reuse costs: nothing in the first case, the third link in the second. But an overlap above one half did not protect the two blocks. A stack's blocks may be
+# alike on average, and the part in which they differ be what the task needs.
+#
+# One of these runs, live:
+
+# %%
+keras.utils.set_random_seed(0)
+start, model = experiment.fresh(ONCE), experiment.fresh(ONCE)
+examples = experiment.draw(64 * experiment.STEPS, np.random.default_rng(0))
+train_again(model, start, *examples, links.best_rate(ONCE), points=1)
+
+# %%
+ids, answers = experiment.draw(256, np.random.default_rng(1000))
+last = accuracy(model(ids)[..., -1, :], answers[..., -1])
+print(f"two blocks, all reused, trained just now: {last:.2f} of the third link")
+assert links.contains(last, "last", ONCE)
 
 # %% [markdown]
 # ## Where it breaks
 #
-# **The first block has nothing to reuse.** Give all blocks the same arguments, and the first complains; tell each its place, and the first, and those above `max_reuse_layer_idx`, compute weights of their own.
+# **A mask belongs to a block, not to weights.** A causal block that reuses weights from a block that sees everything must not see the future. In our layer its mask holds for reused weights too: they become 0 where it forbids, and each row is divided by what is left. The Model Garden's layer
+# does not apply the mask to them, and the future comes through.
 
 # %%
-same = {"num_attention_heads": 4, "inner_dim": 24, "inner_activation": "relu", "reuse_attention": -1}
-try:
-    ReuseTransformer(**same)(x)
-except ValueError as error:
-    print("reuse_attention_scores must be given" in str(error))
-placed = [ReuseTransformer(**same, layer_idx=i, max_reuse_layer_idx=2) for i in range(4)]
-for block in placed:
-    block.build(x.shape)
-assert [block.self_attention.reused_heads for block in placed] == [0, 4, 4, 0]
-
-# %% [markdown]
-# **A mask belongs to a block, not to weights.** A causal block that reuses weights from one that sees everything must not see the future, and does not: its mask holds for them. The Model Garden lets them through.
-
-# %%
-source, block = ReuseTransformer(4, 24, "relu", dtype="float64"), ReuseTransformer(**same, dtype="float64")
+options = {"inner_dim": 24, "inner_activation": "relu", "dtype": "float64"}
+source, block = ReuseTransformer(4, **options), ReuseTransformer(4, reuse_attention=-1, **options)
 _, everything = source(x)
 causal, later = np.tril(np.ones((1, 5, 5), bool)), x + np.eye(5)[4, :, None] * rng.normal(size=12)
 for name, mask in (("without a mask", None), ("causal", causal)):
@@ -293,11 +318,12 @@ for name, mask in (("without a mask", None), ("causal", causal)):
     assert changed.tolist() == [mask is None] * 4 + [True]
 
 # %% [markdown]
-# **Differs from the paper.** Each block has a number of reused heads of its own, which makes both of the paper's patterns and any mixture. Masks hold for reused weights.
+# **Differs from the paper.** Each block has a number of reused heads of its own, which makes both of the paper's patterns (some heads in all blocks but the first, or all heads in some blocks) and any mixture. Masks hold for reused weights. In a stack of alike
+# blocks, `layer_idx` tells a block its place, and the first then computes its own weights.
 #
 # ## What it costs
 #
-# Each reused head saves $2\,(m + 1)\,d$ parameters and, for $n$ tokens, $2\,n\,m\,d + n^2 d$ multiply-adds, whatever surrounds the attention. We count a stack in the reference.
+# Each reused head saves $2\,(m + 1)\,d$ parameters and, for $n$ tokens, $2\,n\,m\,d + n^2 d$ multiply-adds. We count a stack in the reference.
 
 
 # %%
@@ -311,26 +337,40 @@ def counted(reuses, n=11, m=24, h=4):
     return np.array([sum(counts), sum(block.count_params() for block in blocks)])
 
 
+# %%
 n, m, h, d = 11, 24, 4, 6
+whole = counted([0, 0, 0, 0])
 for reuses in ([0, 2, 2, 2], [0, -1, -1, 0]):
     heads = sum(ref.reused_heads(k, h, i) for i, k in enumerate(reuses))
-    saved = counted([0, 0, 0, 0]) - counted(reuses)
+    saved = whole - counted(reuses)
     assert saved.tolist() == [heads * (2 * n * m * d + n**2 * d), heads * 2 * (m + 1) * d]
     print(f"{reuses}: {heads} heads save {saved.tolist()} multiply-adds and parameters")
 
+# %% [markdown]
+# For BERT-base (12 blocks of 12 heads, $m = 768$, $d = 64$) by the same formula, with all heads reused in 4, 6 or 8 blocks:
+
 # %%
-lengths, stored = 2 ** np.arange(7, 14), {}
-fig, ax = plt.subplots()
-for name, heads in {"none": 12 * 12, "6 heads in each": 12 + 11 * 6, "all heads in 8 of 12": 4 * 12}.items():
-    stored[name] = heads * lengths**2 * 2 / 2**30
-    ax.loglog(lengths, stored[name], base=2, label=f"reused: {name}")
-ax.set(xlabel="length n", ylabel="GiB of attention weights", title="12 blocks of 12 heads, one example, in bfloat16")
-ax.legend()
-plt.show()
-assert np.allclose(stored["none"] / stored["all heads in 8 of 12"], 3)
+m, d, blocks_of_bert = 768, 64, 12
+for n in (512, 4096):
+    block_cost = 12 * n * m * m + 2 * n * n * m  # four projections, a feed-forward network of 4 m, scores and mixture
+    shares = {p: p * (2 * n * m * m + n * n * m) / (blocks_of_bert * block_cost) for p in (4, 6, 8)}
+    print(f"{n} tokens:", ", ".join(f"{p} blocks save {share:.1%} of the multiply-adds" for p, share in shares.items()))
+print("parameters saved, in millions:", [round(p * 2 * (m + 1) * m / 1e6, 2) for p in (4, 6, 8)])
 
 # %% [markdown]
-# Weights that training has to keep for its gradients shrink with the heads that compute them: to a third, if eight of twelve blocks reuse all.
+# ## Does the layer agree?
+
+# %% tags=["nbval-ignore-output"]
+line, agrees = figures.agreement_line(CHAPTER)
+assert agrees
+line
+
+# %% [markdown]
+# ## Today
+#
+# Handing attention weights on was proposed several times: for translation ([Xiao et al., 2019](https://arxiv.org/abs/1906.11024)), for BERT ([Ying et al., 2021](https://arxiv.org/abs/2102.12702)), and here. Large models do not do it, because fast
+# kernels never store the weights that would be handed on ([Dao et al., 2022](https://arxiv.org/abs/2205.14135)). What they share between blocks today is keys and values, which makes the cache of a decoder smaller: cross-layer attention
+# ([Brandon et al., 2024](https://arxiv.org/abs/2405.12981)), used in Hunyuan-Large ([Sun et al., 2024](https://arxiv.org/abs/2411.02265)). Each block then still has queries, and so weights, of its own.
 #
 # ## Exercises
 #
@@ -380,8 +420,8 @@ _ = check("reuse_transformer/3", as_matrix)
 #
 # ## Summary
 #
-# - A block hands its attention weights on, and the next one uses them for some heads or all: fewer parameters, products and weights to keep, by formula.
-# - Nothing is lost where one look serves several steps; but a task that one look solves proves nothing about reuse.
-# - The first block must look for itself, and every block's own mask holds.
+# - A block hands its attention weights on, and the next one uses them for some heads or all: fewer parameters and products, by formula.
+# - Where one look serves every step, nothing is lost, and less has to be learned. A block that must look where an earlier look has led needs weights of its own.
+# - The first block must compute weights, and every block's own mask holds.
 #
 # **Further reading.** [Bhojanapalli et al., 2021](https://arxiv.org/abs/2110.06821): the paper. [Lan et al., 2019](https://arxiv.org/abs/1909.11942): ALBERT, which shares the parameters of all blocks instead.

@@ -42,6 +42,40 @@ def train(model, batches, rate, steps, loss=None, points=50, optimizer=None, wat
     return [(stretch * (i + 1), float(loss)) for i, loss in enumerate(history.history["loss"])]
 
 
+def train_again(model, start, inputs, answers, rate, batch=64, points=10, loss=None, watch=None):
+    """Train with Adam over all examples once, from other weights. A model that was trained so before is not traced again.
+
+    Args:
+        model: A Keras model that is built.
+        start: Another one of the same kind, whose weights are copied.
+        inputs, answers: Arrays, or tuples of arrays, with examples first.
+        rate: The learning rate.
+        batch: Examples in a step.
+        points: On how many stretches of equal length the loss is averaged.
+        loss: As of `train`.
+        watch: As of `train`.
+
+    Returns:
+        [(step, mean loss of the stretch that ends there)].
+    """
+    if not model.compiled:
+        model.compile(keras.optimizers.Adam(rate), loss or loss_of_ids(), jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+    model.set_weights(start.get_weights())
+    for variable in model.optimizer.variables:
+        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+    model.optimizer.learning_rate.assign(rate)
+    count = len(keras.tree.flatten(inputs)[0]) // points
+    curve = []
+    for end in range(count, points * count + 1, count):
+        part = keras.tree.map_structure(lambda array, end=end: array[end - count : end], (inputs, answers))
+        history = model.fit(*part, batch_size=batch, shuffle=False, verbose=0)
+        curve.append((end // batch, float(history.history["loss"][0])))
+        if watch:
+            watch(curve[-1][0])
+    return curve
+
+
 def accuracy(logits, answers):
     """The share of the answers that get the largest logit."""
     return float(np.mean(np.argmax(keras.ops.convert_to_numpy(logits), axis=-1) == answers))
