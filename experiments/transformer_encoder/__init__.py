@@ -87,7 +87,7 @@ def steepness(found):
     flat = np.abs(apart["post-norm"]).max()
     if whole["post-norm"].min() <= flat:
         return ours, "yes"
-    return ours, "only for each token by itself" if flat < whole["post-norm, halved"].min() else "no"
+    return ours, "only for tokens at right angles" if flat < whole["post-norm, halved"].min() else "no"
 
 
 def reversed_texts(found):
