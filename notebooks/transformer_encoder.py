@@ -240,8 +240,8 @@ assert np.min(first) > np.max(rest)
 
 # %% [markdown]
 # Residual connections are necessary: without them nothing is left, whatever else a block has. They are not sufficient. **The paper's own block makes its tokens nearly alike**, with a feed-forward network even more than without. The
-# reason is in the equation. In a post-norm block the new common part is as large as the old token, in *every* block, so what the tokens have in common doubles each time. In a pre-norm block it is added to a stream
-# that has grown, so each block matters less than the one before. The feed-forward network helps only there.
+# reason is in the equation. In a post-norm block attention adds about as much as the tokens have in common already, and the norm then shrinks the sum: once tokens are alike, what differs is halved in *every* block. In a pre-norm block
+# the same is added to a stream that has grown, so each block matters less than the one before. The feed-forward network helps only there.
 #
 # **Does that depend on the weights?** The kernels were as large as Glorot's rule makes them. Here are both orders with smaller and larger ones; and beside them a real model. MiniLM has six blocks, all post-norm, and it
 # reads sentences of a novel, eight for each of five seeds. The null is the same model with the entries of each kernel shuffled.
