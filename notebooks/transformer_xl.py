@@ -297,14 +297,13 @@ beyond = experiment.beyond_one_memory(hops)
 fig, ax = plt.subplots()
 ax.axvspan(-0.5, (~experiment.in_reach(experiment.LENGTH)).sum() - 0.5, color="#eeeeee")
 ax.annotate("out of reach for one layer", (1.5, 1.06), ha="center")
+beside = ((0, 8), (10, 10), (30, -16), (170, -8))
 for number, arm in enumerate(experiment.HOPPERS):
     right = hops.values("right", arm)
     style = {"color": figures.COLORS[number], "marker": figures.MARKERS[number]}
     ax.fill_between(places, right.min(0), right.max(0), color=figures.COLORS[number], alpha=0.2, linewidth=0)
     ax.plot(places, np.median(right, axis=0), **style)
-    ax.annotate(
-        arm, (0, np.median(right[:, 0])), ((0, 8), (10, 10), (30, -16), (170, -8))[number], textcoords="offset points", color=style["color"]
-    )
+    ax.annotate(arm, (0, np.median(right[:, 0])), beside[number], textcoords="offset points", color=style["color"])
 ax.axhline(1 / experiment.SYMBOLS, color="black", linestyle=":", marker="none")
 ax.set(
     xlabel="place in the segment (median and range of 3 seeds, dotted: chance)",

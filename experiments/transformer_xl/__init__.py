@@ -159,7 +159,9 @@ def two_hops(found):
         return ours, "no"
     if two.min() > halfway_up:
         return ours, "yes"
-    return ours, "only if gradients flow through the memory" + (", or with four times the steps" if longer.min() > halfway_up else "")
+    if longer.min() > halfway_up:
+        return ours, "only with four times the steps, or if gradients flow through the memory"
+    return ours, "only if gradients flow through the memory"
 
 
 def first_character(found):
