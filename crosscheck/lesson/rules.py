@@ -117,7 +117,7 @@ def budget(notebook, kilobytes):
         len(cell.source.splitlines()) for cell in code_cells(notebook) if "hide-input" not in cell.metadata.get("tags", [])
     ]
     prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    words = len(re.sub(r"```.*?```|<[^>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose, flags=re.DOTALL).split())
+    words = len(re.sub(r"```.*?```|</?[a-z][^<>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose, flags=re.DOTALL).split())
     most = MOST_WITH_PICTURE if has_picture(notebook) else MOST
     limits = (
         (25 <= len(notebook.cells) <= most["cells"], f"{len(notebook.cells)} cells, not 25 to {most['cells']}"),

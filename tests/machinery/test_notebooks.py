@@ -104,6 +104,7 @@ def code(count, lines=1):
         ([*code(29), new_code_cell("x\n" * 26)], 1, "26 lines"),
         (code(30, lines=9), 1, "median 9"),
         ([*code(29), new_markdown_cell("word " * 1501)], 1, "1501 words"),
+        ([*code(29), new_markdown_cell("1 < 2, " + "word " * 1496 + "and 2 > 1, <b>now</b>")], 1, "1504 words"),
         (code(30), 801, "801 kB"),
     ],
 )
