@@ -139,7 +139,8 @@ def calibrated(found):
     ours = "; ".join(f"{row} {np.median(errors[row]):.3f} ({span(errors[row], 3)})" for row in rows)
     wins = {row: int((errors["full"] < errors[row]).sum()) for row in rows[1:]}
     count = len(errors["full"])
-    ours = f"{ours}; the truth {np.median(of_truth(found, 'ece')):.3f}; the head is better in {', '.join(f'{won} ({row})' for row, won in wins.items())} of {count} draws"
+    ours = f"{ours}; the truth {np.median(of_truth(found, 'ece')):.3f}"
+    ours = f"{ours}; the head is better in {', '.join(f'{won} ({row})' for row, won in wins.items())} of {count} draws"
     if min(wins["one network"], wins["ensemble of five"]) == count:
         return ours, "yes"
     fewest = min(wins["one network"], wins["ensemble of five"])
