@@ -87,10 +87,10 @@ def rate_of(found, row):
     )
 
 
-def measured(found, what, row):
-    """One of the numbers of a row, for each seed: "right", "ece", "far", "near" or "nll"."""
+def measured(found, what, row, rate=None):
+    """One of the numbers of a row, for each seed: "right", "ece", "far", "near" or "nll". Without `rate`, with the best one."""
     arm, reading = ROWS[row]
-    return np.array([run[reading][what] for run in found.values("readings", arm, rate_of(found, row))])
+    return np.array([run[reading][what] for run in found.values("readings", arm, rate or rate_of(found, row))])
 
 
 def of_truth(found, what):
@@ -141,10 +141,15 @@ def calibrated(found):
     count = len(errors["full"])
     ours = f"{ours}; the truth {np.median(of_truth(found, 'ece')):.3f}"
     ours = f"{ours}; the head is better in {', '.join(f'{won} ({row})' for row, won in wins.items())} of {count} draws"
-    if min(wins["one network"], wins["ensemble of five"]) == count:
-        return ours, "yes"
-    fewest = min(wins["one network"], wins["ensemble of five"])
-    return ours, f"only in {fewest} of {count} draws" if fewest > count / 2 else "no"
+    rivals = [np.median(errors[row]) for row in WITHOUT]
+    medians = {rate: np.median(measured(found, "ece", "full", rate)) for rate in found.experiment.rates}
+    good = [f"{rate:g}" for rate, median in medians.items() if median < min(rivals)]
+    ours = f"{ours}; its medians by rate {', '.join(f'{median:.3f}' for median in medians.values())}"
+    fewest = min(wins[row] for row in WITHOUT)
+    if fewest <= count / 2 or not good:
+        return ours, "no"
+    all_hold = fewest == count and len(good) == len(medians)
+    return ours, "yes" if all_hold else f"only in {fewest} of {count} draws, and at a learning rate of {' or '.join(good)}"
 
 
 CLAIMS = [

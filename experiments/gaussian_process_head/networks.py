@@ -105,7 +105,10 @@ class Network:
 
     def train(self, x, y, rate, steps, rng, batch=32):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self.model.compile(keras.optimizers.Adam(rate), loss, steps_per_execution=4, jit_compile=False)
+        xla = (
+            keras.backend.backend() == "jax"
+        )  # where the alternative is to run op by op; on TensorFlow XLA takes longer to compile
+        self.model.compile(keras.optimizers.Adam(rate), loss, jit_compile=xla)
         order = rng.integers(0, len(x), steps * batch)
         y = np.repeat(y[:, None], self.members, axis=1) if self.members > 1 else y
         self.model.fit(x[order].astype("float32"), y[order], batch_size=batch, shuffle=False, verbose=0)
