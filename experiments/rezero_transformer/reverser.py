@@ -82,7 +82,9 @@ def compiled(kind, depth, xla):
     """A model that is compiled once, for all seeds and rates; it takes `STRETCH` steps at a time."""
     model = Reverser(kind, depth)
     model(np.zeros((1, N), "int32"))
-    model.compile(keras.optimizers.Adam(), loss_of_ids(), jit_compile=xla, steps_per_execution=STRETCH)
+    model.compile(
+        keras.optimizers.Adam(), loss_of_ids(), jit_compile=xla or keras.backend.backend() == "jax", steps_per_execution=STRETCH
+    )
     model.optimizer.build(model.trainable_variables)
     return model
 
