@@ -272,7 +272,7 @@ for depth in (experiment.SHALLOW, experiment.DEEP):
 # **Where ReZero wins.** At the two middle rates, twelve ReZero blocks start before every rival at the same rate, the slowest seed before the fastest. Without a warm-up for anyone that is also true if each kind has its own best rate. The factor over pre-norm is near the
 # paper's 1.56, which is over post-norm layers ([abstract](https://arxiv.org/abs/2003.04887)). ReZero does not need a warm-up.
 #
-# **Where it does not.** A warm-up lets pre-norm take the highest rate, and then it starts about as early as ReZero at its best. At that rate twelve ReZero blocks diverge, since nothing bounds what they add. At the lowest rate hardly any run
+# **Where it does not.** A warm-up lets pre-norm take the highest rate, and then it starts about as early as ReZero at its best. At that rate twelve ReZero blocks diverge, with a warm-up or without. At the lowest rate hardly any run
 # has started after 240 steps. And the lead is no larger with twelve blocks than with four: in this range it has little to do with depth.
 #
 # **Post-norm** learns with four blocks, and a warm-up lets it take a higher rate. With twelve it has not started after 240 steps at any rate, with a warm-up or without. (In the paper twelve such layers do train; its runs are longer and its
