@@ -34,6 +34,7 @@ class Experiment:
         judged_by: Which of the returned numbers says how good a run is; the best learning rate of an arm is told by it.
         lower_is_better: Whether it is a loss.
         elsewhere: The arm that is trained on JAX too, with the middle rate and the first seed; None if there is no training.
+        together: Whether all runs are made in one process, because they share compiled programs that take longer than a run.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Experiment:
     lower_is_better: bool = False
     seeds: tuple = (0, 1, 2, 3, 4)
     elsewhere: str | None = None
+    together: bool = False
 
     def __post_init__(self):
         if len(self.seeds) < 3:

@@ -30,15 +30,15 @@ def train(task):
 
 
 def make_runs(chapter, jobs, only=None):
-    """Make the runs that are missing on this backend.
+    """Make the runs that are missing on this backend, in `jobs` processes, or in this one if an experiment wants that.
 
     Returns:
         The errors of those that were stopped, one a line.
     """
     done = {key_of(found) for found in kept(chapter)}
-    wanted = [
-        run for experiment in experiments_of(chapter).values() if only in (None, experiment.name) for run in runs_of(experiment)
-    ]
+    chosen = [experiment for experiment in experiments_of(chapter).values() if only in (None, experiment.name)]
+    wanted = [run for experiment in chosen for run in runs_of(experiment)]
+    jobs = 0 if any(experiment.together for experiment in chosen) else jobs
     tasks = [(chapter, run) for run in wanted if (backend(), *run) not in done]
     errors = []
     with progress(len(tasks)) as (watch, advance):

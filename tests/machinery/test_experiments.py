@@ -102,6 +102,15 @@ def test_the_parts_of_a_chapter_that_is_a_folder_count_too(chapter):
     assert experiment.hash_of("made_up") != first
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_runs_that_share_programs_are_made_in_one_process(chapter, monkeypatch, together):
+    asked_for = []
+    monkeypatch.setattr(runner, "experiments_of", lambda chapter: {"two": replace(TWO, together=together)})
+    monkeypatch.setattr(runner.workers, "run", lambda tasks, job, jobs, watch: asked_for.append(jobs) or [])
+    runner.make_runs("made_up", jobs=2)
+    assert asked_for == [0 if together else 2]
+
+
 def test_missing_runs_are_said_and_nothing_is_stored(chapter):
     assert runner.make_runs("made_up", jobs=0) == []
     assert runner.store("made_up") == [("jax", *TWO.runs_elsewhere()[0])]
