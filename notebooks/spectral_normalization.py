@@ -366,7 +366,7 @@ assert all(
 #
 # One of these runs, live:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rate = labels.best_rate("bound 1.5")
 live = experiment.train_noisy("bound 1.5", rate, seed=0)
 print(f"median steepness {live['steep']:.2f}, right on new points {live['right']:.2f}")
