@@ -245,7 +245,7 @@ assert settled < min(errors.min() for errors in fresh)
 
 # %% [markdown]
 # A kept $u$ follows the kernel. The first steps are the exception: there its estimates are as poor as those from a new $u$, and a kernel is above its bound. The layer therefore iterates when it is **built**, until the estimate grows by no more than $10^{-5}$ of itself in a
-# round. Is the norm right then? The same rule in NumPy, for a hundred random kernels of 128 × 128 that are bounded by 0.95:
+# round. Is the norm right then? The same rule in NumPy, for 25 random kernels of 128 × 128 that are bounded by 0.95:
 
 
 # %%
@@ -261,7 +261,7 @@ def settled_estimate(w, tolerance, at_most=500):
 
 
 # %%
-kernels, in_use = rng.normal(size=(100, 128, 128)), {}
+kernels, in_use = rng.normal(size=(25, 128, 128)), {}
 norms = [ref.spectral_norm(w) for w in kernels]
 for name, tolerance in (("one round", np.inf), ("until growth is 1e-5", 1e-5), ("until growth is 1e-7", 1e-7)):
     in_use[name] = np.array([norm * min(1, 0.95 / settled_estimate(w, tolerance)) for w, norm in zip(kernels, norms)])
