@@ -193,7 +193,7 @@ def flat(found):
     """The median steepness of every run."""
     steep = {arm: every(found, "steep", arm) for arm in NETWORKS}
     others = min(values.min() for arm, values in steep.items() if arm != TIGHT)
-    learned = all(every(found, "learned", arm).min() == 1 for arm in NETWORKS)
+    learned = all(every(found, "learned", arm).min() > 1 - WRONG / POINTS / 2 for arm in NETWORKS)
     ours = ", ".join(f"{arm} {span(values)}" for arm, values in steep.items())
     return ours, "yes" if steep[TIGHT].max() < others and learned else "no"
 

@@ -230,7 +230,7 @@ assert 0.014 < most[128] < 0.015 and math.isclose(ref.pull_ratio(127 * math.exp(
 # grow by $r^2$), or a scale was used and not written down. A program that normalizes and leaves the scale at this layer's default of 1 has a margin in name only.
 #
 # **Does a margin find more translations?** In its abstract the paper reports P@1, the share of sentences whose nearest neighbor is the translation, of 86% or more on the United Nations corpus, in all languages tested. We measure P@1 among 800 new meanings, and the mean gap,
-# without a margin and with 0.3, at four scales. [The experiment](../experiments/mat_mul_with_margin.py) gives each arm three learning rates and three seeds, which draw languages and weights anew. Whoever finds the group and guesses in it gets a quarter.
+# without a margin and with 0.3, at four scales. [The experiment](../experiments/mat_mul_with_margin.py) gives each arm three learning rates and three seeds, which draw languages and weights anew. A model that finds the group, and guesses in it, gets a quarter.
 
 # %%
 print(f"{'':23}best rate  P@1: worst, median, best   mean gap: worst, median, best")
@@ -294,7 +294,7 @@ assert min(languages.worst("found", arm) for arm in experiment.LANGUAGES) > 1 / 
 
 # %% [markdown]
 # It does. On this task a scale of 5 without a margin finds at least as many as 20 or 50 with one, within a standard error in every seed. So nothing here shows that a margin is better than a well chosen scale; it makes a large scale harmless. (All is after 300 steps, with each arm's best of three rates. At 50 without a margin that
-# is the largest of the three: its softmax also learns slowly.) In a scale of 1 a margin changes nothing that can be measured, as (5) says; and which scale is best differs between tasks.
+# is the largest of the three: its softmax also learns slowly.) At a scale of 1 a margin changes nothing that can be measured, as (5) says; and which scale is best differs between tasks.
 #
 # ## Where it breaks
 #
@@ -334,7 +334,7 @@ line
 # ## Today
 #
 # LaBSE trained this loss for 109 languages ([Feng et al., 2020](https://arxiv.org/abs/2007.01852)). Most encoders of today use the softmax over a batch **without** a margin and choose the scale with care: SimCSE has 20 ([Gao et al., 2021](https://arxiv.org/abs/2104.08821)), E5 has 100
-# ([Wang et al., 2022](https://arxiv.org/abs/2212.03533)), and CLIP trains it ([Radford et al., 2021](https://arxiv.org/abs/2103.00020)). They call its inverse the temperature, and use many more wrong candidates. For faces the margin moved from the cosine to the angle
+# ([Wang et al., 2022](https://arxiv.org/abs/2212.03533)), and CLIP trains it ([Radford et al., 2021](https://arxiv.org/abs/2103.00020)). Its inverse is called the temperature. For faces the margin moved from the cosine to the angle
 # ([Deng et al., 2018](https://arxiv.org/abs/1801.07698)).
 #
 # ## Exercises

@@ -228,7 +228,7 @@ assert reached.max() <= 512 and rows[-1] < len(vocabulary) / 2
 # So a table's gradient is mostly zeros, and has few rows that occur **many times**. Libraries use the first: TensorFlow keeps the gradient of a look-up as a list of entries, one for each token, not yet summed as (3) says. That is safe as long as whoever reads the list sums it.
 #
 # **What does Adam do with a token that occurs several times?** [Adam](https://arxiv.org/abs/1412.6980) keeps averages $m$ of the gradient and $v$ of its square, and moves a number by rate $\cdot\, \hat m / \sqrt{\hat v}$. In the first step that is rate $\cdot\, g / |g|$: the rate itself, however large $g$ is
-# (section 2.1 of the paper calls it a bound for nearly all steps). Let a token occur $k$ times, each time with the gradient $g$. Summed, it moves by $k g / |k g| = 1$ rate. But if a library adds the *squares of the entries*, where the square of their sum belongs, it moves by
+# (in section 2.1 of the paper, about the most that any step can be). Let a token occur $k$ times, each time with the gradient $g$. Summed, it moves by $k g / |k g| = 1$ rate. But if a library adds the *squares of the entries*, where the square of their sum belongs, it moves by
 #
 # $$\frac{k g}{\sqrt{k g^2}} = \sqrt k \text{ rates.} \tag{4}$$
 #
@@ -308,12 +308,12 @@ for arm in experiment.READERS:
 assert slow["Keras's layer"].max() < slow["our layer"].min()
 
 # %% [markdown]
-# At the smaller rates the same rate gives different models: with Keras's layer the loss falls faster, because frequent characters move farther than Adam's rule allows. At its best rate each layer comes close to what counts achieve, Keras's a little closer. So the squares of entries are no handicap on this task. They are
-# a learning rate of its own for each token, larger the more often it occurs in a batch. What breaks is the comparison: one program trains differently on two backends, and a rate that was found with one layer is not the right one for the other. The lessons of this course embed tokens with the layer of this chapter.
+# At the smaller rates the same rate gives different models: with Keras's layer the loss falls faster, because frequent characters move farther than Adam's rule allows. At its best rate each layer comes close to what counts achieve, Keras's a little closer. So the squares of entries are no handicap on this task. They act
+# like a learning rate for each token, which is larger the more often the token occurs in a batch. What breaks is the comparison: one program trains differently on two backends, and a rate that was found with one layer is not the right one for the other. The experiments of this course embed tokens with the layer of this chapter.
 #
 # One of these runs, live:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rate = characters.best_rate("our layer")
 live = experiment.train_reader("our layer", rate, seed=0)
 print(f"our layer, rate {rate:g}: {live['bits']:.3f} bits")
@@ -348,7 +348,7 @@ assert not distance["SGD"][:3].any() and (distance["SGD"][3:] > 0).all() and (di
 # SGD moves the rows of the words that are there. Adam goes on moving the others by the average that it keeps, and a look-up does not prevent that: both forms train alike.
 #
 # **What is the scale for?** The paper multiplies by $\sqrt m$ and does not say why. A row of $m$ random numbers of variance $1/m$ has about length 1. What is added to it, a position made of $m/2$ pairs of sine and cosine, has length $\sqrt{m/2}$. Then the scale keeps word and position in the
-# proportion $\sqrt 2$ to 1, whatever $m$ is. A model whose positions are trained too needs no scale: here are the lengths in MiniLM, which has none.
+# proportion $\sqrt 2$ to 1, whatever $m$ is. A model whose positions are trained too may do without: here are the lengths in MiniLM, which has no scale.
 
 # %%
 for m in (64, 1024):
@@ -363,7 +363,7 @@ print(
 assert np.median(lengths["word"]) > np.median(lengths["position"])
 
 # %% [markdown]
-# (The middle eight tenths of the rows.) In MiniLM words are longer than positions, with no scale to make them so.
+# (The middle eight tenths of the rows.) In MiniLM words are longer than positions without a scale.
 #
 # ## Where it breaks
 #
@@ -483,7 +483,7 @@ line
 # %% [markdown]
 # ## Today
 #
-# Language models look rows up. Large tables have their own hardware: the fourth TPU has SparseCores for them ([Jouppi et al., 2023](https://arxiv.org/abs/2304.01433)). Most models use the table twice, the second time transposed for the logits ([Press and Wolf, 2017](https://arxiv.org/abs/1608.05859)); then every row gets a gradient
+# Language models look rows up. Large tables have their own hardware: the fourth TPU has SparseCores for them ([Jouppi et al., 2023](https://arxiv.org/abs/2304.01433)). Many models use the table twice, the second time transposed for the logits ([Press and Wolf, 2017](https://arxiv.org/abs/1608.05859)); then every row gets a gradient
 # at every step. ALBERT splits the table into two narrow factors ([Lan et al., 2019](https://arxiv.org/abs/1909.11942)). Byte-level models have a table of a few hundred rows ([Xue et al., 2021](https://arxiv.org/abs/2105.13626)).
 #
 # ## Exercises

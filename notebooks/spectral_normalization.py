@@ -245,7 +245,7 @@ assert settled < min(errors.min() for errors in fresh)
 
 # %% [markdown]
 # A kept $u$ follows the kernel. The first steps are the exception: there its estimates are as poor as those from a new $u$, and a kernel is above its bound. The layer therefore iterates when it is **built**, until the estimate grows by no more than $10^{-5}$ of itself in a
-# round. Is the norm right then? The same rule in NumPy, for a hundred random kernels of 128 × 128 that are bounded by 0.95:
+# round. Is the norm right then? The same rule in NumPy, for 25 random kernels of 128 × 128 that are bounded by 0.95:
 
 
 # %%
@@ -261,7 +261,7 @@ def settled_estimate(w, tolerance, at_most=500):
 
 
 # %%
-kernels, in_use = rng.normal(size=(100, 128, 128)), {}
+kernels, in_use = rng.normal(size=(25, 128, 128)), {}
 norms = [ref.spectral_norm(w) for w in kernels]
 for name, tolerance in (("one round", np.inf), ("until growth is 1e-5", 1e-5), ("until growth is 1e-7", 1e-7)):
     in_use[name] = np.array([norm * min(1, 0.95 / settled_estimate(w, tolerance)) for w, norm in zip(kernels, norms)])
@@ -354,19 +354,19 @@ print(f"steepest median with bound 1.5: {np.max(steep['bound 1.5']):.1f}; least 
 print(
     f"right on new points, bound 1.5 less no bound, draw by draw: {gained.round(3)}; standard error of one {np.sqrt(0.16 / 500):.3f}"
 )
-assert np.max(steep["bound 1.5"]) < lowest and all(labels.worst("learned", arm) == 1 for arm in experiment.NETWORKS)
+assert np.max(steep["bound 1.5"]) < lowest and min(labels.worst("learned", arm) for arm in experiment.NETWORKS) > 0.95
 assert all(
     (labels.values("steepest", arm, rate) <= labels.values("limit", arm, rate)).all()
     for arm, rate in product(steep, labels.experiment.rates)
 )
 
 # %% [markdown]
-# All networks learn all labels, wrong ones too, and only the tight bound keeps the slopes small: whatever the rate and the seed, its steepest network is less steep than the least steep of the others. Weight decay and the looser bound take away a part of the steepness at best. On new points, the tightly bounded
-# network is right a little more often in each of the three draws; that is too few draws for a claim.
+# All networks learn the labels, wrong ones too (the right ones alone would be 0.9), and only the tight bound keeps the slopes small: whatever the rate and the seed, its steepest network is less steep than the least steep of the others. Weight decay and the looser bound take away a part of the steepness at best. On new points, the tightly bounded
+# network is right a little more often in each of these three draws. That is too few draws for a claim.
 #
 # One of these runs, live:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rate = labels.best_rate("bound 1.5")
 live = experiment.train_noisy("bound 1.5", rate, seed=0)
 print(f"median steepness {live['steep']:.2f}, right on new points {live['right']:.2f}")
@@ -429,7 +429,7 @@ assert max(tight.values()) < (1 / 8 + real) / 2 < free.min() and abs(np.median(l
 
 # %% [markdown]
 # It does not, at this size. With a bound of 4 the generator makes about as much of the ring as with no bound, at each rate within the spread of the seeds. With bounds of 1 and 2 it makes no more than about one Gaussian's worth. One reason is known before: the critic's hinge loss wants +1 on real points and −1
-# on made ones. To do both within three standard deviations of a mode, it must be $2 / 0.3$ steep, and three kernels need a bound of nearly 1.9. Real critics stay far below the limit that their bounds allow. So a bound of 1 is no law: it has to fit the scale of the data, and pixels are another scale than our ring.
+# on made ones. To do both within three standard deviations of a mode, it must be $2 / 0.3$ steep, and three kernels need a bound of nearly 1.9. Trained critics also stay far below the limit that their bounds allow. So a bound has to fit the scale of the data; pixels have another scale than our ring, and what holds for images is not tested here.
 # (All is after 1,600 steps; with the smallest rate the overlap still rises.)
 #
 # ## Where it breaks
@@ -460,7 +460,7 @@ ax.set(
     xlabel="height and width of the image",
     ylabel="norm of the convolution",
     ylim=(0, 3.2),
-    title="every convolution stretches more than its kernel",
+    title="on all but tiny images a convolution stretches more than its kernel",
 )
 figures.show()
 
