@@ -21,8 +21,6 @@
 # Each milestone has a cell with a stub. Replace `return None`, and run the cell: it says whether the milestone is reached, or what was expected and what came.
 
 # %%
-import math
-
 import keras
 import numpy as np
 from milestones import sorting as task

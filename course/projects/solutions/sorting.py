@@ -1,7 +1,5 @@
 """A solution of the project on sorting: each cell replaces the stub of one milestone."""
 
-import math
-
 import keras
 import numpy as np
 from milestones import sorting as task
@@ -20,6 +18,9 @@ def rows(given):
 
 
 # %%
+import math
+
+
 def already_sorted(length, numbers):
     return math.comb(length + numbers - 1, length) / numbers**length
 
