@@ -11,9 +11,9 @@ rng = np.random.default_rng(0)
 
 # %%
 def rows(given):
-    count, length = given.shape
-    whole = np.concatenate([given, np.full((count, 1), task.SEPARATOR), np.sort(given, axis=1)], axis=1)
-    weights = np.tile(np.arange(2 * length) >= length, (count, 1)).astype("float32")
+    b, t = given.shape
+    whole = np.concatenate([given, np.full((b, 1), task.SEPARATOR), np.sort(given, axis=1)], axis=1)
+    weights = np.tile(np.arange(2 * t) >= t, (b, 1)).astype("float32")
     return whole[:, :-1], whole[:, 1:], weights
 
 
