@@ -13,7 +13,8 @@ pytest_plugins = [] if "nbval.plugin" in sys.modules else ["nbval.plugin"]
 for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-TOGETHER = ("tests/examples/test_examples.py", "tests/common/test_text.py")
+PROJECTS = tuple(f"tests/projects/test_{name}.py" for name in ("sorting", "long_documents", "bert_from_text", "assistant"))
+TOGETHER = ("tests/examples/test_examples.py", "tests/common/test_text.py", *PROJECTS)
 """Files whose tests share what takes long to make."""
 
 

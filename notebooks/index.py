@@ -22,7 +22,7 @@
 import matplotlib.pyplot as plt
 from IPython.display import Markdown
 
-from crosscheck.lesson import course, course_map, figures
+from crosscheck.lesson import course, course_map, figures, projects
 
 figures.use_style()
 
@@ -48,3 +48,11 @@ Markdown(course.routes_as_markdown())
 
 # %%
 Markdown(course.chapter_table())
+
+# %% [markdown]
+# ## Projects
+#
+# Each part ends with a project of an hour or two. Four have a statement whose milestones check themselves.
+
+# %%
+Markdown(projects.as_markdown())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crosscheck.catalogue import chapters, lessons
+from crosscheck.lesson.projects import projects
 from crosscheck.report.changes import imported_names
 from crosscheck.report.readme import beginning, claims, home
 
@@ -16,7 +17,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 FILES = ("crosscheck/cases/{}.py", "notebooks/{}.py", "notebooks/{}.ipynb", "exercises/{}.py")
 CODE = sorted(
-    path for room in ("reference", "layers", "crosscheck", "exercises", "experiments") for path in (ROOT / room).rglob("*.py")
+    path
+    for room in ("reference", "layers", "crosscheck", "exercises", "experiments", "course")
+    for path in (ROOT / room).rglob("*.py")
 )
 MECHANISMS = [path for path in CODE if path.relative_to(ROOT).parts[0] in ("reference", "layers")]
 REFERENCES = [path for path in MECHANISMS if path.relative_to(ROOT).parts[0] == "reference"]
@@ -197,9 +200,32 @@ def test_exercises_stand_in_a_file_for_each_lesson_and_import_no_layer():
         assert all(name.startswith("crosscheck.lesson") for name in imported if name.startswith("crosscheck")), path
 
 
+def test_a_project_is_a_statement_its_notebook_what_its_milestones_ask_and_a_solution():
+    folder = ROOT / "course" / "projects"
+    assert {path.name for path in (ROOT / "course").iterdir()} == {"PLAN.md", "projects"}
+    names = {path.stem for path in folder.glob("*.py")}
+    assert names == set(projects())
+    assert {path.name for path in folder.iterdir()} - {"__pycache__", "README.md"} == {
+        *("milestones", "solutions"),
+        *(f"{name}.{kind}" for name in names for kind in ("py", "ipynb")),
+    }
+    for part in ("milestones", "solutions"):
+        assert {path.stem for path in (folder / part).iterdir() if path.suffix} == names
+    assert {path.stem for path in (ROOT / "tests" / "projects").glob("test_*.py")} == {f"test_{n}" for n in {*names, "projects"}}
+
+
 def test_tests_stand_in_folders_like_what_they_test():
     entries = {path.stem.removeprefix("test_") for path in (ROOT / "tests").iterdir() if path.suffix in ("", ".py")}
-    assert entries - {"__pycache__"} <= NAMES | {"common", "machinery", "smoke", "conformance", "examples", "house", "conftest"}
+    assert entries - {"__pycache__"} <= NAMES | {
+        "common",
+        "machinery",
+        "smoke",
+        "conformance",
+        "examples",
+        "projects",
+        "house",
+        "conftest",
+    }
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=name_of)

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from crosscheck.catalogue import PARTS, chapters
+from crosscheck.lesson import projects
 from crosscheck.report.command import as_program, refuse
 
 ROOT = Path(__file__).parents[2]
@@ -178,7 +179,7 @@ def chapter_table():
 
 def shown_by_index():
     """What the index shows beside the map."""
-    return [routes_as_markdown(), chapter_table()]
+    return [routes_as_markdown(), chapter_table(), projects.as_markdown()]
 
 
 def weeks():
@@ -199,14 +200,15 @@ def plan_table():
         reading, doing = (sum(map(of, (c.name for c in week))) for of in (minutes, minutes_of_exercises))
         papers = "; ".join(dict.fromkeys(f"[{c.paper}]({c.link})" for c in week))
         links = ", ".join(link(each, "../notebooks/") for each in week)
-        projects = ", ".join(f"[{c.part}](#{anchor(c.part)})" for c in week if c == last[c.part]) or "–"
-        lines.append(f"| {number} | {links} | {papers} | {duration(reading)} + {duration(doing)} | {projects} |")
+        ending = ", ".join(project_of(c.part) for c in week if c == last[c.part]) or "–"
+        lines.append(f"| {number} | {links} | {papers} | {duration(reading)} + {duration(doing)} | {ending} |")
     return "\n".join(lines) + "\n"
 
 
-def anchor(heading):
-    """The address of a heading within its page."""
-    return heading.lower().replace(" ", "-")
+def project_of(part):
+    """Links to what the plan says of a part's project, and to its statement if it has one."""
+    statement = projects.link(part, "projects/")
+    return f"[{part}](#{projects.anchor(part)})" + (f": {statement}" if statement else "")
 
 
 def main():

@@ -6,13 +6,14 @@ import shutil
 import jupytext
 import nbformat
 
-from crosscheck.lesson import make
+from crosscheck.lesson import make, projects
 from crosscheck.lesson.exercises import exercises_of, lessons_with_exercises, verdict
 from crosscheck.lesson.stored import save
 from crosscheck.report.command import Parser, as_program, check_known, refuse
 
 BUILD = make.FOLDER.parent / "build"
 FOLDED_SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>.*?</details>\n?", re.DOTALL)
+LINK_OF_A_PROJECT = re.compile(r"\[([^\]]*)\]\(\.\./\.\./([^)]*)\)")
 LINK_INTO_THE_CLONE = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
 MINUTES = re.compile(r"\*\*(\d)\*\* \((\w+), (\d+) minutes\)\.")
 DISCUSS = re.compile(r"\*\*To discuss\.\*\*(.*?)(?=\n\n|\Z)", re.DOTALL)
@@ -36,16 +37,18 @@ with `pip install` from the course's repository, or start JupyterLab with `PYTHO
 
 Each lesson ends with three exercises. Replace `return None` and run the cell: it says "right", or what is wrong. Keep the folder
 `exercises` beside the notebooks: the checks are in it. The inputs of a check differ in size, so a function has to work for all.
+
+The folder `projects` has larger tasks, for the end of a part. Their milestones have stubs and checks in the same way.
 """
 
 DESCRIPTION = """\
 Make an edition of the lessons: build/student (no solutions, no outputs, checks without answers; also as build/student.zip), or
-build/teacher (with solutions, and notes on what wrong answers reveal). Without names, of every lesson."""
+build/teacher (with solutions, and notes on what wrong answers reveal). Without names, of every lesson and project."""
 
 EXAMPLES = """\
 examples:
   python -m crosscheck.lesson.editions student
-  python -m crosscheck.lesson.editions teacher attention
+  python -m crosscheck.lesson.editions teacher attention sorting
 
 exit status:
   0  the edition was written
@@ -56,13 +59,13 @@ def main(argv=None):
     """Make one edition. Returns the exit status."""
     parser = Parser("crosscheck.lesson.editions", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("edition", choices=("student", "teacher"), help="for whom")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson (default: every lesson)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson or project (default: all)")
     options = parser.parse_args(argv)
     if not make.FOLDER.is_dir():
         return refuse(f"the lessons are not part of the installed package; use a clone. Missing: {make.FOLDER}")
-    known = [path.stem for path in sorted(make.FOLDER.glob("*.py"))]
+    known = [*lessons_of(None), *projects.projects()]
     try:
-        check_known(options.names, known, "lesson")
+        check_known(options.names, known, "lesson or project")
     except KeyError as error:
         return refuse(error.args[0])
     folder = BUILD / options.edition
@@ -72,13 +75,13 @@ def main(argv=None):
 
 
 def student(folder, names):
-    """Write the student's edition of these lessons to `folder`, and a zip of it beside."""
+    """Write the student's edition of these lessons and projects to `folder`, and a zip of it beside."""
     begin(folder)
     checks = folder / "exercises"
     checks.mkdir()
     (checks / "__init__.py").write_text(PACKAGE, encoding="utf-8")
     (folder / "README.md").write_text(STUDENT_README, encoding="utf-8")
-    for name in names:
+    for name in lessons_of(names):
         notebook = read(name)
         if name in lessons_with_exercises():
             save(exercises_of(name), checks / f"{name}.json")
@@ -88,19 +91,55 @@ def student(folder, names):
             if cell.cell_type == "markdown":
                 cell.source = LINK_INTO_THE_CLONE.sub(r"\1", FOLDED_SOLUTION.sub("", cell.source))
         nbformat.write(notebook, folder / f"{name}.ipynb")
+    write_projects(folder, names)
     shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
 
 
 def teacher(folder, names):
-    """Write the teacher's edition of these lessons to `folder`: with solutions, and NOTES.md."""
+    """Write the teacher's edition of these lessons and projects to `folder`: with solutions, and NOTES.md."""
     begin(folder)
     notes = ["# Notes on the exercises", "What wrong answers reveal is what the check says about them."]
-    for name in names:
+    for name in lessons_of(names):
         notebook = read(name)
         nbformat.write(notebook, folder / f"{name}.ipynb")
         if name in lessons_with_exercises():
             notes += notes_on(name, notebook)
+    write_projects(folder, names)
+    for name in projects_of(names):
+        write_project(projects.solved(name), folder / "projects" / f"{name}_solved.ipynb", names)
     (folder / "NOTES.md").write_text("\n\n".join(notes) + "\n", encoding="utf-8")
+
+
+def lessons_of(names):
+    """Those of `names` that are lessons, with the index; all lessons for None."""
+    known = [path.stem for path in sorted(make.FOLDER.glob("*.py"))]
+    return known if names is None else [name for name in names if name in known]
+
+
+def projects_of(names):
+    return [name for name in projects.projects() if name in names]
+
+
+def write_projects(folder, names):
+    """The statements of projects, and what their milestones ask."""
+    for name in projects_of(names):
+        milestones = folder / "projects" / "milestones"
+        milestones.mkdir(parents=True, exist_ok=True)
+        shutil.copy(projects.FOLDER / "milestones" / f"{name}.py", milestones)
+        write_project(jupytext.read(projects.FOLDER / f"{name}.py"), folder / "projects" / f"{name}.ipynb", names)
+
+
+def write_project(notebook, path, names):
+    """Write a project whose links lead to the lessons of this edition, and to nothing outside of it."""
+
+    def relinked(link):
+        lesson = link[2].removeprefix("notebooks/").removesuffix(".ipynb")
+        return f"[{link[1]}](../{lesson}.ipynb)" if lesson in lessons_of(names) else link[1]
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = LINK_OF_A_PROJECT.sub(relinked, cell.source)
+    nbformat.write(prepared(notebook), path)
 
 
 def notes_on(name, notebook):
@@ -130,7 +169,11 @@ def begin(folder):
 
 def read(name):
     """The lesson as its script has it, without outputs."""
-    notebook = jupytext.read(make.FOLDER / f"{name}.py")
+    return prepared(jupytext.read(make.FOLDER / f"{name}.py"))
+
+
+def prepared(notebook):
+    """The same notebook each time: with numbers for random ids, and no version of anybody's kernel."""
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"cell-{number}"
     notebook.metadata = make.METADATA

@@ -15,6 +15,7 @@ from crosscheck.lesson import rules
 from crosscheck.report.command import Parser, WithoutStderr, as_program, check_known, refuse
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
+PROJECTS = FOLDER.parent / "course" / "projects"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -22,8 +23,9 @@ METADATA = {
 
 
 DESCRIPTION = """\
-Make the notebooks of the lessons: execute notebooks/NAME.py and write notebooks/NAME.ipynb with its outputs. Without names,
-make only the lessons whose notebook does not show what the script says. If a cell fails, the old notebook stays as it is."""
+Make the notebooks of the lessons: execute notebooks/NAME.py and write notebooks/NAME.ipynb with its outputs. The same for the
+statements of the projects, course/projects/NAME.py. Without names, make only those whose notebook does not show what the script
+says. If a cell fails, the old notebook stays as it is."""
 
 EXAMPLES = """\
 examples:
@@ -38,7 +40,7 @@ exit status:
 
 def parse(argv):
     parser = Parser("crosscheck.lesson.make", description=DESCRIPTION, epilog=EXAMPLES)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson (default: every lesson that changed)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson or project (default: all that changed)")
     return parser.parse_args(argv)
 
 
@@ -47,7 +49,7 @@ def main(argv=None):
     names = parse(argv).names
     if not FOLDER.is_dir():
         return refuse(f"the lessons are not part of the installed package; make them in a clone. Missing: {FOLDER}")
-    scripts = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
+    scripts = {path.stem: path for folder in (FOLDER, PROJECTS) for path in sorted(folder.glob("*.py"))}
     try:
         check_known(names, scripts, "lesson")
     except KeyError as error:

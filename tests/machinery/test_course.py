@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from crosscheck.catalogue import PARTS, chapters
-from crosscheck.lesson import course, course_map, figures
+from crosscheck.lesson import course, course_map, figures, projects
 from crosscheck.report.changes import imported_names
 
 LESSONS = {lesson.name: lesson for lesson in course.lessons()}
@@ -135,4 +135,5 @@ def test_a_part_has_a_project_that_composes_its_chapters(part):
     assert sum(lesson.part == part for lesson in used) >= 2
     last = max(lesson.place for lesson in course.lessons() if lesson.part == part)
     assert max(lesson.place for lesson in used) <= last
-    assert f"[{part}](#{course.anchor(part)})" in course.plan_table()
+    assert f"[{part}](#{projects.anchor(part)})" in course.plan_table()
+    assert projects.link(part, "projects/") in project and projects.link(part, "projects/") in course.plan_table()

@@ -15,7 +15,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from crosscheck.lesson import editions, exercises, make, rules
+from crosscheck.lesson import editions, exercises, make, projects, rules
 from crosscheck.lesson.arguments import Draw
 from crosscheck.lesson.exercises import check
 from crosscheck.lesson.stored import decode, encode, load
@@ -33,9 +33,9 @@ def student(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole_text(tmp_path_factory):
-    """All text of the student's edition of every lesson."""
+    """All text of the student's edition of every lesson and project."""
     folder = tmp_path_factory.mktemp("whole") / "student"
-    editions.student(folder, [*exercises.lessons_with_exercises(), "index"])
+    editions.student(folder, [*exercises.lessons_with_exercises(), "index", *projects.projects()])
     return words_of(folder)
 
 
@@ -77,6 +77,48 @@ def test_nothing_of_an_answer_is_in_the_students_folder(whole_text):
         secret = secrets(name)
         assert len(secret) > 20
         assert [line for line in sorted(secret) if line in whole_text] == [], name
+
+
+@pytest.mark.parametrize("name", projects.projects())
+def test_nothing_of_a_solution_of_a_project_is_in_the_students_folder(name, whole_text):
+    cells = jupytext.read(projects.FOLDER / "solutions" / f"{name}.py").cells[1:]  # below what it imports
+    secret = {line for cell in cells for line in lines_of(cell.source) if line not in taught()}
+    assert len(secret) > 10
+    assert [line for line in sorted(secret) if line in whole_text] == []
+
+
+def test_projects_stand_in_a_folder_of_their_own(tmp_path):
+    editions.student(tmp_path / "student", ["transformer_decoder", "sorting"])
+    folder = tmp_path / "student" / "projects"
+    assert {path.name for path in folder.rglob("*") if path.is_file()} == {"sorting.ipynb", "sorting.py"}
+    notebook = rules.read(folder / "sorting.ipynb")
+    assert not rules.outputs(notebook) and len(projects.stubs(notebook)) == 5
+    links = re.findall(r"\]\((\.\.[^)]*)\)", "".join(cell.source for cell in notebook.cells))
+    assert links == ["../transformer_decoder.ipynb"] and (folder / links[0]).is_file()
+
+
+def test_the_teacher_has_solved_projects_too(tmp_path):
+    editions.teacher(tmp_path / "teacher", ["sorting"])
+    folder = tmp_path / "teacher" / "projects"
+    assert {path.name for path in folder.glob("*.ipynb")} == {"sorting.ipynb", "sorting_solved.ipynb"}
+    text = "".join(cell.source for cell in rules.read(folder / "sorting_solved.ipynb").cells)
+    assert "# your turn" not in text and "math.comb" in text and text.count('check("sorting/') == 5
+    assert (folder / "milestones" / "sorting.py").is_file()
+
+
+@pytest.mark.parametrize("name", projects.projects())
+def test_a_project_says_in_the_students_folder_that_nothing_is_begun(name, tmp_path):
+    editions.student(tmp_path / "student", [name])
+    cells = [cell.source for cell in rules.code_cells(rules.read(tmp_path / "student" / "projects" / f"{name}.ipynb"))]
+    program = (
+        "\n".join(cells) + "\nimport sys\nassert 'milestones' in task.__file__ and 'student' in task.__file__, task.__file__\n"
+    )
+    folder = tmp_path / "student" / "projects"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("not yet: ") == program.count("check(")
 
 
 def test_an_answer_that_slips_in_is_seen(student, tmp_path):
@@ -179,7 +221,7 @@ def test_the_teachers_notes_say_what_wrong_answers_reveal(tmp_path):
 
 def test_a_wrong_edition_or_lesson_is_refused(capsys):
     assert editions.main(["student", "atention"]) == 2
-    assert "no lesson is called 'atention'. The nearest: attention" in capsys.readouterr().err
+    assert "no lesson or project is called 'atention'. The nearest: attention" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
         editions.main(["parents"])
     assert stopped.value.code == 2
