@@ -229,7 +229,7 @@ assert (mean[:, 1:6].min(axis=0) > cls[:, 1:6].max(axis=0)).all() and (word[:, 1
 # **Is it the training of MiniLM that brings the noun there?** Only in part. With the numbers of every kernel in random order (the embeddings stay), one layer brings *more* of the noun to [CLS] than MiniLM's first layer does: random weights mix all tokens
 # nearly evenly, and the embedding of "camel" says "animal" from the start. Each further shuffled layer blurs it. The trained layers first take less and then, at the end, put it where a linear map can read it.
 #
-# **[CLS] is no special place.** The word behind it, "saw" or "drew", holds no less after any number of layers, and the mean of all tokens holds more after one to five. That is no surprise in *this* model: it was trained by comparing the means of sentences' tokens (a
+# **[CLS] is no special place.** The word behind it, "saw" or "drew", holds about as much or more after any number of layers, and the mean of all tokens holds more after one to five. That is no surprise in *this* model: it was trained by comparing the means of sentences' tokens (a
 # billion pairs, [model card](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2)), and nothing in that training reads [CLS]. In the original BERT the two are close: logistic regression on frozen vectors is right in 84.66% with [CLS] and 84.94% with
 # the mean, averaged over seven tasks ([Reimers and Gurevych, 2019](https://arxiv.org/abs/1908.10084), Table 5). Where a model has put the sentence depends on what it was trained for.
 #
