@@ -1,6 +1,6 @@
 """What layers return on another backend: `python -m crosscheck.report.outputs` answers one question a line, for comparisons.
 
-A question is `outputs CHAPTER FOLDER`, `moves CHAPTER FOLDER`, a name of `VARIANTS` in place of these words and a case in place
+A question is `outputs CASE,CASE FOLDER`, `moves CHAPTER FOLDER`, a name of `VARIANTS` in place of these words and a case in place
 of the chapter, or `training encoder FOLDER`; the answer is `done` when the folder has the files that `save`, `save_moves`,
 `save_variant` or `save_training` describes, else the reason.
 Each chapter is computed in a fork of this process, so that what it compiled is gone afterwards.
@@ -54,14 +54,14 @@ def save_training(_, folder):
     (folder / "training.json").write_text(json.dumps(training.on_jax()))
 
 
-def save(chapter, folder):
-    """Write what the cases of a chapter give that can run on JAX.
+def save(names, folder):
+    """Write what those of the cases called `names`, with commas between them, give that can run on JAX.
 
     `outputs.npz` is {"case:leaf": float64 array}. `symbolic.json` is {case: {"outputs": {leaf: [shape, dtype]}}} of a symbolic
     call with open sizes, or {case: {"error": why it failed}}; with "loaded" for the first case of each class, which is
     `loaded_error` of its functional model.
     """
-    cases = [case for case in find_cases([chapter]) if "jax" not in case.skips]
+    cases = [case for case in find_cases(names.split(",")) if "jax" not in case.skips]
     outputs, symbolic, kinds = {}, {}, set()
     for case in cases:
         trial = Trial(built_with_open_sizes(case, symbolic, kinds))

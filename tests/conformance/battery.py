@@ -39,11 +39,16 @@ def symbolic_call(name):
 
 
 def parameters(check, values=lambda case: [()]):
-    """Every case that makes the promise `check`, with each of its `values`; one that does not is skipped with its reason."""
-    found = []
+    """Every case that makes the promise `check`, with each of its `values`; one that does not is skipped with its reason.
+
+    All but the first case of each class are marked as further ones, unless it is agreement in float64 that is asked.
+    """
+    found, first = [], {case.name for case in representatives().values()}
     for case in all_cases():
-        marks = [pytest.mark.skip(reason=f"{case.name}: {case.skips[check]}")] if check in case.skips else []
-        found += [pytest.param(case, *value, marks=marks, id="-".join((case.name, *value))) for value in values(case)]
+        skips = [pytest.mark.skip(reason=f"{case.name}: {case.skips[check]}")] if check in case.skips else []
+        for value in values(case):
+            marks = skips if case.name in first or value == ("float64",) else [*skips, pytest.mark.further]
+            found.append(pytest.param(case, *value, marks=marks, id="-".join((case.name, *value))))
     return found
 
 

@@ -47,11 +47,15 @@ def ask_jax(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def on_jax(ask_jax):
-    """What a chapter's cases give on JAX: {case:leaf: array} of the outputs, and {case: what a symbolic call gave}."""
+def on_jax(ask_jax, request):
+    """What a chapter's cases give on JAX: {case:leaf: array} of the outputs, and {case: what a symbolic call gave}.
+
+    Only those cases are computed that a test of this run asks for.
+    """
+    asked = {item.callspec.params["case"].name for item in request.session.items if "on_jax" in item.fixturenames}
 
     def found(chapter):
-        folder = ask_jax("outputs", chapter)
+        folder = ask_jax("outputs", ",".join(sorted(name for name in asked if name.startswith(f"{chapter}/"))))
         return dict(np.load(folder / "outputs.npz")), json.loads((folder / "symbolic.json").read_text())
 
     return lru_cache(maxsize=1)(found)

@@ -60,7 +60,7 @@ def padded(texts, pad=0):
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-@pytest.mark.parametrize("max_length", [None, 12])
+@pytest.mark.parametrize("max_length", [None, pytest.param(12, marks=pytest.mark.further)])
 def test_the_tokens_are_those_of_the_model_without_a_cache(choice, max_length):
     decoder, seed = made(seed=1, max_length=max_length), None if choice == "greedy" else 5
     u = np.random.default_rng(seed).random((3, LENGTH), dtype="float32")
