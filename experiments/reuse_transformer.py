@@ -240,7 +240,7 @@ CLAIMS = [
         paper="none",
     ),
     Claim(
-        "In 400 steps two blocks learn three links if the second computes weights of its own, in half of the heads or all",
+        "In 400 steps two blocks learn three links only if the second computes weights of its own, in half of the heads or all",
         "links",
         anew,
         bound=LEVEL,
