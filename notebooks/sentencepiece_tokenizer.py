@@ -58,10 +58,12 @@ found = results["vocabularies"]
 live = runs.measure("merges", 0.0, seed=0)
 assert found.contains(live["shortest"], "shortest", "merges")
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3), width_ratios=(1, 1.1))
-figures.curves(left, found, "unknown", {"words": "words", "merges": "pieces"}, title="pieces know every word")
+figures.curves(left, found, "unknown", {"words": "words", "merges": "pieces"}, title="pieces leave next to nothing unknown")
 left.set(ylabel="share that is unknown")
 kinds = {"characters": "characters", "unigram": "", "merges": "pieces of both kinds", "words": "words"}
-figures.curves(right, found, "ids", kinds, ylabel="ids for each word", title="and far fewer ids than characters", ylim=(0, 5))
+figures.curves(
+    right, found, "ids", kinds, ylabel="ids for each word", title="and need far fewer ids than characters", ylim=(0, 5)
+)
 for label, offset in zip(right.texts, (0, 0, 6, -6)):
     label.xyann = (4, offset)
 for ax in (left, right):
@@ -300,7 +302,7 @@ for arm in ("counts", "all alike"):
 # %% [markdown]
 # In all five fifths, the first step wins more than the seven others together, from either start, and both end at nearly the same height.
 #
-# **Which pieces may go?** The steps alone do not end at a wanted size. So Kudo prunes: away with a fifth of the pieces, two more steps, and again, until the vocabulary is as small as wanted. Those go that $L$ misses least: for each piece, $L$ is computed without it. Is that better than to drop the rarest pieces, or any?
+# **Which pieces may go?** The steps alone do not end at a wanted size. So Kudo prunes: a fifth of the pieces is removed, two more steps follow, and so on until the vocabulary is as small as wanted. The pieces that are removed are those whose absence lowers $L$ least; for each piece, $L$ is computed without it. Is that better than to drop the rarest pieces, or any?
 
 # %%
 found = results["pruning"]
@@ -317,7 +319,7 @@ for arm, place, color in zip(found.experiment.arms, ((84, -5.7), (106, -6.3), (1
     ax.annotate(arm, place, color=color)
 ax.set(
     ylabel="log-likelihood L (nats per word)",
-    title="what L misses least is better than the rarest, if few may stay",
+    title="with few pieces left, pruning by loss is better",
     ylim=(-10, -4),
 )
 figures.show()
@@ -340,10 +342,10 @@ for kept, values in zip(runs.KEPT, gain.T):
 assert (gain[:, few] > 0).all() and (levels["by probability"] > levels["at random"]).all()
 
 # %% [markdown]
-# With 80 or 120 pieces the loss chooses better in every fifth than the count, which leaves out that a frequent piece may be spelled by its parts at little cost. With 160 or 200 it does not matter: the steps alone leave fewer pieces than that with a probability above 0.0001. So Kudo's rule is worth its price only where
+# With 80 or 120 pieces the loss chooses better in every fifth than the count, which leaves out that a frequent piece may be spelled by its parts at little cost. With 160 or 200 it does not matter: the steps alone leave fewer pieces than that with a probability above 0.0001. So Kudo's rule is worth its price where
 # useful pieces have to go, which is the case in practice: texts have more of them than a vocabulary has places.
 #
-# **Is the search worth it?** Greedy search, as in [BERT's tokenizer](bert_tokenizer.ipynb), takes the longest piece next. We cut each different word of the held-out fifth with 2,000 pieces learned from the rest; the null takes any piece next.
+# **Is the search worth it?** Greedy search, as in [BERT's tokenizer](bert_tokenizer.ipynb), takes the longest piece next. We cut each distinct word of the held-out fifth with 2,000 pieces learned from the rest; the null takes any piece next.
 
 # %%
 found = results["cuts"]
@@ -353,11 +355,15 @@ for arm in found.experiment.arms:
     (low, _, high), (least, _, most) = found.spread("nats", arm), found.spread("pieces", arm)
     print(f"{arm:10} {low:.1f} to {high:.1f} nats, {least:.2f} to {most:.2f} pieces a word")
 other, nats = found.values("other", "greedy"), {arm: found.values("nats", arm) for arm in found.experiment.arms}
-print(f"words that are cut otherwise by greedy search: {other.min():.0%} to {other.max():.0%}")
+print(f"distinct words that are cut otherwise by greedy search: {other.min():.0%} to {other.max():.0%}")
+lattice = lattice_of(read(runs.model_of("unigram", 2000, seed=0)))
+words = Counter("▁" + word for word in runs.words_of(runs.fold(0)[1]))
+missed = [word for word in words if runs.greedy(word, lattice) != ref.viterbi(word, lattice)]
+print(f"and of all words in the text of one fifth: {sum(words[word] for word in missed) / words.total():.1%}")
 assert (nats["Viterbi"] < nats["greedy"]).all() and nats["greedy"].max() < nats["at random"].min()
 
 # %% [markdown]
-# About one different word in ten has a better cut than the greedy one. Greedy search loses little beside a random cut: long pieces are mostly good pieces. What Viterbi's search adds is that the cut is the most probable one, always.
+# About one distinct word in ten has a better cut than the greedy one. In running text it is two or three words in a hundred, since frequent words are mostly pieces. Greedy search loses little beside a random cut: long pieces are mostly good pieces. What Viterbi's search adds is that the cut is the most probable one, always.
 #
 # **Which vocabulary makes a text shorter?** The authors' own experiments on English sentences of the KFTT corpus are beside ours (the project's [`doc/experiments.md`](https://github.com/google/sentencepiece/blob/master/doc/experiments.md), source tokens a sentence). Corpus and sizes differ, so both are divided by the number of words.
 
@@ -379,7 +385,7 @@ print(f"merges / unigram: KFTT {paper_merges / paper['8,000']:.3f}; novel {ratio
 assert ratio.max() < 1 < paper_merges / paper["8,000"]
 
 # %% [markdown]
-# That the ids for each word fall with the size, and flatten, carries over. That a unigram model makes a text slightly shorter than merges do does **not**: here merges are shorter by one to three in a hundred, at every size and in every fifth. So it is no property of the two methods alone. Both differences are small, and the
+# That the ids for each word fall with the size, and flatten, carries over. That a unigram model makes a text slightly shorter than merges do does **not**: here merges are shorter by up to three in a hundred, at every size and in every fifth. So it is no property of the two methods alone. Both differences are small, and the
 # authors find none in the quality of translations.
 #
 # **Does the text come back whole?** A space is a character, written ▁, and belongs to a piece. Splitting at spaces first forgets how many there were, and needs rules for languages that have none. This model spells what it does not know in bytes, `<0xE3>` and the like, and changes nothing before it cuts:
@@ -614,7 +620,7 @@ _ = check("sentencepiece_tokenizer/3", average_number)
 #
 # ## Summary
 #
-# - Pieces are found by making raw text probable, or by merging frequent neighbors. A unigram model cuts where that is most probable, which greedy search misses in about one word of ten.
+# - Pieces are found by making raw text probable, or by merging frequent neighbors. A unigram model cuts where that is most probable, which greedy search misses in about one distinct word of ten, and in few words of a running text.
 # - Spaces are characters, so pieces alone give the text back; what the model's own rules changed is the exception.
 # - Reference, layer and package give the same ids, as long as no two cuts are equally probable.
 #
