@@ -434,7 +434,7 @@ print("steepest slopes of trained critics:", {arm: f"{found.min():.1f} to {found
 assert max(tight.values()) < (1 / 8 + real) / 2 < free.min() and abs(np.median(loose) - np.median(free)) < np.ptp(free)
 
 # %% [markdown]
-# It does not, at this size. With a bound of 4 the generator makes about as much of the ring as with no bound, at each rate within the spread of the seeds. With bounds of 1 and 2 it ends with about one Gaussian's worth or less. Why? The critic's hinge loss wants +1 on real points and −1
+# It does not, at this size. With a bound of 4 the generator makes about as much of the ring as with no bound, each at its best rate; at the largest rate three seeds are too few to tell. With bounds of 1 and 2 it ends with about one Gaussian's worth or less. Why? The critic's hinge loss wants +1 on real points and −1
 # on made ones. To change from one to the other within three standard deviations of a mode, a critic must have a slope of $2 / 0.3$. A bound of 1 forbids that, but a bound of 2 allows it, and critics without a bound teach most of the ring with smaller slopes. With a bound of 2, the trained critics
 # stay far below their limit of $2^3$. So this argument does not explain why 2 is too tight, and we have no other. A bound has to fit the scale of the data; pixels have another scale than our ring, and what holds for images is not tested here.
 # (All is after 1,600 steps; with the smallest rate the overlap still rises.)
