@@ -206,7 +206,7 @@ CLAIMS = [
         paper="Rahimi and Recht, 2007, claim 1: a bound for all pairs at once",
     ),
     Claim(
-        "Where the mean is the same, the variance says which answer is the riskier, and by how much",
+        "Where the mean is the same, the variance says which answer is the riskier, and comes nearer to the risk than the mean",
         "same_mean",
         at_equal_mean,
         bound="the risk said is the share that comes, if functions are draws of the process",

@@ -266,7 +266,7 @@ for arm, wanted in (("our layer", 1), ("our layer, one-hot", 1), ("Keras's layer
 assert np.allclose(on_jax, 1, rtol=0.01)
 
 # %% [markdown]
-# On TensorFlow, a token that occurs 64 times moves eight times as far with Keras's layer as Adam's rule allows. On JAX, whose gradient is one array, Keras's layer does what the rule says. Live, on whatever backend this lesson runs:
+# On TensorFlow, a token that occurs 64 times, each time with the same gradient, moves eight times as far with Keras's layer as Adam's rule allows. Where its gradients differ it is less: $|\sum g| / \sqrt{\sum g^2}$ is largest, $\sqrt k$, if all are equal. On JAX, whose gradient is one array, Keras's layer does what the rule says. Live, on whatever backend this lesson runs:
 
 # %% tags=["nbval-ignore-output"]
 here = {arm: experiment.step_of(arm, seed=0).mean(axis=1) for arm in experiment.KINDS}
@@ -309,7 +309,7 @@ assert slow["Keras's layer"].max() < slow["our layer"].min()
 
 # %% [markdown]
 # At the smaller rates the same rate gives different models: with Keras's layer the loss falls faster, because frequent characters move farther than Adam's rule allows. At its best rate each layer comes close to what counts achieve, Keras's a little closer. So the squares of entries are no handicap on this task. They act
-# like a learning rate for each token, which is larger the more often the token occurs in a batch. What breaks is the comparison: one program trains differently on two backends, and a rate that was found with one layer is not the right one for the other. The experiments of this course embed tokens with the layer of this chapter.
+# like a learning rate for each token, which is larger the more often the token occurs in a batch with gradients that agree. What breaks is the comparison: one program trains differently on two backends, and a rate that was found with one layer is not the right one for the other. The experiments of this course embed tokens with the layer of this chapter.
 #
 # One of these runs, live:
 
@@ -544,7 +544,7 @@ _ = check("on_device_embedding/3", from_parts)
 # ## Summary
 #
 # - A look-up and a product with one-hot rows are one function, with one gradient: the sum over the tokens that a row was. They differ for ids outside, NaN in the table, and rounded products.
-# - Adam needs that sum before it squares. Where a library hands it one entry for each token, a token that occurs $k$ times moves $\sqrt k$ times too far in the first step.
+# - Adam needs that sum before it squares. Where a library hands it one entry for each token, a token that occurs $k$ times with the same gradient moves $\sqrt k$ times too far in the first step.
 # - A look-up multiplies nothing, and moves fewer bytes unless the table is small. Which form is faster depends on the device.
 #
 # **Further reading.** [Kingma and Ba, 2014](https://arxiv.org/abs/1412.6980): Adam, and how far it moves. [Press and Wolf, 2017](https://arxiv.org/abs/1608.05859): the same table at the output. [Jouppi et al., 2023](https://arxiv.org/abs/2304.01433): hardware for embeddings.

@@ -77,7 +77,7 @@ assert all(steepest[name] <= limits[name] * (1 + 1e-5) for name in models)  # ro
 
 # %% [markdown]
 # Three kernels at 1.5 should give a limit of $1.5^3 = 3.375$. In training the limit is a little higher, because the layer works with **estimates** of the singular values, which are too small while the kernel moves. When training is over, `warm_start`
-# repeats the estimate until it no longer grows.
+# iterates until the estimate grows by no more than a given share of itself in a round, here $10^{-7}$.
 
 # %% tags=["nbval-ignore-output"]
 model = models["each kernel at most 1.5"]
@@ -85,7 +85,7 @@ for layer in model.layers:
     layer.warm_start(1e-7)
 after = experiment.limit(model)
 print(f"1.5³ = {1.5**3}; limit after training {limits['each kernel at most 1.5']:.3f}, after warm_start {after:.3f}")
-assert 1.5**3 <= after * (1 + 1e-5) and after < 1.5**3 * (1 + 0.002) ** 3  # the layer's docstring: two thousandths a kernel
+assert 1.5**3 <= after * (1 + 1e-5) < limits["each kernel at most 1.5"]
 assert experiment.steepness(model, grid).max() <= after * (1 + 1e-5)
 
 # %% [markdown]
@@ -245,13 +245,13 @@ assert settled < min(errors.min() for errors in fresh)
 
 # %% [markdown]
 # A kept $u$ follows the kernel. The first steps are the exception: there its estimates are as poor as those from a new $u$, and a kernel is above its bound. The layer therefore iterates when it is **built**, until the estimate grows by no more than $10^{-5}$ of itself in a
-# round. Is the norm right then? The same rule in NumPy, for 25 random kernels of 128 × 128 that are bounded by 0.95:
+# round. Is the norm right then? The same rule in NumPy, for 500 random kernels of 32 × 32 that are bounded by 0.95:
 
 
 # %%
-def settled_estimate(w, tolerance, at_most=500):
-    """Iterate until σ̂ grows by at most so much of itself in a round."""
-    u, sigma = ref.unit(rng.normal(size=w.shape[1])), 0.0
+def settled_estimate(w, u, tolerance, at_most=500):
+    """Iterate from u until σ̂ grows by at most so much of itself in a round."""
+    sigma = 0.0
     for _ in range(at_most):
         v = ref.unit(w @ u)
         before, sigma, u = sigma, np.linalg.norm(v @ w), ref.unit(v @ w)
@@ -261,16 +261,22 @@ def settled_estimate(w, tolerance, at_most=500):
 
 
 # %%
-kernels, in_use = rng.normal(size=(25, 128, 128)), {}
+kernels, starts, in_use = rng.normal(size=(500, 32, 32)), rng.normal(size=(500, 32)), {}
 norms = [ref.spectral_norm(w) for w in kernels]
 for name, tolerance in (("one round", np.inf), ("until growth is 1e-5", 1e-5), ("until growth is 1e-7", 1e-7)):
-    in_use[name] = np.array([norm * min(1, 0.95 / settled_estimate(w, tolerance)) for w, norm in zip(kernels, norms)])
-    print(f"{name:21} norm in use: median {np.median(in_use[name]):.4f}, largest {in_use[name].max():.4f}")
-assert in_use["one round"].min() > in_use["until growth is 1e-5"].max() and min(map(np.min, in_use.values())) > 0.95 * (1 - 1e-12)
+    found = [settled_estimate(w, ref.unit(u), tolerance) for w, u in zip(kernels, starts)]
+    in_use[name] = np.array([norm * min(1, 0.95 / sigma) for norm, sigma in zip(norms, found)])
+    over = np.sum(in_use[name] > 0.95 * 1.002)
+    print(
+        f"{name:21} norm in use: median {np.median(in_use[name]):.4f}, largest {in_use[name].max():.4f}; {over} of 500 over by more than 0.2%"
+    )
+one_round, rough, fine = in_use.values()
+assert (fine <= rough * (1 + 1e-12)).all() and (rough <= one_round * (1 + 1e-12)).all()  # from the same u, more rounds only help
+assert fine.min() > 0.95 * (1 - 1e-12) and np.sum(rough > 0.95 * 1.002) > np.sum(fine > 0.95 * 1.002)
 
 # %% [markdown]
-# One round leaves every kernel far above its bound. Iterating to $10^{-5}$ brings nearly all of them there, but it is no guarantee: where the two largest singular values are close, the estimate may grow so slowly that the rule stops before it has found the largest (last column). `warm_start` takes a smaller
-# `tolerance`. An estimate is never too large, so a bound made from it can only be too loose.
+# One round leaves every kernel far above its bound. Iterating to $10^{-5}$ brings nearly all of them to it, but is no guarantee: where the two largest singular values are close, the estimate may grow so slowly that the rule stops before it has found the largest. A smaller
+# `tolerance` for `warm_start` makes that rarer. An estimate is never too large, so a bound made from it can only be too loose.
 #
 # **Which definition does a library mean?** Four are in use. Miyato et al. divide (5). Liu et al., and this layer, bound (4). Gouk et al., and the Model Garden, bound and write the result into the trained kernel. Keras divides and
 # writes. We call each twenty times, on five kernels with $\sigma = 3$ and on five with $\sigma = 0.3$; each bound is 1.
@@ -412,24 +418,25 @@ axes[2].set_title("a tight bound fails, a loose one changes little")
 figures.show()
 
 # %%
-needed = (2 / (3 * experiment.SPREAD)) ** (1 / 3)
+needed = 2 / (3 * experiment.SPREAD)
 tight = {arm: max(gan.values("overlap", arm, rate).max() for rate in gan.experiment.rates) for arm in ("bound 1", "bound 2")}
 free, loose = gan.values("overlap", "no bound"), gan.values("overlap", "bound 4")
-slopes = gan.values("steepest", "no bound")
+slopes = {"no bound, best rate": gan.values("steepest", "no bound")}
+slopes |= {f"{arm}, any rate": experiment.every(gan, "steepest", arm) for arm in ("bound 2", "bound 1")}
 print(
     f"best run with bound 1 {tight['bound 1']:.2f}, with bound 2 {tight['bound 2']:.2f}; worst without a bound {free.min():.2f}"
 )
 print(
     f"bound 4 less no bound, medians at the best rates: {np.median(loose) - np.median(free):.2f}; range over seeds {np.ptp(free):.2f}"
 )
-print(
-    f"bound that a sharp critic needs: {needed:.2f}; the steepest slope of free critics is {slopes.min():.1f} to {slopes.max():.1f}"
-)
+print(f"steepest slope that would separate real and made points: {needed:.1f}, within bounds of {needed ** (1 / 3):.2f}")
+print("steepest slopes of trained critics:", {arm: f"{found.min():.1f} to {found.max():.1f}" for arm, found in slopes.items()})
 assert max(tight.values()) < (1 / 8 + real) / 2 < free.min() and abs(np.median(loose) - np.median(free)) < np.ptp(free)
 
 # %% [markdown]
-# It does not, at this size. With a bound of 4 the generator makes about as much of the ring as with no bound, at each rate within the spread of the seeds. With bounds of 1 and 2 it makes no more than about one Gaussian's worth. One reason is known before: the critic's hinge loss wants +1 on real points and −1
-# on made ones. To do both within three standard deviations of a mode, it must be $2 / 0.3$ steep, and three kernels need a bound of nearly 1.9. Trained critics also stay far below the limit that their bounds allow. So a bound has to fit the scale of the data; pixels have another scale than our ring, and what holds for images is not tested here.
+# It does not, at this size. With a bound of 4 the generator makes about as much of the ring as with no bound, each at its best rate; at the largest rate three seeds are too few to tell. With bounds of 1 and 2 it ends with about one Gaussian's worth or less. Why? The critic's hinge loss wants +1 on real points and −1
+# on made ones. To change from one to the other within three standard deviations of a mode, a critic must have a slope of $2 / 0.3$. A bound of 1 forbids that, but a bound of 2 allows it, and critics without a bound teach most of the ring with smaller slopes. With a bound of 2, the trained critics
+# stay far below their limit of $2^3$. So this argument does not explain why 2 is too tight, and we have no other. A bound has to fit the scale of the data; pixels have another scale than our ring, and what holds for images is not tested here.
 # (All is after 1,600 steps; with the smallest rate the overlap still rises.)
 #
 # ## Where it breaks

@@ -24,9 +24,10 @@ class SpectralNormalization(TracedLayer, keras.layers.Wrapper):
     instead, which is equivalent.) Gradients flow through σ̂, with its singular vectors `u` and `v` held constant. These two are
     non-trainable weights. A training call first updates them with `iteration` power iterations; other calls only read them. When
     the layer is built, power iteration on the initial kernel runs until σ̂ grows by at most 10⁻⁵ of its value per iteration
-    (at most 500 iterations), which found the norms of random kernels to two thousandths, so the first call is already bounded.
-    After assigning a kernel by hand, or adding to it with `enable_lora`, call `warm_start()` to repeat this, with a smaller
-    `tolerance` for more accuracy; loaded weights include their vectors.
+    (at most 500 iterations), so the first call is nearly always bounded. It may stop too early where the two largest singular
+    values are close: of 3,960 random kernels, from 8 × 8 to 784 × 128, 21 had a norm of more than 1.002 σ̂, the worst 1.041 σ̂.
+    After assigning a kernel by hand, or adding to it with `enable_lora`, call `warm_start()` to repeat this. A smaller
+    `tolerance` makes an early stop rarer (10⁻⁷: 3 of the 3,960, the worst 1.009 σ̂). Loaded weights include their vectors.
 
     Whatever else the wrapped layer does, it does here too: counters, seeds and moving means go on, and its losses count. Its
     kernel may be quantized to int8 or float8, and may have a low-rank addition; the bound then holds for the kernel in use.
