@@ -230,11 +230,14 @@ for arm in (BERT, MASKS):
         *(f"{steps[i]:.0f} steps {values[:, i].min():.3f} to {values[:, i].max():.3f};" for i in at),
     )
 print(f"allowing for false words costs {costs.min():.3f} to {costs.max():.3f}")
+for rate in found.experiment.rates:
+    ends = [found.curves("curve", arm, rate)[1][:, -1] for arm in (BERT, MASKS)]
+    print(f"at the end, rate {rate:g}: {BERT} {np.round(ends[0], 3)}, {MASKS} {np.round(ends[1], 3)}")
 _, end = experiment.halves(found, BERT)
-assert (costs < end / 2).all() and experiment.halves(found, MASKS)[1].max() > end.min()
+assert (costs < end / 10).all() and experiment.halves(found, MASKS)[1].max() > end.min()
 
 # %% [markdown]
-# Allowing for false words costs less than a tenth of what is left, in each language. The model that was trained without them stays about as far above its floor. And at its best rate the excess of the first still comes down when training stops. The left-to-right model gets near its floor much sooner: it has a loss from every word, the masked model
+# Allowing for false words costs less than a tenth of what is left, in each language. With the best rate of each, the model that was trained without them ends about as far above its floor. (The two curves have different rates, which is why they lie so far apart in the middle.) At the smallest rate, where both are still far above, it ends nearer: false words slow the start. And at its best rate the excess of the model with false words still comes down when training stops. The left-to-right model gets near its floor much sooner: it has a loss from every word, the masked model
 # from 15 words in a hundred. So what is left is a matter of training, not the price of the corruption.
 #
 # **What are the 10 and 10 for?** With 100/0/0 the model is never asked about a word that it can see. After pre-training there is no [MASK] any more; all words are to be seen. The paper's Table 8 compares such recipes: fine-tuned, they differ little, but where the encoder stays frozen and its outputs are features (for named entities), masks alone do worst. In
