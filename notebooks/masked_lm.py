@@ -230,11 +230,14 @@ for arm in (BERT, MASKS):
         *(f"{steps[i]:.0f} steps {values[:, i].min():.3f} to {values[:, i].max():.3f};" for i in at),
     )
 print(f"allowing for false words costs {costs.min():.3f} to {costs.max():.3f}")
+for rate in found.experiment.rates:
+    ends = [found.curves("curve", arm, rate)[1][:, -1] for arm in (BERT, MASKS)]
+    print(f"at the end, rate {rate:g}: {BERT} {np.round(ends[0], 3)}, {MASKS} {np.round(ends[1], 3)}")
 _, end = experiment.halves(found, BERT)
-assert (costs < end / 2).all() and experiment.halves(found, MASKS)[1].max() > end.min()
+assert (costs < end / 10).all() and experiment.halves(found, MASKS)[1].max() > end.min()
 
 # %% [markdown]
-# Allowing for false words costs less than a tenth of what is left, in each language. The model that was trained without them stays about as far above its floor. And at its best rate the excess of the first still comes down when training stops. The left-to-right model gets near its floor much sooner: it has a loss from every word, the masked model
+# Allowing for false words costs less than a tenth of what is left, in each language. With the best rate of each, the model that was trained without them ends about as far above its floor. (The two curves have different rates, which is why they lie so far apart in the middle.) And at its best rate the excess of the model with false words still comes down when training stops. The left-to-right model gets near its floor much sooner: it has a loss from every word, the masked model
 # from 15 words in a hundred. So what is left is a matter of training, not the price of the corruption.
 #
 # **What are the 10 and 10 for?** With 100/0/0 the model is never asked about a word that it can see. After pre-training there is no [MASK] any more; all words are to be seen. The paper's Table 8 compares such recipes: fine-tuned, they differ little, but where the encoder stays frozen and its outputs are features (for named entities), masks alone do worst. In
@@ -259,7 +262,10 @@ for ax, rate, number in zip(axes, rates, range(3)):
     ax.axvspan(ceiling.min(), ceiling.max(), color="black", alpha=0.3)
     ax.set(xlabel="wrong words told", xlim=(0.5, 1), ylim=(2.5, -0.5), title=f"learning rate {rate:g}")
 axes[0].set_yticks(range(3), table_8)
-fig.suptitle("a frozen encoder tells more of wrong words after 80/10/10 (light: untrained; dark: best rule)", fontsize="medium")
+fig.suptitle(
+    "larger rates: a frozen encoder tells more of wrong words after 80/10/10 (light: untrained; dark: best rule)",
+    fontsize="medium",
+)
 figures.show()
 
 # %%
@@ -269,10 +275,10 @@ more = told[BERT] - told[MASKS]
 print(f"best rule {ceiling.min():.2f} to {ceiling.max():.2f}; untrained encoder {null.min():.2f} to {null.max():.2f}; chance 1/2")
 error = np.sqrt(0.5 / 1000)  # of the difference of two shares of a thousand, at most
 print(f"80/10/10 above 100/0/0, every rate and language: {more.min():.3f} to {more.max():.3f}; standard error {error:.3f}")
-assert more.min() > 0
+assert more[1:].min() > error > abs(more[0]).max()
 
 # %% [markdown]
-# The model trained with masks alone is often wrong when it is asked about a word that it can see; that is the mismatch. And its frozen output at such a word tells less of whether the word fits, in all nine comparisons, though at the smallest rate by less than one standard error. Random words alone, with which the model learns to ignore the word it is asked
+# The model trained with masks alone is often wrong when it is asked about a word that it can see; that is the mismatch. And its frozen output at such a word tells less of whether the word fits, at the two larger rates. At the smallest rate the differences are below one standard error, which is no difference. Random words alone, with which the model learns to ignore the word it is asked
 # about, do as well as 80/10/10 at the smallest rate and worse at the others. As in Table 8, the differences between frozen encoders are there, and small. All are far from the best rule: a linear map is a weak reader, and at the largest rate some tell less than an encoder that was never trained.
 #
 # One of these runs, live. **Has it learned the probabilities, or only the likeliest word?** Each guess beside the exact probability:

@@ -272,7 +272,7 @@ for depth in (experiment.SHALLOW, experiment.DEEP):
 # **Where ReZero wins.** At the two middle rates, twelve ReZero blocks start before every rival at the same rate, the slowest seed before the fastest. Without a warm-up for anyone that is also true if each kind has its own best rate. The factor over pre-norm is near the
 # paper's 1.56, which is over post-norm layers ([abstract](https://arxiv.org/abs/2003.04887)). ReZero does not need a warm-up.
 #
-# **Where it does not.** A warm-up lets pre-norm take the highest rate, and then it starts about as early as ReZero at its best. At that rate twelve ReZero blocks diverge, with a warm-up or without. At the lowest rate hardly any run
+# **Where it does not.** A warm-up lets pre-norm take the highest rate, and then it starts about as early as ReZero at its best. (Our rates are a factor of three apart, and ReZero's best one is next to a rate at which it diverges. With a rate between the two it may be ahead again; we have not stored such runs.) At that rate twelve ReZero blocks diverge, with a warm-up or without. At the lowest rate hardly any run
 # has started after 240 steps. And the lead is no larger with twelve blocks than with four: in this range it has little to do with depth.
 #
 # **Post-norm** learns with four blocks, and a warm-up lets it take a higher rate. With twelve it has not started after 240 steps at any rate, with a warm-up or without. (In the paper twelve such layers do train; its runs are longer and its
@@ -460,7 +460,7 @@ _ = check("rezero_transformer/3", singular_values)
 # ## Summary
 #
 # - With α = 0 a stack of any depth is the identity. Of the weights of a block, α alone has a gradient at the first step; after it, all have.
-# - Without a warm-up, ReZero starts before blocks with norms. With one, pre-norm can take a higher rate, at which ReZero diverges, and starts about as early. A start at 1/12 does as well as one at 0.
+# - Without a warm-up, ReZero starts before blocks with norms. With one, pre-norm can take a higher rate, at which ReZero diverges, and starts about as early, as far as four rates can tell. A start at 1/12 does as well as one at 0.
 # - The Jacobian is the identity only at the start. In training its singular values spread, less than those of pre-norm.
 #
 # **Further reading.** [Bachlechner et al., 2020](https://arxiv.org/abs/2003.04887): the paper. [Zhang et al., 2019](https://arxiv.org/abs/1901.09321): Fixup, which starts without norms by scaling the weights instead.

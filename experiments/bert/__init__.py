@@ -62,10 +62,12 @@ def with_a_head(found):
     """Hidden pieces that are right with a trained head, beside the rivals."""
     arms = ("head trained", "head trained, sentences mixed", "frequency", "counts")
     ours = "; ".join(f"{arm} {span(found.values('right', arm))}, {span(found.values('bits', arm))} bits" for arm in arms)
-    bits = found.values("bits", "head trained")
-    if bits.max() >= found.values("bits", "head trained, sentences mixed").min():
-        return ours, "no"
-    return ours, "yes" if bits.max() < found.values("bits", "counts").min() else "only better than frequency"
+    (bits, right), (counted, often), (frequency, _) = (
+        [found.values(what, arm) for what in ("bits", "right")] for arm in ("head trained", "counts", "frequency")
+    )
+    if (bits < counted).all() and (right > often).all():
+        return ours, "yes"
+    return ours, "only better than frequency" if (bits < frequency).all() else "no"
 
 
 def tuning(found):

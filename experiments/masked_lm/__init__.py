@@ -190,7 +190,8 @@ def frozen(found):
     told = {arm: np.array([found.values("probe", arm, rate) for rate in rates]) for arm in (BERT, MASKS, NOISE)}
     ours = "; ".join(f"rate {rate:g}: {', '.join(span(told[arm][i], 2) for arm in told)}" for i, rate in enumerate(rates))
     ours = f"80/10/10, 100/0/0, 0/0/100 at {ours}; untrained {span(found.values('untrained', BERT), 2)}"
-    higher = (told[BERT] > told[MASKS]).all(axis=1)
+    error = np.sqrt(0.5 / (TESTS / 2))  # of the difference of two shares, at most
+    higher = (told[BERT] - told[MASKS] > error).all(axis=1)
     if higher.all():
         return ours, "yes"
     kept = [f"{rate:g}" for rate, good in zip(rates, higher) if good]

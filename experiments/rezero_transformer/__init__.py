@@ -69,7 +69,8 @@ def starts_faster(found):
     if faster(found, arm, RIVALS):
         return ours, "yes"
     without = [rival for rival in RIVALS if not ARMS[rival][2]]
-    return ours, "only if no rival has a warm-up, or all have the same rate" if faster(found, arm, without) and same else "no"
+    only = f"only if no rival has a warm-up, or all have the same rate, of {len(RATES)} rates"
+    return ours, only if faster(found, arm, without) and same else "no"
 
 
 def grows_with_depth(found):

@@ -96,7 +96,7 @@ CLAIMS = [
         paper="none (1706.03762, section 3.1, argues it)",
     ),
     Claim(
-        "Without a causal mask a model predicts what cannot be predicted, and does not translate by itself",
+        "Without a causal mask a model predicts what cannot be predicted, and translates worse by itself",
         "parts",
         peeking,
         bound=f"best possible accuracy with the right words given {best()['all three parts'][0]:.3f}",
