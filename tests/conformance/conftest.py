@@ -52,7 +52,7 @@ def on_jax(ask_jax, request):
 
     Only those cases are computed that a test of this run asks for.
     """
-    asked = {item.callspec.params["case"].name for item in request.session.items if "on_jax" in item.fixturenames}
+    asked = {item.callspec.params["case"].name for item in request.session.items if "on_jax" in getattr(item, "fixturenames", ())}
 
     def found(chapter):
         folder = ask_jax("outputs", ",".join(sorted(name for name in asked if name.startswith(f"{chapter}/"))))
