@@ -75,12 +75,13 @@ def leads(found):
 
 
 def same_in_the_end(found):
-    """The medians of the eight kinds, and the widest range of one kind's seeds."""
+    """How far the medians of the eight kinds are apart, early and in the end, and whether the two groups still are."""
     medians = {what: [np.median(at_best_rate(found, what, kind)) for kind in TABLE] for what in ("early", "end")}
     widest = max(np.ptp(at_best_rate(found, "end", kind)) for kind in TABLE)
     apart = {what: np.ptp(values) for what, values in medians.items()}
     ours = f"medians are {apart['end']:.3f} apart, after {EARLY} steps {apart['early']:.3f}; widest range of seeds {widest:.3f}"
-    return ours, "yes" if apart["end"] < widest else "no"
+    groups = [np.concatenate([at_best_rate(found, "end", kind) for kind in kinds]) for kinds in (LEADERS, OTHERS)]
+    return ours, "yes" if groups[0].max() > groups[1].min() and groups[1].max() > groups[0].min() else "no"
 
 
 def needs_the_product(found):
@@ -116,11 +117,11 @@ CLAIMS = [
         paper="Table 1, 65,536 steps: GEGLU 1.942, SwiGLU 1.944, ReGLU 1.953, Bilinear 1.960; others 1.982 to 1.997",
     ),
     Claim(
-        f"After {STEPS} steps all eight kinds reach about the same loss",
+        f"After {STEPS} steps all eight kinds reach about the same loss: the seeds of the two groups overlap",
         "language",
         same_in_the_end,
-        bound="null: the widest range of three seeds of one kind, beside ours",
-        ablation="none",
+        bound=f"a model that knows the rule: {TRUTH:.3f}; null: the range of the seeds of one kind, beside ours",
+        ablation="training: the same runs early",
         paper="Table 1, 524,288 steps: 1.633 to 1.683, still apart",
     ),
     Claim(
