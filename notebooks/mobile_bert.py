@@ -326,7 +326,7 @@ for claim in experiment.CLAIMS:
 assert experiment.unseen(copying)[1] == "yes"
 
 # %% [markdown]
-# **At the end** all kinds come close to each other, and no kind of copying is better than none. (One kind is called better if its worst seed is above the other's range, widened by its own width, because three seeds do not reach the ends of what seeds can do.) What copying brings here is a student that answers before it was shown any answer. The words themselves
+# **At the end** all kinds come close to each other, and with the best rate of each no kind of copying is better than none; at the smallest rate copying both is well ahead. (One kind is called better if its worst seed is above the other's range, widened by its own width, because three seeds do not reach the ends of what seeds can do.) What copying brings here is a student that answers before it was shown any answer. The words themselves
 # teach the rest, with or without it. The curves have not all become flat, so all this is about speed.
 #
 # To repeat the copying of one run, call `experiment.train_student("both", 0.03, seed=0, copying_only=True)`. It is not part of this lesson, because the teacher has to be trained first.
