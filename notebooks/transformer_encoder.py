@@ -226,7 +226,7 @@ for row, (arm, kind) in enumerate(stacks.KINDS.items()):
     ax.plot(max(stacks.expected(kind)[-1], 1e-16), row, "|", color="black", markersize=14, clip_on=False)
 ax.set_yticks(range(len(stacks.KINDS)), [arm.replace("no-norm", "no norm") for arm in stacks.KINDS])
 ax.set(xscale="log", xlim=(1e-16, 1), ylim=(11.5, -0.5), xlabel="share that differs between tokens after 16 blocks")
-ax.set_title("with Glorot's kernels, only norms that come first keep tokens different\n(points: seeds; bars: expected; left edge: 1e-16 or less)")
+ax.set_title("with Glorot's kernels, only norms that come first help\n(points: seeds; bars: expected; left edge: 1e-16 or less)")
 figures.show()
 
 # %%
