@@ -104,7 +104,7 @@ CLAIMS = [
         paper="none (1810.04805, section 3, has [CLS] as the representation of the sequence)",
     ),
     Claim(
-        "MiniLM's layers bring more of the noun to [CLS] than the same layers with their numbers in random order",
+        "From [CLS] unscaled, heads learn more of the noun from MiniLM's layers than from the same with numbers in random order",
         "tokens",
         trained_layers,
         bound=f"chance {CHANCE}",
@@ -128,7 +128,7 @@ CLAIMS = [
         paper="none",
     ),
     Claim(
-        "On frozen vectors, more nouns to learn from add more than any pooler",
+        "On frozen vectors, twelve nouns of each kind in place of two add more than any pooler",
         "poolers",
         nouns_or_poolers,
         bound=f"chance {CHANCE}; all right 1",
