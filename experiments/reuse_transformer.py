@@ -167,11 +167,8 @@ def halfway(found):
 
 def shared(found):
     """Accuracy after three links, own weights and reused ones, at every rate; and with the weights of strangers."""
-    rates = found.experiment.rates
-    ours = "; ".join(
-        f"rate {rate:g}: {span(found.values('last', THREE, rate))}, reused {span(found.values('last', SHARED, rate))}"
-        for rate in rates
-    )
+    spans = {rate: [span(found.values("last", arm, rate)) for arm in (THREE, SHARED)] for rate in found.experiment.rates}
+    ours = "; ".join(f"rate {rate:g}: {own}, reused {reused}" for rate, (own, reused) in spans.items())
     strangers, worst, own = found.values("strangers", SHARED)[:, -1], *(found.worst("last", arm) for arm in (SHARED, THREE))
     holds = worst > halfway(found) > strangers.max() and worst >= own - np.ptp(found.values("last", THREE))
     return f"{ours}; another example's weights {span(strangers)}", "yes" if holds else "no"
@@ -184,10 +181,8 @@ def sooner(found):
         for rate in found.experiment.rates:
             at, values = found.curves("learned", arm, rate)
             steps[arm, rate] = np.array([at[row > halfway(found)].min(initial=np.inf) for row in values])
-    text = {
-        key: " to ".join("never" if np.isinf(end) else f"{end:.0f}" for end in (above.min(), above.max()))
-        for key, above in steps.items()
-    }
+    ends = {key: f"{above.min():.0f} to {above.max():.0f}" for key, above in steps.items()}
+    text = {key: said.replace("inf", "never") for key, said in ends.items()}
     rates = found.experiment.rates
     ours = "; ".join(f"rate {rate:g}: {text[SHARED, rate]} steps, own weights {text[THREE, rate]}" for rate in rates)
     return ours, "yes" if all(steps[SHARED, rate].max() < steps[THREE, rate].min() for rate in rates) else "no"
@@ -203,11 +198,8 @@ def anew(found):
 
 def redundant(found):
     """The overlap of neighboring blocks that each look for themselves, at each rate at which both stacks learn the third link."""
-    rates = [
-        rate
-        for rate in found.experiment.rates
-        if min(found.values("last", arm, rate).min() for arm in (THREE, TWO)) > halfway(found)
-    ]
+    least = {rate: min(found.values("last", arm, rate).min() for arm in (THREE, TWO)) for rate in found.experiment.rates}
+    rates = [rate for rate, right in least.items() if right > halfway(found)]
     ours = "; ".join(
         f"rate {rate:g}: {arm} {span(found.values('alike', arm, rate))}, another example {span(found.values('other', arm, rate))}"
         for rate in rates

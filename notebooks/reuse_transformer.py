@@ -135,6 +135,7 @@ assert np.allclose(z, [[[1, -1], [1, -1]]])
 # **Attention with given weights.** Three blocks of four heads: the first reuses nothing, the second two heads, the third all.
 
 # %%
+keras.utils.set_random_seed(0)
 blocks = [ReuseTransformer(4, 24, "relu", reuse_attention=count, dtype="float64") for count in (0, 2, -1)]
 x, scores = rng.normal(size=(2, 5, 12)), None
 output = x
