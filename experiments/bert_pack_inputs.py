@@ -7,7 +7,7 @@ import numpy as np
 from crosscheck.models import minilm
 from experiments.common import novel
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from layers.bert_pack_inputs import BertPackInputs
 from reference import bert_pack_inputs as ref
 
@@ -157,10 +157,6 @@ EXPERIMENTS = [
 
 
 # ---- What the lesson says of it ------------------------------------------------------------------------------------------------
-
-
-def span(values):
-    return f"{np.min(values):.2f} to {np.max(values):.2f}"
 
 
 def nothing_left(found):

@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from layers.gaussian_process import RandomFeatureGaussianProcess
 from reference import gaussian_process as ref
 from reference.common.activations import sigmoid
@@ -146,10 +146,6 @@ EXPERIMENTS = [
 
 
 # ---- What the lesson says of it ------------------------------------------------------------------------------------------------
-
-
-def span(values, digits=2):
-    return f"{np.min(values):.{digits}f} to {np.max(values):.{digits}f}"
 
 
 def falls(found):

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.common.training import accuracy, train
 from layers.kernel_attention import KernelAttention
 from layers.on_device_embedding import OnDeviceEmbedding
@@ -121,15 +121,10 @@ FEATURES = {"elu + 1": D, "positive, 16": 16, "positive, 64": 64, "positive, 256
 """{arm: its number of features r}."""
 
 
-def span(found, what, arm):
-    values = found.values(what, arm)
-    return f"{values.min():.2f} to {values.max():.2f}"
-
-
 def features_needed(found):
     """Accuracy with 16, 64 and 256 features, and the weight on the right key beside its bound."""
     few, several, many = (found.values("accuracy", arm) for arm in TRAINED)
-    arms = "; ".join(f"{arm.split(', ')[1]} features: {span(found, 'accuracy', arm)}" for arm in TRAINED)
+    arms = "; ".join(f"{arm.split(', ')[1]} features: {span(found.values('accuracy', arm))}" for arm in TRAINED)
     weight, holds = found.values("right", TRAINED[0]).max(), few.max() < several.min() and several.max() < many.min()
     return f"{arms}; weight on the right key with 16 at most {weight:.2f}", "yes" if holds else "no"
 
@@ -139,15 +134,15 @@ def own_features(found):
     lost = min(found.worst("accuracy", arm) - found.values("new", arm).max() for arm in TRAINED)
     redrawn = "positive, 256, redrawn"
     change = np.abs(found.values("new", redrawn) - found.values("accuracy", redrawn)).max()
-    ours = f"256 features: {span(found, 'accuracy', TRAINED[2])}, with a new W {span(found, 'new', TRAINED[2])}"
-    ours += f"; redrawn: changes by at most {change:.2f}, with the softmax {span(found, 'other', redrawn)}"
+    ours = f"256 features: {span(found.values('accuracy', TRAINED[2]))}, with a new W {span(found.values('new', TRAINED[2]))}"
+    ours += f"; redrawn: changes by at most {change:.2f}, with the softmax {span(found.values('other', redrawn))}"
     return ours, "yes" if lost > change else "no"
 
 
 def exchanged(found):
     """Accuracy of two trained softmaxes with features in their place."""
     long, short = (found.values("other", arm) for arm in ("softmax", "softmax, unit vectors"))
-    ours = f"{span(found, 'other', 'softmax')}; unit vectors: {span(found, 'other', 'softmax, unit vectors')}"
+    ours = f"{span(long)}; unit vectors: {span(short)}"
     kept = short.min() > (1 + long.max()) / 2
     lost = long.max() < found.worst("accuracy", "softmax")
     return ours, ("only without RFA's recipe" if kept else "yes") if lost else "no"

@@ -6,7 +6,7 @@ import numpy as np
 from crosscheck.models import minilm
 from experiments.common.experiment import Experiment
 from experiments.common.reader import HEADS, LAYERS, after_attention, scores, sentences_of, weights_of_attention
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from layers.masked_softmax import MaskedSoftmax
 from reference.attention import multi_head_attention
 from reference.masked_softmax import masked_softmax
@@ -130,10 +130,6 @@ EXPERIMENTS = [
 
 
 # ---- What the lesson says of it ------------------------------------------------------------------------------------------------
-
-
-def span(values):
-    return f"{np.min(values):.2f} to {np.max(values):.2f}"
 
 
 def taken(found):

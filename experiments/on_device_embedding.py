@@ -8,7 +8,7 @@ from keras import ops
 
 from experiments.common import novel
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from layers.on_device_embedding import OnDeviceEmbedding
 
 # Keras's own layer is here to be measured: no lesson and no other experiment trains with it.
@@ -104,10 +104,6 @@ EXPERIMENTS = [
 
 SQUARES = np.sqrt(TIMES)
 """How far a token moves if the squares of its entries are added, in units of the rate."""
-
-
-def span(values):
-    return f"{np.min(values):.2f} to {np.max(values):.2f}"
 
 
 def moves_by_the_rate(found):

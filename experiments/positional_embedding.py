@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.common.training import train
 from layers.attention import MultiHeadAttention
 from layers.on_device_embedding import OnDeviceEmbedding
@@ -149,17 +149,12 @@ HALFWAY = (1 / WORDS + 1) / 2
 UNSHARED = ("learned rows", "sinusoids", "a bias for each pair")
 
 
-def span(found, what, arm):
-    values = found.values(what, arm)
-    return f"{values.min():.2f} to {values.max():.2f}"
-
-
 def alike(found):
     """Accuracy at the length of training."""
     arms = ("learned rows", "sinusoids", "T5's bias")
     worst, none = min(found.worst(f"right {T}", arm) for arm in arms), found.values(f"right {T}", "no positions")
     holds = 1 - worst < np.ptp(none) and none.max() < HALFWAY  # equally well: closer to no fault than two seeds are to each other
-    ours = ", ".join(f"{arm} {span(found, f'right {T}', arm)}" for arm in (*arms, "no positions"))
+    ours = ", ".join(f"{arm} {span(found.values(f'right {T}', arm))}" for arm in (*arms, "no positions"))
     return ours, "yes" if holds else "no"
 
 
@@ -175,7 +170,7 @@ def distances_go_on(found):
 def sinusoids_go_on(found):
     """The same for sinusoids, whose texts of training begin at 0 or anywhere."""
     fixed, anywhere = (found.values("beyond", arm) for arm in ("sinusoids", "sinusoids, begun anywhere"))
-    ours = f"{span(found, 'beyond', 'sinusoids')}; begun anywhere {span(found, 'beyond', 'sinusoids, begun anywhere')}"
+    ours = f"{span(fixed)}; begun anywhere {span(anywhere)}"
     cured = anywhere.min() > HALFWAY > fixed.max()
     return ours, "yes" if fixed.min() > HALFWAY else "only if training has shown every position" if cured else "no"
 
@@ -184,7 +179,8 @@ def every_bucket(found):
     """Accuracy of T5's bias in longer texts, with buckets that training does not reach and without them."""
     ours, whole, cut = [], "T5's bias", "T5's bias, up to 16"
     for length in LENGTHS[1:]:
-        ours.append(f"{length} words: {span(found, f'right {length}', whole)}, up to 16 {span(found, f'right {length}', cut)}")
+        both = [span(found.values(f"right {length}", arm)) for arm in (whole, cut)]
+        ours.append(f"{length} words: {both[0]}, up to 16 {both[1]}")
     longest = f"right {LONGEST}"
     if found.worst(longest, whole) >= found.worst(f"right {T}", whole):
         return "; ".join(ours), "yes"

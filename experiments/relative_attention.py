@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.common.training import train
 from layers import RelativePositionEncoding
 from layers.attention import MultiHeadAttention
@@ -104,23 +104,18 @@ def from_counts(draws=4000):
     return np.mean([np.bincount(row).max() for row in ids]) / T
 
 
-def span(found, what, arm):
-    values = found.values(what, arm)
-    return f"{values.min():.2f} to {values.max():.2f}"
-
-
 def distances_hold(found):
     """Accuracy beyond the length of training: distances at every rate, and the best of added rows."""
     worst = min(found.worst("beyond", "distances", rate) for rate in found.experiment.rates)
     added = found.values("beyond", "sinusoids added")
     holds = worst > added.max() + np.ptp(added)
-    ours = f"{worst:.2f} (worst rate and seed); sinusoids {span(found, 'beyond', 'sinusoids added')}; "
-    return ours + f"random rows {span(found, 'beyond', 'random rows added')}", "yes" if holds else "no"
+    ours = f"{worst:.2f} (worst rate and seed); sinusoids {span(added)}; "
+    return ours + f"random rows {span(found.values('beyond', 'random rows added'))}", "yes" if holds else "no"
 
 
 def longer_view(found):
     """The same with all tokens in view."""
-    ours = f"{span(found, 'all in view', 'distances')}; sinusoids {span(found, 'all in view', 'sinusoids added')}"
+    ours = f"{span(found.values('all in view', 'distances'))}; sinusoids {span(found.values('all in view', 'sinusoids added'))}"
     holds = (
         found.worst("all in view", "distances") > (1 + from_counts()) / 2 > found.values("all in view", "sinusoids added").max()
     )
@@ -130,9 +125,7 @@ def longer_view(found):
 def added_fail(found):
     """Added sinusoids whose texts of training begin at 0, and anywhere."""
     fixed, anywhere = (found.values("beyond", arm) for arm in ("sinusoids added", "sinusoids added, begun anywhere"))
-    ours = (
-        f"{span(found, 'beyond', 'sinusoids added')}; begun anywhere {span(found, 'beyond', 'sinusoids added, begun anywhere')}"
-    )
+    ours = f"{span(fixed)}; begun anywhere {span(anywhere)}"
     cured = anywhere.min() > fixed.max() + np.ptp(fixed)
     if fixed.max() + np.ptp(fixed) >= found.worst("within", "sinusoids added"):
         return ours, "no"

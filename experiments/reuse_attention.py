@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from experiments.common.experiment import Experiment
 from experiments.common.reader import HEADS, LAYERS, read, sentences, weights_of_attention
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from reference import reuse_attention as ref
 from reference.attention import multi_head_attention
 from reference.common.projection import Projection
@@ -115,10 +115,6 @@ EXPERIMENTS = [
 
 
 # ---- What the lesson says of it ------------------------------------------------------------------------------------------------
-
-
-def span(values):
-    return f"{np.min(values):.2f} to {np.max(values):.2f}"
 
 
 def explained(found):

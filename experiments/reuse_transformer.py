@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.common.training import train_again
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.reuse_transformer import ReuseTransformer
@@ -140,10 +140,6 @@ EXPERIMENTS = [
 ]
 
 THREE, SHARED, TWO, HALF, ONCE = ARMS
-
-
-def span(values):
-    return f"{np.min(values):.2f} to {np.max(values):.2f}"
 
 
 def within_two(seeds, backward=True):

@@ -8,7 +8,7 @@ import numpy as np
 from crosscheck.models import minilm
 from experiments.common.experiment import Experiment
 from experiments.common.reader import give_weights, sentences, sentences_of, weights_of_attention
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from layers.attention import MultiHeadAttention
 from layers.self_attention_mask import SelfAttentionMask
 from reference.attention import attend
@@ -87,10 +87,6 @@ EXPERIMENTS = [
 
 
 # ---- What the lesson says of it ------------------------------------------------------------------------------------------------
-
-
-def span(values):
-    return f"{np.min(values):.2f} to {np.max(values):.2f}"
 
 
 def taken(found):

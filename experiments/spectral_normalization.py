@@ -8,7 +8,7 @@ from keras import ops
 
 from crosscheck.backends import differentiate
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from layers.spectral_normalization import SpectralNormalization
 from reference import spectral_normalization as ref
 
@@ -178,10 +178,6 @@ EXPERIMENTS = [
 
 TIGHT = "bound 1.5"
 CEILING = overlap(ring(np.random.default_rng(0), DRAWN))
-
-
-def span(values):
-    return f"{np.min(values):.2f} to {np.max(values):.2f}"
 
 
 def every(found, what, arm):

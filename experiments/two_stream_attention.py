@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.common.training import train
 from layers import RelativePositionEncoding
 from layers.on_device_embedding import OnDeviceEmbedding
@@ -109,16 +109,11 @@ ONE_LN, LOST = np.log(K), np.log(2)
 """Nats of a pair whose second token follows from the first, and what is lost if its place is not known."""
 
 
-def span(found, what, arm):
-    values = found.values(what, arm)
-    return f"{values.min():.2f} to {values.max():.2f}"
-
-
 def as_one(found):
     """Nats of the pair, hidden together and in an order."""
     both, order = found.values("nats", "both hidden"), found.values("nats", "in an order")
     unrelated = found.values("nats", "in an order, drawn one by one")
-    ours = f"in an order {order.min():.2f} to {order.max():.2f}; left to right {span(found, 'nats', 'left to right')}; "
+    ours = f"in an order {order.min():.2f} to {order.max():.2f}; left to right {span(found.values('nats', 'left to right'))}; "
     ours += f"both hidden {both.min():.2f} to {both.max():.2f}; in an order, drawn one by one {unrelated.min():.2f} or more"
     return ours, "yes" if order.max() < 1.5 * ONE_LN < min(both.min(), unrelated.min()) else "no"
 

@@ -272,12 +272,12 @@ print(f"guessing among the colors of the sentence is right {guess:.2f} of the ti
 print(f"{'':22}after copying, at rate   right           distance        divergence         at the end, at rate   right")
 for arm in experiment.ARMS:
     rates = [experiment.best_rate(copying, by, arm) for by in ("copied", "right")]
-    text = [f"{experiment.span(copying, what, arm, 'copied'):15}" for what in ("copied", "distance", "apart")]
+    text = [f"{experiment.best_span(copying, what, arm, 'copied'):15}" for what in ("copied", "distance", "apart")]
     first = [f"{'–':24}", *["–" + 14 * " "] * 3] if arm == experiment.PLAIN else [f"{rates[0]:<24g}", *text]
-    print(f"{arm:22}{' '.join(first)}    {rates[1]:<21g}", experiment.span(copying, "right", arm))
+    print(f"{arm:22}{' '.join(first)}    {rates[1]:<21g}", experiment.best_span(copying, "right", arm))
 untrained = np.median(copying.values("untrained", experiment.PLAIN), axis=0)
 print(f"{'before training':46}", *(f"{value:<15.2f}" for value in untrained))
-print("teachers, right:", experiment.span(copying, "teacher", experiment.PLAIN))
+print("teachers, right:", experiment.best_span(copying, "teacher", experiment.PLAIN))
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)

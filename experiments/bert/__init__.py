@@ -4,7 +4,7 @@ import numpy as np
 
 from experiments.bert import tuned, untrained, words
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 
 SEEDS = (0, 1, 2)
 EXPERIMENTS = [
@@ -16,10 +16,6 @@ EXPERIMENTS = [
 
 
 # ---- What the lesson says of it ----------------------------------------------------------------------------------------------
-
-
-def span(values, digits=2):
-    return f"{np.min(values):.{digits}f} to {np.max(values):.{digits}f}"
 
 
 def growth(found, arm, what):

@@ -9,7 +9,7 @@ from keras import ops
 from experiments.bigbird_attention.cutting import cut
 from experiments.bigbird_attention.graphs import BLOCKS, GRAPHS, graph_of, layers_of, reached
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.common.training import loss_of_ids
 from layers.attention import MultiHeadAttention
 from layers.on_device_embedding import OnDeviceEmbedding
@@ -131,7 +131,7 @@ def reach(found):
 
 def spans(found, what, arms):
     values = {arm: found.values(what, arm) for arm in arms}
-    return values, ", ".join(f"{of.min():.2f} to {of.max():.2f}" for of in values.values())
+    return values, ", ".join(map(span, values.values()))
 
 
 def allowed(arms):

@@ -4,7 +4,7 @@ import numpy as np
 
 from experiments.classification_head.heads import ABLATIONS, POOLERS, TOKENS, next_sentence, train_heads, train_pooled
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 
 FEW_SEEDS = (0, 1, 2)
 EXPERIMENTS = [
@@ -27,10 +27,6 @@ EXPERIMENTS = [
 CHANCE = 1 / 4
 HELD_OUT = 206
 """Pairs of sentences that are held out."""
-
-
-def span(values):
-    return f"{np.min(values):.2f} to {np.max(values):.2f}"
 
 
 def arrives(found):

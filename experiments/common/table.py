@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
+import numpy as np
+
 from experiments.common.experiment import FOLDER, names
 from experiments.common.results import stored
 
@@ -38,6 +40,11 @@ class Claim:
     bound: str
     ablation: str
     paper: str
+
+
+def span(values, digits=2):
+    """The least and the greatest of `values`, as text with so many decimals."""
+    return f"{np.min(values):.{digits}f} to {np.max(values):.{digits}f}"
 
 
 def rows():

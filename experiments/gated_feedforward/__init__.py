@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.gated_feedforward.functions import FITS, FITTERS, TARGETS, train_fitter
 from experiments.gated_feedforward.language import EARLY, FLOOR, STEPS, TRUTH, train_language
 from experiments.gated_feedforward.networks import ADDED, KINDS, LEADERS, SQUARED, TABLE
@@ -41,10 +41,6 @@ OTHERS = tuple(kind for kind in TABLE if kind not in LEADERS)
 def at_best_rate(found, what, kind):
     """The loss `what` of each seed, with the rate whose median is lowest."""
     return min((found.values(what, kind, rate) for rate in RATES), key=np.median)
-
-
-def span(values, digits=2):
-    return f"{np.min(values):.{digits}f} to {np.max(values):.{digits}f}"
 
 
 def ahead(found, ours, others, rate):

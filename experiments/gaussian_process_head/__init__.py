@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.gaussian_process_head.networks import ARMS, COUNT, PLACES, Network, pinwheel, truth, unknown
 from reference.gaussian_process_head import calibration
 
@@ -96,10 +96,6 @@ def measured(found, what, row, rate=None):
 def of_truth(found, what):
     """The same of the true probabilities."""
     return np.array([run[what] for run in found.values("truth", "full")])
-
-
-def span(values, digits=2):
-    return f"{np.min(values):.{digits}f} to {np.max(values):.{digits}f}"
 
 
 def process_knows(found):

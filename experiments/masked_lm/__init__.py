@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.common.training import train_again
 from experiments.masked_lm.language import (
     LENGTH,
@@ -157,15 +157,11 @@ BERT, MASKS, NOISE, LEFT = ARMS
 """The arms by name."""
 
 
-def span(values, digits=3):
-    return f"{np.min(values):.{digits}f} to {np.max(values):.{digits}f}"
-
-
 def below(found):
     """The loss of the masked model beside the least from the left, at each rate, language by language."""
     rates, left = found.experiment.rates, found.values("left", BERT)
-    ours = "; ".join(f"rate {rate:g}: {span(found.values('loss', BERT, rate))}" for rate in rates)
-    ours = f"{ours}; left to right {span(found.values('loss', LEFT))}"
+    ours = "; ".join(f"rate {rate:g}: {span(found.values('loss', BERT, rate), 3)}" for rate in rates)
+    ours = f"{ours}; left to right {span(found.values('loss', LEFT), 3)}"
     kept = [f"{rate:g}" for rate in rates if (found.values("loss", BERT, rate) < left).all()]
     return ours, "yes" if len(kept) == len(rates) else f"only at a learning rate of {' or '.join(kept)}" if kept else "no"
 
@@ -179,8 +175,8 @@ def halves(found, arm):
 def undertrained(found):
     """What allowing for false words costs, beside what is left above the floor, with and without false words."""
     costs, (half, end), (_, masks) = found.values("costs", BERT), halves(found, BERT), halves(found, MASKS)
-    ours = f"costs {span(costs)}; above the floor after half of the steps {span(half)}, at the end {span(end)}"
-    ours = f"{ours}; without false words {span(masks)}"
+    ours = f"costs {span(costs, 3)}; above the floor after half of the steps {span(half, 3)}, at the end {span(end, 3)}"
+    ours = f"{ours}; without false words {span(masks, 3)}"
     return ours, "yes" if (costs < end / 2).all() and (end < half).all() and masks.max() > end.min() else "no"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.common.training import train_again
 from experiments.mobile_bert.model import FACTS, LOSSES, NAMES, WORDS, Student, Teacher, fresh, hidden, mean_output, sentences
 
@@ -145,9 +145,8 @@ def best_rate(found, by, arm):
     return max(found.experiment.rates, key=lambda rate: np.median(found.values(by, arm, rate)))
 
 
-def span(found, what, arm, by="right"):
-    values = at_best(found, what, arm, by)
-    return f"{values.min():.2f} to {values.max():.2f}"
+def best_span(found, what, arm, by="right"):
+    return span(at_best(found, what, arm, by))
 
 
 def guessing():
@@ -166,7 +165,7 @@ def above(ours, theirs):
 
 def unseen(found):
     """Accuracy before any hidden word was shown."""
-    ours = "; ".join(f"{arm} {span(found, 'copied', arm, 'copied')}" for arm in (MAPS, BOTH, STEPWISE, ATTENTION))
+    ours = "; ".join(f"{arm} {best_span(found, 'copied', arm, 'copied')}" for arm in (MAPS, BOTH, STEPWISE, ATTENTION))
     good = min(at_best(found, "copied", arm, "copied").min() for arm in (MAPS, BOTH))
     alone = at_best(found, "copied", ATTENTION, "copied").max()
     return ours, "yes" if good > (1 + guessing()) / 2 and alone < guessing() else "no"
@@ -174,7 +173,7 @@ def unseen(found):
 
 def sooner(found):
     """Accuracy at the end, with the same number of steps, with and without copying."""
-    ours = "; ".join(f"{arm} {span(found, 'right', arm)} (rate {best_rate(found, 'right', arm):g})" for arm in ARMS)
+    ours = "; ".join(f"{arm} {best_span(found, 'right', arm)} (rate {best_rate(found, 'right', arm):g})" for arm in ARMS)
     kept = [arm for arm in (MAPS, ATTENTION, BOTH, STEPWISE) if beats(found, "right", arm, PLAIN)]
     return ours, "yes" if len(kept) == 4 else f"only with {', '.join(kept)}" if kept else "no"
 
@@ -183,10 +182,11 @@ def added(found):
     """What attention transfer adds to feature maps."""
     parts = (("copied", "right after copying"), ("distance", "distance"), ("apart", "divergence"))
     ours = "; ".join(
-        f"{name} {span(found, what, BOTH, 'copied')}, maps alone {span(found, what, MAPS, 'copied')}" for what, name in parts
+        f"{name} {best_span(found, what, BOTH, 'copied')}, maps alone {best_span(found, what, MAPS, 'copied')}"
+        for what, name in parts
     )
     rates = {rate: [found.values("copied", arm, rate) for arm in (BOTH, MAPS)] for rate in found.experiment.rates}
-    ours += f"; in the end right {span(found, 'right', BOTH)}, maps alone {span(found, 'right', MAPS)}"
+    ours += f"; in the end right {best_span(found, 'right', BOTH)}, maps alone {best_span(found, 'right', MAPS)}"
     survives = verdict([what for what in ("copied", "right") if beats(found, what, BOTH, MAPS)])
     slow = [f"{rate:g}" for rate, (both, maps) in rates.items() if above(both, maps)]
     return ours, f"only after copying with a rate of {', '.join(slow)}" if survives == "no" and slow else survives
@@ -195,7 +195,7 @@ def added(found):
 def progressive(found):
     """Block by block beside all blocks at once, after copying and at the end."""
     ours = "; ".join(
-        f"{name} {span(found, what, STEPWISE, by)}, at once {span(found, what, BOTH, by)}"
+        f"{name} {best_span(found, what, STEPWISE, by)}, at once {best_span(found, what, BOTH, by)}"
         for what, name, by in (
             ("distance", "distance of maps", "copied"),
             ("copied", "right after copying", "copied"),

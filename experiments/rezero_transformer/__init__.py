@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.rezero_transformer.reverser import (
     ARMS,
     DEEP,
@@ -47,10 +47,6 @@ def steps_of(found, arm, rate=None):
     return found.values("steps", arm, rate)
 
 
-def span(values):
-    return f"{np.min(values):.0f} to {np.max(values):.0f}"
-
-
 def faster(found, arm, rivals, rates=(None,)):
     """The rates at which the slowest seed of `arm` has started, and before the fastest seed of every rival."""
     return [
@@ -63,7 +59,7 @@ def faster(found, arm, rivals, rates=(None,)):
 def starts_faster(found):
     """The steps of ReZero and its rivals, each with its best rate; and the rates at which ReZero is faster at the same rate."""
     arm = f"ReZero, {DEEP} blocks"
-    ours = "; ".join(f"{name.replace(f', {DEEP} blocks', '')} {span(steps_of(found, name))}" for name in (arm, *RIVALS))
+    ours = "; ".join(f"{name.replace(f', {DEEP} blocks', '')} {span(steps_of(found, name), 0)}" for name in (arm, *RIVALS))
     same = faster(found, arm, RIVALS, RATES)
     ours = f"{ours}; at the same rate, faster at {', '.join(f'{rate:g}' for rate in same) or 'none'}"
     if faster(found, arm, RIVALS):
@@ -86,7 +82,7 @@ def grows_with_depth(found):
 def helped_by_warm_up(found):
     """Post-norm with and without warm-up, at both depths, with the best rate of each."""
     steps = {depth: [steps_of(found, arm) for arm in of_kind("post-norm", depth)] for depth in (SHALLOW, DEEP)}
-    ours = "; ".join(f"{depth} blocks {span(without)}, with {span(warm)}" for depth, (without, warm) in steps.items())
+    ours = "; ".join(f"{depth} blocks {span(without, 0)}, with {span(warm, 0)}" for depth, (without, warm) in steps.items())
     helped = [depth for depth, (without, warm) in steps.items() if warm.max() < without.min()]
     if not helped:
         return ours, "no"
@@ -97,7 +93,7 @@ def zero_or_small(found):
     """Steps with α from 0, from one over the depth, and from 1."""
     steps = {kind: steps_of(found, f"{kind}, {DEEP} blocks") for kind in STARTS}
     zero, small, one = steps.values()
-    ours = "; ".join(f"{'α from 0' if kind == 'ReZero' else kind} {span(values)}" for kind, values in steps.items())
+    ours = "; ".join(f"{'α from 0' if kind == 'ReZero' else kind} {span(values, 0)}" for kind, values in steps.items())
     if one.min() <= zero.max():
         return ours, "no"
     return ours, "yes" if zero.max() < small.min() else f"only against a start at 1; 1/{DEEP} does as well"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.sentencepiece_tokenizer.runs import KEPT, MODELS, SIZES, climb, measure, prune, search
 
 KINDS = ("words", *MODELS)
@@ -18,10 +18,6 @@ EXPERIMENTS = [
 
 
 # ---- What the lesson says of it ------------------------------------------------------------------------------------------------
-
-
-def span(values, digits=2):
-    return f"{np.min(values):.{digits}f} to {np.max(values):.{digits}f}"
 
 
 def unknown(found):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.transformer_decoder.translator import (
     EXTRA,
     LENGTH,
@@ -53,10 +53,6 @@ def step_of(state):
         for then, share in (((count + 1, False), 1.0 if extra else 1 - EXTRA), ((count, True), 0.0 if extra else EXTRA)):
             found[then] = found.get(then, 0.0) + p * share
     return {key: p for key, p in found.items() if p}
-
-
-def span(values):
-    return f"{np.min(values):.2f} to {np.max(values):.2f}"
 
 
 def each_part(found):

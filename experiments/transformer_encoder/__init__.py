@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.common.experiment import Experiment
-from experiments.common.table import Claim
+from experiments.common.table import Claim, span
 from experiments.transformer_encoder.learning import ARMS, STEPS, SYMBOLS, train_reverser
 from experiments.transformer_encoder.stacks import (
     COUNT,
@@ -35,10 +35,6 @@ EXPERIMENTS = [
 
 HALFWAY = expected(KINDS["pre-norm"])[0] / 2
 """Halfway between tokens that are all alike and the random tokens that a stack begins with."""
-
-
-def span(values, digits=2):
-    return f"{np.min(values):.{digits}f} to {np.max(values):.{digits}f}"
 
 
 def small(values):
