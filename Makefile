@@ -23,7 +23,7 @@ compare: $(READY) $(WEIGHTS) ## compare every layer with its reference; the page
 bench: $(READY) ## time every layer beside its matrix products alone; the page is build/bench.html
 	$(RUN) -m crosscheck.bench --html build/bench.html
 
-# Where an image of a machine sets this, each worker and each lesson would compile every file anew.
+# If the environment sets this, each worker and each lesson compiles every file anew.
 test test-further test-quick: export PYTHONDONTWRITEBYTECODE :=
 
 test: lint $(WEIGHTS) ## run every test and every lesson; of each class, its first case is asked everything

@@ -13,8 +13,7 @@ pytest_plugins = [] if "nbval.plugin" in sys.modules else ["nbval.plugin"]
 for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-PROJECTS = tuple(f"tests/projects/test_{name}.py" for name in ("sorting", "long_documents", "bert_from_text", "assistant"))
-TOGETHER = ("tests/examples/test_examples.py", "tests/common/test_text.py", *PROJECTS)
+TOGETHER = re.compile(r"tests/(examples/test_examples|common/test_text|projects/test_\w+)\.py$")
 """Files whose tests share what takes long to make."""
 
 
@@ -96,7 +95,7 @@ def pytest_xdist_make_scheduler(config, log):
             file = nodeid.split("::")[0]
             if file.endswith(".ipynb"):  # a cell needs what the cells above it left in the kernel
                 return file
-            if file.endswith(TOGETHER):
+            if TOGETHER.search(file):
                 return file
             if case := re.search(r"/conformance/.*::.*\[(\w+)/", nodeid):  # a chapter's outputs on JAX are made once
                 return case[1]
