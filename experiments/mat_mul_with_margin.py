@@ -8,6 +8,7 @@ from keras import ops
 
 from experiments.common.experiment import Experiment
 from experiments.common.table import Claim
+from experiments.common.training import draw_uniform, forget
 from layers.mat_mul_with_margin import MatMulWithMargin
 
 BATCH, STRETCHES = 128, 10
@@ -43,12 +44,8 @@ def compiled(size, scale, margin):
 def fitted(pairs, scale, margin, rate, rng, steps):
     """The encoders after training on `pairs`, two arrays `(t, m)`, and the curve of the loss."""
     model, towers = compiled(pairs[0].shape[1], scale, margin)
-    for variable in model.trainable_variables:
-        drawn = rng.uniform(-1, 1, variable.shape) * np.sqrt(6 / sum(variable.shape))
-        variable.assign(drawn if len(variable.shape) == 2 else np.zeros(variable.shape))
-    for variable in model.optimizer.variables:
-        variable.assign(ops.zeros(variable.shape, variable.dtype))
-    model.optimizer.learning_rate = rate
+    draw_uniform(model, rng)
+    forget(model.optimizer, rate)
     curve, per = [], steps // STRETCHES
     for stretch in range(STRETCHES):
         order = np.concatenate([rng.choice(len(pairs[0]), BATCH, replace=False) for _ in range(per)])

@@ -9,6 +9,7 @@ from keras import ops
 from experiments.common import novel
 from experiments.common.experiment import Experiment
 from experiments.common.table import Claim, span
+from experiments.common.training import forget
 from layers.on_device_embedding import OnDeviceEmbedding
 
 # Keras's own layer is here to be measured: no lesson and no other experiment trains with it.
@@ -71,9 +72,7 @@ def train_reader(arm, rate, seed, steps=STEPS):
     seen, new = novel.halves()
     (table,) = model.trainable_variables
     table.assign(rng.normal(scale=0.05, size=table.shape))
-    for variable in model.optimizer.variables:
-        variable.assign(ops.zeros(variable.shape, variable.dtype))
-    model.optimizer.learning_rate = rate
+    forget(model.optimizer, rate)
     curve, per = [], steps // STRETCHES
     for stretch in range(STRETCHES):
         x, y = novel.pieces(seen, LENGTH, per * BATCH, rng)

@@ -9,6 +9,7 @@ from keras import ops
 from crosscheck.backends import differentiate
 from experiments.common.experiment import Experiment
 from experiments.common.table import Claim, span
+from experiments.common.training import draw_uniform, forget
 from layers.spectral_normalization import SpectralNormalization
 from reference import spectral_normalization as ref
 
@@ -23,14 +24,10 @@ def stack(widths, activation, bound=None):
 
 def restart(model, stacks, rate, rng):
     """Draw new kernels (Glorot's), set biases and the optimizer's averages to 0, and warm the power iterations up."""
-    for variable in model.trainable_variables:
-        drawn = rng.uniform(-1, 1, variable.shape) * np.sqrt(6 / sum(variable.shape))
-        variable.assign(drawn if len(variable.shape) == 2 else np.zeros(variable.shape))
+    draw_uniform(model, rng)
     for layer in (layer for part in stacks for layer in part.layers if isinstance(layer, SpectralNormalization)):
         layer.warm_start()
-    for variable in model.optimizer.variables:
-        variable.assign(ops.zeros(variable.shape, variable.dtype))
-    model.optimizer.learning_rate = rate
+    forget(model.optimizer, rate)
 
 
 # ---- Wrong labels --------------------------------------------------------------------------------------------------------------

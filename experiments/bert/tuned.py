@@ -8,7 +8,7 @@ from keras import ops
 
 from crosscheck.models.bert_checkpoint import load_bert
 from experiments.bert.texts import M, bags, encoder, in_parts, packed, shuffled, spoken_and_told
-from experiments.common.training import loss_of_ids
+from experiments.common.training import forget, loss_of_ids
 from layers.classification_head import ClassificationHead
 
 ARMS = {"last block": 5, "last block, shuffled": 5, "head alone": 6, "head alone, answers mixed": 6, "TF-IDF": None}
@@ -69,9 +69,7 @@ def restart(first, size, rate, seed):
     new = ClassificationHead(0, 2)
     new.build((None, size))
     model.set_weights([*weights[:-2], *new.get_weights()])
-    for variable in model.optimizer.variables:
-        variable.assign(ops.zeros(variable.shape, variable.dtype))
-    model.optimizer.learning_rate = rate
+    forget(model.optimizer, rate)
     return model
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from crosscheck.models import minilm
 from experiments.bert.texts import M, encoder, in_parts, packed
 from experiments.common import reader
-from experiments.common.training import loss_of_ids
+from experiments.common.training import forget, loss_of_ids
 from layers.masked_lm import MaskedLM
 from layers.on_device_embedding import OnDeviceEmbedding
 
@@ -85,9 +85,7 @@ def restart(rate, seed):
     new(np.zeros((1, M), "float32"))
     for variable, value in zip(model.trainable_variables, new.trainable_variables):
         variable.assign(value)
-    for variable in model.optimizer.variables:
-        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
-    model.optimizer.learning_rate = rate
+    forget(model.optimizer, rate)
     return model
 
 

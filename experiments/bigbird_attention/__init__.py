@@ -10,7 +10,7 @@ from experiments.bigbird_attention.cutting import cut
 from experiments.bigbird_attention.graphs import BLOCKS, GRAPHS, graph_of, layers_of, reached
 from experiments.common.experiment import Experiment
 from experiments.common.table import Claim, span
-from experiments.common.training import loss_of_ids
+from experiments.common.training import forget, loss_of_ids
 from layers.attention import MultiHeadAttention
 from layers.on_device_embedding import OnDeviceEmbedding
 
@@ -58,9 +58,7 @@ def fresh(arm, rate, seed):
     keras.utils.set_random_seed(seed)
     model.set_weights(Finder(layers_of(arm)).get_weights())
     model.graph.assign(graph_of(arm, seed))
-    for variable in model.optimizer.variables:
-        variable.assign(np.zeros(variable.shape))
-    model.optimizer.learning_rate = rate
+    forget(model.optimizer, rate)
     return model
 
 

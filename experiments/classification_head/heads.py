@@ -7,7 +7,7 @@ import numpy as np
 
 from crosscheck.models import minilm
 from experiments.classification_head.encoded import CLASSES, EACH, LAYERS, labels, pairs, states, vectors_of
-from experiments.common.training import accuracy, loss_of_ids
+from experiments.common.training import accuracy, forget, loss_of_ids
 from layers.classification_head import ClassificationHead
 
 # ---- Training ----------------------------------------------------------------------------------------------------------------
@@ -47,9 +47,7 @@ def train(sizes, x, y, rate, seed, pooler=None, steps=200, points=10):
     if pooler:
         for weight, value in zip(model.heads[0].pooler_dense.weights, pooler):
             weight.assign(value)
-    for variable in model.optimizer.variables:
-        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
-    model.optimizer.learning_rate = rate
+    forget(model.optimizer, rate)
 
     x, y = keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)
     losses = [float(model.train_on_batch(x, y)) for _ in range(steps)]

@@ -62,9 +62,7 @@ def train_again(model, start, inputs, answers, rate, batch=64, points=10, loss=N
         model.compile(keras.optimizers.Adam(rate), loss or loss_of_ids(), jit_compile=False)
         model.optimizer.build(model.trainable_variables)
     model.set_weights(start.get_weights())
-    for variable in model.optimizer.variables:
-        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
-    model.optimizer.learning_rate.assign(rate)
+    forget(model.optimizer, rate)
     count = len(keras.tree.flatten(inputs)[0]) // points
     curve = []
     for end in range(count, points * count + 1, count):
@@ -74,6 +72,67 @@ def train_again(model, start, inputs, answers, rate, batch=64, points=10, loss=N
         if watch:
             watch(curve[-1][0])
     return curve
+
+
+def forget(optimizer, rate=0.0):
+    """An optimizer begins anew, with this learning rate: its averages and its number of steps are 0."""
+    for variable in optimizer.variables:
+        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+    optimizer.learning_rate = rate
+
+
+def draw_uniform(model, rng):
+    """Draw the matrices among a model's weights as Glorot does, from a uniform distribution; set its vectors to 0."""
+    for variable in model.trainable_variables:
+        drawn = rng.uniform(-1, 1, variable.shape) * np.sqrt(6 / sum(variable.shape))
+        variable.assign(drawn if len(variable.shape) == 2 else np.zeros(variable.shape))
+
+
+def draw_normal(model, rng, width):
+    """Draw a model's kernels as Glorot does, from a normal distribution, and its tables with standard deviation 1.
+
+    Args:
+        model: A built Keras model of blocks and embeddings. Its scales are set to 1, its biases to 0.
+        rng: A generator of NumPy.
+        width: What heads read and write, all together.
+    """
+    for variable in model.trainable_variables:
+        shape = variable.shape
+        if variable.path.endswith("embeddings"):
+            drawn = rng.normal(size=shape)
+        elif "kernel" in variable.path:
+            drawn = rng.normal(size=shape) * np.sqrt(2 / (sum(shape) if len(shape) == 2 else 2 * width))
+        else:
+            drawn = np.full(shape, 1.0 if "gamma" in variable.path else 0.0)
+        variable.assign(drawn)
+
+
+class Stretches(keras.callbacks.Callback):
+    """Sets the learning rate before each stretch of training, and notes its mean loss.
+
+    A stretch is what a compiled program does at a time, `steps_per_execution`; one step, unless the model says otherwise.
+
+    Args:
+        rate_after: A function of the number of stretches so far: the learning rate of the next one.
+        look: Called after each stretch with the number of stretches so far.
+    """
+
+    def __init__(self, rate_after, look=None):
+        super().__init__()
+        self.rate_after, self.look, self.sums = rate_after, look, [0.0]
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.optimizer.learning_rate.assign(self.rate_after(len(self.sums) - 1))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.sums.append(logs["loss"] * len(self.sums))  # Keras reports the mean since the beginning
+        if self.look:
+            self.look(len(self.sums) - 1)
+
+    @property
+    def losses(self):
+        """The mean loss of each stretch."""
+        return np.diff(self.sums)
 
 
 def accuracy(logits, answers):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from experiments.gated_feedforward.networks import Stretches, capped, network, prepared, restarted
+from experiments.gated_feedforward.networks import capped, curve_of, falling, network, prepared, restarted
 
 WIDTH, UNITS, FITTED = 24, 96, 500
 """Numbers of an input, units without a gate, steps."""
@@ -32,9 +32,9 @@ def train_fitter(arm, rate, seed, steps=FITTED):
     """{"left": the squared error on new inputs, of a variance of 1; "loss": the curve of training}."""
     kind, which = FITS[arm]
     model, target = restarted(fitter, kind, seed), target_of(which, seed)
-    rng, watch = np.random.default_rng(seed), Stretches(rate, steps)
+    rng, watch = np.random.default_rng(seed), falling(rate, steps)
     x = rng.normal(size=(steps * 128, WIDTH)).astype("float32")
     model.fit(x, x + target(x), batch_size=128, shuffle=False, verbose=0, callbacks=[watch])  # the layer adds x
     new = rng.normal(size=(2000, WIDTH)).astype("float32")
     left = np.mean((ops.convert_to_numpy(model(new)) - new - target(new)) ** 2)
-    return {"left": capped(left), "loss": watch.curve}
+    return {"left": capped(left), "loss": curve_of(watch)}

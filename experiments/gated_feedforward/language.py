@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from experiments.common.training import loss_of_ids
-from experiments.gated_feedforward.networks import Stretches, capped, network, prepared, restarted
+from experiments.gated_feedforward.networks import capped, curve_of, falling, network, prepared, restarted
 from layers.attention import MultiHeadAttention
 from layers.on_device_embedding import OnDeviceEmbedding
 
@@ -68,8 +68,8 @@ def train_language(kind, rate, seed, steps=STEPS):
     Returns:
         {"loss": the curve; "early": its point after `EARLY` steps; "end": the loss on test sentences after all steps}.
     """
-    model, watch = restarted(language_model, kind, seed), Stretches(rate, steps)
+    model, watch = restarted(language_model, kind, seed), falling(rate, steps)
     ids, answers = sentences(np.random.default_rng(seed), steps * BATCH)
     model.fit(ids, answers, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[watch])
     logits = ops.cast(ops.concatenate([model(part) for part in np.split(TEST[0], 5)]), "float32")
-    return {"early": dict(watch.curve)[EARLY], "end": capped(loss_of_ids()(TEST[1], logits)), "loss": watch.curve}
+    return {"early": dict(curve_of(watch))[EARLY], "end": capped(loss_of_ids()(TEST[1], logits)), "loss": curve_of(watch)}

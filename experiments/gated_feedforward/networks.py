@@ -3,9 +3,9 @@
 from functools import cache
 
 import keras
-import numpy as np
 from keras import ops
 
+from experiments.common.training import Stretches, forget
 from layers.gated_feedforward import GatedFeedforward
 
 
@@ -74,33 +74,17 @@ def restarted(make, kind, seed):
     """
     model = compiled(make, kind)
     model.set_weights(start_of(make, kind, seed))
-    for variable in model.optimizer.variables:
-        variable.assign(ops.zeros(variable.shape, variable.dtype))
+    forget(model.optimizer)
     return model
 
 
-class Stretches(keras.callbacks.Callback):
-    """Sets the learning rate before each stretch, and notes its mean loss.
+def falling(rate, steps):
+    """The schedule of `steps` steps: the rate in the first half; in the second it falls in a straight line, nearly to zero."""
+    return Stretches(lambda done: rate * min(1.0, 2 * (1 - done * STRETCH / steps)))
 
-    Args:
-        rate: The learning rate of the first half of training; in the second half it falls in a straight line, nearly to zero.
-        steps: How many there are in all.
-    """
 
-    def __init__(self, rate, steps):
-        super().__init__()
-        self.rate, self.steps, self.sums = rate, steps, [0.0]
-
-    def on_train_batch_begin(self, batch, logs=None):
-        left = 1 - (len(self.sums) - 1) * STRETCH / self.steps
-        self.model.optimizer.learning_rate.assign(self.rate * min(1.0, 2 * left))
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.sums.append(logs["loss"] * len(self.sums))  # Keras reports the mean since the beginning
-
-    @property
-    def curve(self):
-        return [(STRETCH * (i + 1), capped(loss)) for i, loss in enumerate(np.diff(self.sums))]
+def curve_of(watch):
+    return [(STRETCH * (i + 1), capped(loss)) for i, loss in enumerate(watch.losses)]
 
 
 def capped(loss):

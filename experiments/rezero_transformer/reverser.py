@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from crosscheck.weights import weights_of
-from experiments.common.training import loss_of_ids
+from experiments.common.training import Stretches, forget, loss_of_ids
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.rezero_transformer import ReZeroTransformer
 from layers.transformer_encoder import TransformerEncoderBlock
@@ -103,26 +103,10 @@ def restarted(kind, depth, seed, xla):
     base = kind if kind in NORMED else "ReZero"
     model = compiled(base, depth, xla)
     model.set_weights(start_of(base, depth, seed))
-    for variable in model.optimizer.variables:
-        variable.assign(ops.zeros(variable.shape, variable.dtype))
+    forget(model.optimizer)
     for one in model.blocks if base == "ReZero" else ():
         one.rezero_alpha.assign(STARTS[kind])
     return model
-
-
-class Stretches(keras.callbacks.Callback):
-    """Sets the learning rate before each stretch, notes its mean loss, and calls `look` with the number of steps so far."""
-
-    def __init__(self, rate, warm, look):
-        super().__init__()
-        self.rate, self.warm, self.look, self.sums = rate, warm, look, [0.0]
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self.model.optimizer.learning_rate.assign(self.rate * min(1.0, len(self.sums) * STRETCH / WARM if self.warm else 1.0))
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.sums.append(logs["loss"] * len(self.sums))  # Keras reports the mean since the beginning
-        self.look((len(self.sums) - 1) * STRETCH)
 
 
 def draw(rng, count):
@@ -147,10 +131,12 @@ def train_reverser(arm, rate, seed, steps=STEPS, xla=True):
             values.append(np.quantile(singular_values(model, sequence), QUANTILES))
 
     look(0)
-    watch = Stretches(rate, warm, look)
+    watch = Stretches(
+        lambda done: rate * min(1.0, (done + 1) * STRETCH / WARM if warm else 1.0), lambda done: look(done * STRETCH)
+    )
     ids, answers = draw(np.random.default_rng(seed), steps * BATCH)
     model.fit(ids, answers, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[watch])
-    losses = [min(loss, 10 * GUESSING) if np.isfinite(loss) else 10 * GUESSING for loss in np.diff(watch.sums)]
+    losses = [min(loss, 10 * GUESSING) if np.isfinite(loss) else 10 * GUESSING for loss in watch.losses]
     return {
         "loss": [(STRETCH * (i + 1), loss) for i, loss in enumerate(losses)],
         "steps": started(losses),

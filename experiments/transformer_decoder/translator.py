@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from experiments.common.training import loss_of_ids
+from experiments.common.training import draw_normal, forget, loss_of_ids
 from layers.cached_attention import CachedAttention
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.transformer_decoder import TransformerDecoderBlock
@@ -92,23 +92,6 @@ def model_of(key, **options):
     return MODELS[key]
 
 
-def begin_anew(model, rng, rate):
-    """Draw all weights, as Glorot does; embeddings have standard deviation 1. The optimizer forgets what it has seen."""
-    for variable in model.trainable_variables:
-        shape = variable.shape
-        if variable.path.endswith("embeddings"):
-            drawn = rng.normal(size=shape)
-        elif "kernel" in variable.path:
-            drawn = rng.normal(size=shape) * np.sqrt(2 / (sum(shape) if len(shape) == 2 else 2 * M))
-        else:
-            drawn = np.full(shape, 1.0 if "gamma" in variable.path else 0.0)
-        variable.assign(drawn)
-    for variable in model.optimizer.variables:
-        if "learning_rate" not in variable.path:
-            variable.assign(np.zeros(variable.shape))
-    model.optimizer.learning_rate.assign(rate)
-
-
 def fit(model, draw, steps, batch, points=12):
     """Train on examples that are drawn as it goes: [(step, mean loss of the stretch that ends there)]."""
     curve = []
@@ -147,7 +130,8 @@ def train_sentences(arm, rate, seed, steps=STEPS):
     """
     rng = np.random.default_rng(seed)
     model = model_of(arm, words=SYMBOLS + 2, length=LENGTH, **PARTS[arm])
-    begin_anew(model, rng, rate)
+    draw_normal(model, rng, M)
+    forget(model.optimizer, rate)
     curve = fit(model, lambda count: sentences(rng, count), steps, BATCH)
     source, target = sentences(rng, 1024)
     read = shifted(target, model.start)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from experiments.common.training import accuracy, loss_of_ids
+from experiments.common.training import Stretches, accuracy, draw_normal, forget, loss_of_ids
 from layers.on_device_embedding import OnDeviceEmbedding
 from layers.transformer_encoder import TransformerEncoderBlock
 
@@ -48,45 +48,21 @@ def model_of(norm_first):
 
 
 def begin_anew(model, rng, size):
-    """Draw all weights, as Glorot does; embeddings have standard deviation 1. The optimizer forgets what it has seen."""
-    for variable in model.trainable_variables:
-        shape = variable.shape
-        if variable.path.endswith("embeddings"):
-            drawn = rng.normal(size=shape)
-        elif len(shape) == 1:
-            drawn = np.full(shape, 1.0 if "gamma" in variable.path else 0.0)
-        else:
-            fans = sum(shape) if len(shape) == 2 else 2 * M
-            drawn = rng.normal(size=shape) * np.sqrt(2 / fans) * (size if "block" in variable.path else 1.0)
-        variable.assign(drawn)
-    for variable in model.optimizer.variables:
-        if "learning_rate" not in variable.path:
-            variable.assign(np.zeros(variable.shape))
-
-
-class WarmUp(keras.callbacks.Callback):
-    """Raises the learning rate in even steps to `rate`, and keeps the loss of every step."""
-
-    def __init__(self, rate, steps):
-        super().__init__()
-        self.rate, self.steps, self.sums = rate, steps, [0.0]
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if batch < self.steps:
-            self.model.optimizer.learning_rate.assign(self.rate * (batch + 1) / self.steps)
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.sums.append(logs["loss"] * (batch + 1))  # Keras reports the mean so far
+    """The model has weights of its own again, with the kernels of its blocks times `size`, and the optimizer has seen nothing."""
+    draw_normal(model, rng, M)
+    for kernel in (weight for block in model.blocks for weight in block.weights if "kernel" in weight.path):
+        kernel.assign(size * kernel)
+    forget(model.optimizer)
 
 
 def train_reverser(arm, rate, seed, steps=STEPS):
     """{"accuracy": on new texts, "loss": the curve, each point the mean of ten steps}."""
     norm_first, size, warm_up = ARMS[arm]
     rng = np.random.default_rng(seed)
-    model, watch = model_of(norm_first), WarmUp(rate, warm_up)
+    model, watch = model_of(norm_first), Stretches(lambda done: rate * min(1.0, (done + 1) / warm_up))
     begin_anew(model, rng, size)
     ids = rng.integers(0, SYMBOLS, (steps * BATCH, T)).astype("int32")
     model.fit(ids, ids[:, ::-1].copy(), batch_size=BATCH, shuffle=False, verbose=0, callbacks=[watch])
-    losses = np.diff(watch.sums).reshape(-1, 10).mean(axis=1)
+    losses = watch.losses.reshape(-1, 10).mean(axis=1)
     ids = rng.integers(0, SYMBOLS, (256, T)).astype("int32")
     return {"accuracy": accuracy(model(ids), ids[:, ::-1]), "loss": [(10 * (i + 1), float(x)) for i, x in enumerate(losses)]}
