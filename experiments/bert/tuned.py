@@ -8,7 +8,7 @@ from keras import ops
 
 from crosscheck.models.bert_checkpoint import load_bert
 from experiments.bert.texts import M, bags, encoder, in_parts, packed, shuffled, spoken_and_told
-from experiments.common.training import forget, loss_of_ids
+from experiments.common.training import forget, in_stretches, loss_of_ids
 from layers.classification_head import ClassificationHead
 
 ARMS = {"last block": 5, "last block, shuffled": 5, "head alone": 6, "head alone, answers mixed": 6, "TF-IDF": None}
@@ -101,5 +101,4 @@ def tune(arm, rate, seed, points=20):
     parts = np.array_split(np.flatnonzero(new), 4)
     guesses = np.concatenate([ops.convert_to_numpy(model((x[part], mask[part]))) for part in parts]).argmax(axis=-1)
     right = np.mean([(guesses[spoken[new] == kind] == kind).mean() for kind in (0, 1)])
-    stretch = steps // points
-    return {"right": right, "loss": [(end, np.mean(losses[end - stretch : end])) for end in range(stretch, steps + 1, stretch)]}
+    return {"right": right, "loss": in_stretches(losses, points)}

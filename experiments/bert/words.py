@@ -8,7 +8,7 @@ import numpy as np
 from crosscheck.models import minilm
 from experiments.bert.texts import M, encoder, in_parts, packed
 from experiments.common import reader
-from experiments.common.training import forget, loss_of_ids
+from experiments.common.training import forget, in_stretches, loss_of_ids
 from layers.masked_lm import MaskedLM
 from layers.on_device_embedding import OnDeviceEmbedding
 
@@ -80,8 +80,9 @@ def program():
 
 
 def restart(rate, seed):
+    model = program()  # before the seed is set, because it takes random numbers only the first time
     keras.utils.set_random_seed(seed)
-    model, new = program(), Guesser()
+    new = Guesser()
     new(np.zeros((1, M), "float32"))
     for variable, value in zip(model.trainable_variables, new.trainable_variables):
         variable.assign(value)
@@ -120,8 +121,7 @@ def guess(arm, rate, seed, steps=200, points=20):
         for _ in range(steps):
             some = rng.choice(np.flatnonzero(~new), 128, replace=False)
             losses.append(float(model.train_on_batch(x[some], answers[some])))
-        stretch = steps // points
-        curve = [(end, np.mean(losses[end - stretch : end])) for end in range(stretch, steps + 1, stretch)]
+        curve = in_stretches(losses, points)
         logits = keras.ops.convert_to_numpy(model(x[new]))
     mine = logits[np.arange(new.sum()), answers[new]][:, None]
     rank = (logits > mine).sum(axis=1)

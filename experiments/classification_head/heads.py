@@ -7,7 +7,7 @@ import numpy as np
 
 from crosscheck.models import minilm
 from experiments.classification_head.encoded import CLASSES, EACH, LAYERS, labels, pairs, states, vectors_of
-from experiments.common.training import accuracy, forget, loss_of_ids
+from experiments.common.training import accuracy, forget, in_stretches, loss_of_ids
 from layers.classification_head import ClassificationHead
 
 # ---- Training ----------------------------------------------------------------------------------------------------------------
@@ -40,8 +40,9 @@ def train(sizes, x, y, rate, seed, pooler=None, steps=200, points=10):
     Returns:
         The model, which the next call changes, and [(step, mean loss of the stretch that ends there)].
     """
+    model = program(*sizes)  # before the seed is set, because it takes random numbers only the first time
     keras.utils.set_random_seed(seed)
-    model, new = program(*sizes), Heads(*sizes)
+    new = Heads(*sizes)
     new(x[:1])
     model.set_weights(new.get_weights())
     if pooler:
@@ -51,9 +52,7 @@ def train(sizes, x, y, rate, seed, pooler=None, steps=200, points=10):
 
     x, y = keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)
     losses = [float(model.train_on_batch(x, y)) for _ in range(steps)]
-    return model, [
-        (end, np.mean(losses[end - steps // points : end])) for end in range(steps // points, steps + 1, steps // points)
-    ]
+    return model, in_stretches(losses, points)
 
 
 # ---- Which token, after which layer ------------------------------------------------------------------------------------------

@@ -135,6 +135,12 @@ class Stretches(keras.callbacks.Callback):
         return np.diff(self.sums)
 
 
+def in_stretches(losses, points):
+    """[(step, mean loss of the stretch that ends there)] for so many stretches, from the loss of each step."""
+    stretch = len(losses) // points
+    return [(end, np.mean(losses[end - stretch : end])) for end in range(stretch, len(losses) + 1, stretch)]
+
+
 def accuracy(logits, answers):
     """The share of the answers that get the largest logit."""
     return float(np.mean(np.argmax(keras.ops.convert_to_numpy(logits), axis=-1) == answers))
