@@ -29,7 +29,7 @@ test test-further test-quick: export PYTHONDONTWRITEBYTECODE :=
 test: lint $(WEIGHTS) ## run every test and every lesson; of each class, its first case is asked everything
 	$(RUN) -m pytest -m "not further"
 
-test-further: lint $(WEIGHTS) ## ask every further case everything, too
+test-further: lint $(WEIGHTS) ## ask every further case everything, too, and test what takes long
 	$(RUN) -m pytest tests -m further
 
 test-quick: lint $(WEIGHTS) ## the house, and every chapter's own tests but the slow ones: within two minutes

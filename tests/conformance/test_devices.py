@@ -28,6 +28,7 @@ def test_training_on_tensorflow_is_that_of_one_device(way):
     assert found_on_tensorflow()[way]["error"] < TOLERANCE["float32"]
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("way", ["DataParallel", "ModelParallel", "recomputed"])
 def test_training_on_jax_is_that_of_one_device(way, found_on_jax):
     assert found_on_jax[way]["error"] < TOLERANCE["float32"]
