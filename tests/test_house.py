@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crosscheck.catalogue import chapters, lessons
+from crosscheck.catalogue import GUIDES, chapters, lessons
 from crosscheck.lesson.projects import projects
 from crosscheck.report.changes import imported_names
 from crosscheck.report.readme import beginning, claims, home
@@ -164,8 +164,19 @@ def test_crosscheck_has_the_bridge_at_its_top_and_a_folder_for_each_purpose():
 
 def test_every_lesson_belongs_to_a_chapter_and_a_chapter_has_the_further_ones_that_it_declares():
     for kind in ("py", "ipynb"):
-        assert {path.stem for path in (ROOT / "notebooks").glob(f"*.{kind}")} - {"index"} == set(lessons())
+        assert {path.stem for path in (ROOT / "notebooks").glob(f"*.{kind}")} - {"index", *GUIDES} == set(lessons())
     assert len(set(lessons())) == len(lessons()) > len(NAMES)
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_is_a_script_and_its_notebook_and_no_chapter(name):
+    files = [ROOT / "notebooks" / f"{name}.{kind}" for kind in ("py", "ipynb")]
+    if not any(file.exists() for file in files):
+        pytest.skip(f"the guide {name} is not written yet")
+    assert [file for file in files if not file.is_file()] == []
+    assert name not in {*lessons(), *NAMES}
+    assert not (ROOT / "exercises" / f"{name}.py").exists()
+    assert f"](notebooks/{name}.ipynb)" in README, "README has no link to it"
 
 
 def test_experiments_are_a_program_and_its_results_for_a_lesson_and_what_they_share():
