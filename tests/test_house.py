@@ -27,6 +27,9 @@ NAMES = {chapter.name for chapter in chapters()}
 TO_BE_CHAPTERS = {"grouped_query_attention"}
 """A mechanism of its own that has no lesson yet."""
 
+FOR_USERS = {"reference": set(), "layers": {"layouts"}}
+"""What users import, and no chapter: the layout of all layers over several devices."""
+
 ALLOWED = {
     "reference": {"reference", "numpy", "jaxtyping"},
     "layers": {"layers", "keras", "numpy"},
@@ -89,7 +92,15 @@ def test_every_chapter_is_in_every_room(chapter):
 @pytest.mark.parametrize("room", ALLOWED)
 def test_a_room_shows_chapters_and_what_they_share_and_nothing_else(room):
     found = {path.stem for path in (ROOT / room).iterdir() if not path.name.startswith("__")}
-    assert found == NAMES | TO_BE_CHAPTERS | {"common"}
+    assert found == NAMES | TO_BE_CHAPTERS | FOR_USERS[room] | {"common"}
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_what_is_for_users_is_imported_by_no_chapter_and_imports_none(room):
+    for name in FOR_USERS[room]:
+        (path,) = ROOT.joinpath(room).glob(f"{name}.py")
+        assert {chapter_of(module) for module in modules_imported_by(path)} <= {"common"}
+        assert [name_of(user) for user in MECHANISMS if path in modules_imported_by(user)] == []
 
 
 @every_chapter
