@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from crosscheck.catalogue import PARTS, chapters
+from crosscheck.catalogue import GUIDES, PARTS, chapters
 from crosscheck.lesson import projects
 from crosscheck.report.command import as_program, refuse
 
@@ -24,6 +24,9 @@ NEEDS = re.compile(r"You\s+should\s+know:(.*?)(?:\n\n|\Z)", re.DOTALL)
 LINK = re.compile(r"\]\((\w+)\.ipynb\)")
 LATER = re.compile(r"\[a\s+later\s+lesson\]\((\w+)\.ipynb\)")
 """What a lesson shows before it is taught, and says so."""
+
+OPENING = re.compile(r"# (?P<title>.*)\n\n(?P<sentence>(?:.+\n)+)")
+"""A first cell begins with the title and one paragraph."""
 
 TABLE = re.compile(r"(?:^\|.*\|\n)+", re.MULTILINE)
 
@@ -56,6 +59,25 @@ def lessons():
         for each in (chapter, *chapter.further_lessons)
     ]
     return tuple(Taught(place, *each) for place, each in enumerate(found))
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A notebook that belongs to no chapter, with the title and the sentence of its first cell."""
+
+    name: str
+    title: str
+    sentence: str
+
+
+def guides():
+    """The guides that are written, in the order of `GUIDES`."""
+    found = []
+    for name in GUIDES:
+        if (LESSONS / f"{name}.ipynb").is_file():
+            opening = OPENING.match(markdown(name)[0])
+            found.append(Guide(name, opening["title"], " ".join(opening["sentence"].split())))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -168,12 +190,14 @@ def routes_as_markdown():
 
 
 def chapter_table():
-    """The table of all lessons, under the names of the parts."""
+    """The table of all lessons, under the names of the parts, and of the guides."""
     lines = ["| # | chapter | minutes | what it is for | paper |", "|---|---|---|---|---|"]
     for part in PARTS:
         rows = [lesson for lesson in lessons() if lesson.part == part]
         lines += [f"| | **{part}** | | | |"] * bool(rows)
         lines += [f"| {c.number} | {link(c)} | {minutes(c.name)} | {c.sentence} | [{c.paper}]({c.link}) |" for c in rows]
+    rows = [f"| | {link(guide)} | {minutes(guide.name)} | {guide.sentence} | |" for guide in guides()]
+    lines += ["| | **Guides** | | | |"] * bool(rows) + rows
     return "\n".join(lines)
 
 

@@ -59,7 +59,7 @@ def main(argv=None):
     """Make one edition. Returns the exit status."""
     parser = Parser("crosscheck.lesson.editions", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("edition", choices=("student", "teacher"), help="for whom")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson or project (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson, guide or project (default: all)")
     options = parser.parse_args(argv)
     if not make.FOLDER.is_dir():
         return refuse(f"the lessons are not part of the installed package; use a clone. Missing: {make.FOLDER}")

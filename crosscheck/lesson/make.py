@@ -40,7 +40,7 @@ exit status:
 
 def parse(argv):
     parser = Parser("crosscheck.lesson.make", description=DESCRIPTION, epilog=EXAMPLES)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson or project (default: all that changed)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson, guide or project (default: all that changed)")
     return parser.parse_args(argv)
 
 

@@ -16,10 +16,18 @@ LONE = re.compile(r"(?m)^(?:True|False)$")
 
 
 def drawn(notebook):
-    """There is a diagram, each heat map has a color bar, no picture is too wide, and agreement is a line."""
+    """There is a diagram, figures can be read, and agreement is a line."""
+    calls = [names_called(cell.source) for cell in code_cells(notebook)]
+    complaints = [] if any("diagram" in names for names in calls) else ["there is no diagram of the mechanism"]
+    complaints += readable(notebook)
+    if not any("agreement_line" in names for names in calls):
+        complaints.append("there is no line that says how far layer and reference agree")
+    return complaints
+
+
+def readable(notebook):
+    """Each heat map has a color bar, legends are kept from data, and no picture is too wide. These are rules of guides, too."""
     complaints, calls = [], [names_called(cell.source) for cell in code_cells(notebook)]
-    if not any("diagram" in names for names in calls):
-        complaints.append("there is no diagram of the mechanism")
     for number, names in enumerate(calls, 1):
         if names & HEAT_MAPS and "colorbar" not in names:
             complaints.append(f"code cell {number} draws a heat map without a color bar")
@@ -27,8 +35,6 @@ def drawn(notebook):
             complaints.append(f"code cell {number} calls plt.show in place of figures.show, which looks for legends over data")
         if "agreement_plot" in names:
             complaints.append(f"code cell {number} draws all cases, which are in build/compare.html")
-    if not any("agreement_line" in names for names in calls):
-        complaints.append("there is no line that says how far layer and reference agree")
     widths = [width_of(output["data"]["image/png"]) for output in outputs(notebook) if "image/png" in output.get("data", {})]
     complaints += [f"a picture is {width} pixels wide, above {WIDEST}" for width in widths if width > WIDEST]
     return complaints

@@ -45,6 +45,7 @@ SECTIONS_WITH_PICTURE = (
 
 MOST = {"cells": 45, "lines": 25, "words": 1500, "kB": 800}
 MOST_WITH_PICTURE = {"cells": 80, "lines": 20, "words": 2500, "kB": 1000}
+MOST_OF_GUIDE = {"cells": 80, "lines": 20, "words": 2500, "kB": 1000}
 
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|usr|tmp|opt|var|mnt|work|Users|content)/")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
@@ -111,16 +112,30 @@ def sections(notebook):
     return [] if found == list(expected) else [f"sections are {found}, not {list(expected)}"]
 
 
-def budget(notebook, kilobytes):
-    """The lesson is short enough to be read in one sitting."""
+def guide(notebook, kilobytes):
+    """A guide says what it is, how long it takes and what one should know; it keeps its budget, has no exercise, and sums up."""
+    first = notebook.cells[0].source
+    wanted = (
+        (re.match(r"# .+\n\n\w.+", first), "does not begin with a title and a paragraph"),
+        (re.search(r"\d+ minutes", first), "does not say how many minutes it takes"),
+        (re.search(r"You\s+should\s+know:", first), 'does not say what "You should know:"'),
+        (headings(notebook)[-1:] == ["Summary"], "does not end with a summary"),
+        (not any("check(" in cell.source for cell in code_cells(notebook)), "has an exercise, which belongs into a lesson"),
+    )
+    complaints = [f"the guide {complaint}" for kept, complaint in wanted if not kept]
+    return complaints + budget(notebook, kilobytes, MOST_OF_GUIDE, least=10)
+
+
+def budget(notebook, kilobytes, most=None, least=25):
+    """The notebook is short enough to be read in one sitting: a lesson, unless `most` and `least` say otherwise."""
     lengths = [
         len(cell.source.splitlines()) for cell in code_cells(notebook) if "hide-input" not in cell.metadata.get("tags", [])
     ]
     prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     words = len(re.sub(r"```.*?```|</?[a-z][^<>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose, flags=re.DOTALL).split())
-    most = MOST_WITH_PICTURE if has_picture(notebook) else MOST
+    most = most or (MOST_WITH_PICTURE if has_picture(notebook) else MOST)
     limits = (
-        (25 <= len(notebook.cells) <= most["cells"], f"{len(notebook.cells)} cells, not 25 to {most['cells']}"),
+        (least <= len(notebook.cells) <= most["cells"], f"{len(notebook.cells)} cells, not {least} to {most['cells']}"),
         (max(lengths) <= most["lines"], f"a code cell of {max(lengths)} lines, above {most['lines']}"),
         (statistics.median(lengths) <= 8, f"code cells of median {statistics.median(lengths)} lines, above 8"),
         (words <= most["words"], f"{words} words, above {most['words']}"),

@@ -1,4 +1,4 @@
-"""Every lesson keeps the rules; and every rule sees the lesson that breaks it."""
+"""Every lesson and guide keeps the rules; and every rule sees the one that breaks it."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from crosscheck.catalogue import lessons as names_of_lessons
-from crosscheck.lesson import course, rules
+from crosscheck.lesson import course, picture_rules, rules
 from crosscheck.lesson import make as lessons
 
 SCRIPTS = sorted(lessons.FOLDER.glob("*.py"))
@@ -32,6 +32,15 @@ def test_a_lesson_has_its_sections_and_keeps_its_budget(name):
 @pytest.mark.parametrize("name", names_of_lessons())
 def test_exercises_are_to_do_and_their_solutions_right(name):
     assert rules.exercises(rules.read(lessons.FOLDER / f"{name}.ipynb")) == []
+
+
+@pytest.mark.parametrize("name", [guide.name for guide in course.guides()])
+def test_a_guide_keeps_its_rules(name):
+    path = lessons.FOLDER / f"{name}.ipynb"
+    notebook = rules.read(path)
+    assert rules.guide(notebook, path.stat().st_size / 1000) == []
+    assert picture_rules.readable(notebook) + picture_rules.measured(notebook) == []
+    assert set(course.needs(name)) <= set(names_of_lessons()) and 10 <= course.minutes(name) <= 60
 
 
 def test_the_index_shows_the_paths_and_every_chapter_as_they_are():
@@ -110,6 +119,36 @@ def code(count, lines=1):
 )
 def test_a_lesson_over_its_budget_is_seen(cells, kilobytes, complaint):
     (found,) = rules.budget(new_notebook(cells=cells), kilobytes)
+    assert complaint in found
+
+
+def guide(spoil=lambda cells: None):
+    """A guide that keeps the rules, one of whose cells may be spoiled."""
+    cells = [new_markdown_cell("# A guide\n\nWhat it does.\n\n10 minutes · You should know: [attention](attention.ipynb)")]
+    cells += [*code(8), new_markdown_cell("## Summary\n\nIt works.")]
+    spoil(cells)
+    return new_notebook(cells=cells)
+
+
+def test_a_guide_that_keeps_the_rules_has_no_complaints():
+    assert rules.guide(guide(), 1) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda cells: cells[0].update(source=cells[0].source.replace("# A guide", "A guide")), "does not begin with a title"),
+        (lambda cells: cells[0].update(source=cells[0].source.replace("10 minutes", "soon")), "does not say how many minutes"),
+        (lambda cells: cells[0].update(source=cells[0].source.replace("know:", "know")), 'does not say what "You should know:"'),
+        (lambda cells: cells[-1].update(source="## The end"), "does not end with a summary"),
+        (lambda cells: cells[1].update(source='check("tpu/1", mine)'), "has an exercise"),
+        (lambda cells: cells[1].update(source="x\n" * 21), "a code cell of 21 lines, above 20"),
+        (lambda cells: cells.pop(1), "9 cells, not 10 to 80"),
+        (lambda cells: cells.extend([*code(71), new_markdown_cell("## Summary")]), "82 cells, not 10 to 80"),
+    ],
+)
+def test_a_spoiled_guide_is_seen(spoil, complaint):
+    (found,) = rules.guide(guide(spoil), 1)
     assert complaint in found
 
 
