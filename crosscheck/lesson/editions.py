@@ -6,7 +6,7 @@ import shutil
 import jupytext
 import nbformat
 
-from crosscheck.lesson import make, projects
+from crosscheck.lesson import colab, make, projects
 from crosscheck.lesson.exercises import exercises_of, lessons_with_exercises, verdict
 from crosscheck.lesson.stored import save
 from crosscheck.report.command import Parser, as_program, check_known, refuse
@@ -173,11 +173,11 @@ def read(name):
 
 
 def prepared(notebook):
-    """The same notebook each time: with numbers for random ids, and no version of anybody's kernel."""
+    """The same notebook each time: with numbers for random ids, no version of anybody's kernel, and the cell for Colab."""
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"cell-{number}"
     notebook.metadata = make.METADATA
-    return notebook
+    return colab.dressed(notebook)
 
 
 def without_exercises(cells):
