@@ -48,7 +48,7 @@ def main(argv=None):
     if not (ROOT / FOLDERS[0]).is_dir():
         return refuse(f"the lessons are not part of the installed package; use a clone. Missing: {ROOT / FOLDERS[0]}")
     try:
-        address = repository(ROOT)
+        address = repository()
     except ValueError as error:
         return refuse(error.args[0])
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.ipynb")) if path.with_suffix(".py").exists()]
@@ -72,25 +72,22 @@ def renew(path):
     return True
 
 
-def repository(root=ROOT):
+def repository():
     """The repository's address, or None if there is none.
 
     Raises:
         ValueError: if what stands in its place is no address.
     """
-    address = project(root).get("urls", {}).get("Repository")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    address = project.get("urls", {}).get("Repository")
     if address is not None and not ADDRESS.fullmatch(address):
         raise ValueError(f"Repository in pyproject.toml must be an address, as https://github.com/me/mine. Received: {address}")
     return address
 
 
-def project(root):
-    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-
-def source(root=ROOT):
+def source():
     """The text of the cell."""
-    address = repository(root)
+    address = repository()
     begin = inspect.getsource(install.bring_course)
     call = f"bring_course({json.dumps(address) if address else None})"
     return f"{FIRST_LINE}\n{begin}\n\n{call}\n{LAST_LINES}"
@@ -119,7 +116,7 @@ def plain(notebook):
     return found
 
 
-def dressed(notebook, path=None, root=ROOT):
+def dressed(notebook, path=None):
     """The notebook with the cell in front of all other code; and if `path` is in the repository, with its badge.
 
     The cell counts as executed where the others were: there it had nothing to do.
@@ -131,10 +128,11 @@ def dressed(notebook, path=None, root=ROOT):
         if is_new and cell.get("execution_count"):
             count_on(cell)
     has_run = any(cell.get("execution_count") for cell in code)
-    cell = new_code_cell(source(root), id="install", metadata=copy.deepcopy(METADATA), execution_count=1 if has_run else None)
+    cell = new_code_cell(source(), id="install", metadata=copy.deepcopy(METADATA), execution_count=1 if has_run else None)
     found.cells.insert(found.cells.index(code[0]) if code else len(found.cells), cell)
-    if path and Path(path).resolve().is_relative_to(root.resolve()) and found.cells[0].cell_type == "markdown":
-        found.cells[0].source += badge(repository(root), Path(path).resolve().relative_to(root.resolve()).as_posix())
+    place = Path(path).resolve() if path else Path()
+    if place.is_relative_to(ROOT.resolve()) and found.cells[0].cell_type == "markdown":
+        found.cells[0].source += badge(repository(), place.relative_to(ROOT.resolve()).as_posix())
     return found
 
 
