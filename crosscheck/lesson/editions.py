@@ -8,13 +8,13 @@ import nbformat
 
 from crosscheck.lesson import colab, make, projects
 from crosscheck.lesson.exercises import exercises_of, lessons_with_exercises, verdict
+from crosscheck.lesson.rules import LINK_INTO_THE_CLONE
 from crosscheck.lesson.stored import save
 from crosscheck.report.command import Parser, as_program, check_known, refuse
 
 BUILD = make.FOLDER.parent / "build"
 FOLDED_SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>.*?</details>\n?", re.DOTALL)
 LINK_OF_A_PROJECT = re.compile(r"\[([^\]]*)\]\(\.\./\.\./([^)]*)\)")
-LINK_INTO_THE_CLONE = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
 MINUTES = re.compile(r"\*\*(\d)\*\* \((\w+), (\d+) minutes\)\.")
 DISCUSS = re.compile(r"\*\*To discuss\.\*\*(.*?)(?=\n\n|\Z)", re.DOTALL)
 

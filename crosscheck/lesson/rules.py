@@ -56,6 +56,7 @@ STUB = re.compile(
 )
 """The cell of an exercise, which holds nothing of the answer."""
 
+LINK_INTO_THE_CLONE = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*(?:```python\n(.*?)```|<code>(.*?)</code>)", re.DOTALL)
 
 
