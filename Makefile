@@ -12,7 +12,7 @@ endif
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test test-further test-quick test-wheel test-versions lab notebooks experiments student teacher lint format clean
+.PHONY: help compare bench test test-further test-quick test-wheel test-versions lab notebooks badges experiments student teacher lint format clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -47,6 +47,9 @@ lab: $(READY) $(WEIGHTS) ## open the lessons in JupyterLab
 
 notebooks: $(READY) $(WEIGHTS) ## execute the lessons that changed, or the one called NAME
 	$(RUN) -m crosscheck.lesson.make $(NAME)
+
+badges: $(READY) ## write "Open in Colab" for the repository that pyproject.toml names, and the cell that installs what is missing
+	$(RUN) -m crosscheck.lesson.colab
 
 experiments: $(READY) $(WEIGHTS) ## train what the lessons' claims rest on, or the runs of the chapter called NAME
 	$(RUN) -m experiments $(NAME)

@@ -4,9 +4,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 
-from crosscheck.agreement import agreements
-from crosscheck.case import TOLERANCE
-
 # Okabe and Ito's palette, ordered so that the grays differ. Every line also has its own marker and dash pattern.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -152,6 +149,9 @@ def agreement_line(chapter):
     """
     from IPython.display import Markdown
 
+    from crosscheck.agreement import agreements  # only now: it imports Keras, which a browser does not have
+    from crosscheck.case import TOLERANCE
+
     largest = {}
     for case in chapter.cases:
         for dtype, error in agreements(case).items():
@@ -168,6 +168,9 @@ def agreement_plot(chapter):
     Returns:
         {case: {dtype: error}}.
     """
+    from crosscheck.agreement import agreements
+    from crosscheck.case import TOLERANCE
+
     errors = {case.name: agreements(case) for case in chapter.cases}
     least = 1e-17
     fig, ax = plt.subplots(figsize=(6.5, 1.3 + 0.4 * len(errors)))

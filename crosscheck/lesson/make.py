@@ -11,7 +11,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from crosscheck.lesson import rules
+from crosscheck.lesson import colab, rules
 from crosscheck.report.command import Parser, WithoutStderr, as_program, check_known, refuse
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -95,7 +95,7 @@ def make(script):
     # Set after the run, because the kernel adds its version, which differs between machines.
     notebook.metadata = METADATA
     target = script.with_suffix(".ipynb")
-    nbformat.write(notebook, target)
+    nbformat.write(colab.dressed(notebook, target), target)
     print(f"{target.name}: {time.perf_counter() - start:.0f} s, {target.stat().st_size / 1000:.0f} kB", flush=True)
     return 0
 

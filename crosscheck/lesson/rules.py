@@ -11,6 +11,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 
+from crosscheck.lesson import colab
 from crosscheck.lesson.exercises import find, verdict
 
 SECTIONS = (
@@ -56,18 +57,26 @@ STUB = re.compile(
 )
 """The cell of an exercise, which holds nothing of the answer."""
 
+LINK_INTO_THE_CLONE = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*(?:```python\n(.*?)```|<code>(.*?)</code>)", re.DOTALL)
 
 
 def paired(script, notebook):
-    """The notebook was made from the current script."""
+    """The notebook was made from the current script, and has the present cell that installs what is missing."""
+    name, of_script = Path(script).name, jupytext.read(script)
+    if any(map(colab.installs, of_script.cells)):
+        return [f"{name} has the cell that installs what is missing; only the notebook has it"]
     cells = [
         [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in of.cells]
-        for of in (jupytext.read(script), notebook)
+        for of in (of_script, colab.plain(notebook))
     ]
     if cells[0] != cells[1]:
-        return [f"cells differ from {Path(script).name}: run make notebooks"]
-    return []
+        return [f"cells differ from {name}: run make notebooks"]
+    wanted, found = (
+        [(cell.source, cell.metadata) for cell in of.cells]
+        for of in (colab.dressed(notebook, Path(script).with_suffix(".ipynb")), notebook)
+    )
+    return [] if wanted == found else ["the cell that installs what is missing, or the badge, is an old one: run make badges"]
 
 
 def executed(notebook):
@@ -128,6 +137,7 @@ def guide(notebook, kilobytes):
 
 def budget(notebook, kilobytes, most=None, least=25):
     """The notebook is short enough to be read in one sitting: a lesson, unless `most` and `least` say otherwise."""
+    notebook = colab.plain(notebook)
     lengths = [
         len(cell.source.splitlines()) for cell in code_cells(notebook) if "hide-input" not in cell.metadata.get("tags", [])
     ]
@@ -149,6 +159,7 @@ def exercises(notebook):
 
     Solutions run after the setup cell alone, so that readers can return to an exercise without running the whole lesson.
     """
+    notebook = colab.plain(notebook)
     cells = notebook.cells
     start = next((i for i, cell in enumerate(cells) if "## Exercises" in cell.source.splitlines()), len(cells))
     stubs = [i for i, cell in enumerate(cells) if i > start and cell.cell_type == "code" and "check(" in cell.source]
