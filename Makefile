@@ -12,7 +12,7 @@ endif
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test test-further test-quick test-wheel test-versions lab notebooks badges experiments student teacher lint format clean
+.PHONY: help compare bench test test-further test-quick test-wheel test-versions test-site lab notebooks badges experiments student teacher site lint format clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -41,6 +41,9 @@ test-wheel: $(READY) ## build the package, install it elsewhere, and use every c
 test-versions: $(READY) ## the same with the oldest versions that are supported, and with the newest on each Python
 	$(RUN) tests/smoke/run.py oldest newest-3.12 newest-3.13
 
+test-site: site ## test the website: links, figures, and how five pages look if there is a Chromium
+	$(RUN) -m pytest tests/web
+
 # The lessons link to files outside of notebooks/, so the server's folder is the repository's.
 lab: $(READY) $(WEIGHTS) ## open the lessons in JupyterLab
 	$(VENV)/bin/jupyter lab --ServerApp.root_dir="$(CURDIR)" notebooks/index.ipynb
@@ -59,6 +62,12 @@ student: $(READY) ## write the lessons for a class, without answers: build/stude
 
 teacher: $(READY) ## write the lessons with solutions, and notes on the exercises: build/teacher
 	$(RUN) -m crosscheck.lesson.editions teacher $(NAME)
+
+site: $(VENV)/site build/compare.html ## write the course as a website: build/site
+	$(RUN) -m course.web
+
+build/compare.html: $(READY) $(WEIGHTS) $(shell find reference layers crosscheck/cases -name "*.py")
+	$(RUN) -m crosscheck --html $@
 
 lint: $(READY) ## check the code's format and habits
 	$(RUN) -m ruff format --check --quiet .
@@ -80,6 +89,10 @@ $(READY): requirements.txt pyproject.toml
 	$$python -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/site: course/requirements.txt $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --requirement $<
 	@touch $@
 
 $(VENV)/weights: $(READY)

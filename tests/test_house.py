@@ -226,7 +226,7 @@ def test_a_project_is_a_statement_its_notebook_what_its_milestones_ask_and_a_sol
     folder = ROOT / "course" / "projects"
     assert {path.name for path in (ROOT / "course").iterdir()} - {"__pycache__"} == {
         *("PLAN.md", "projects"),
-        *("__init__.py", "requirements.txt", "browser"),
+        *("__init__.py", "requirements.txt", "browser", "web"),
     }
     names = {path.stem for path in folder.glob("*.py")}
     assert names == set(projects())
@@ -248,6 +248,7 @@ def test_tests_stand_in_folders_like_what_they_test():
         "conformance",
         "examples",
         "projects",
+        "web",
         "house",
         "conftest",
     }

@@ -40,6 +40,21 @@ def readable(notebook):
     return complaints
 
 
+def told(notebook):
+    """Each figure has a text for readers who do not see it, and a moving picture fetches nothing from outside."""
+    drawn = [output for output in outputs(notebook) if "image/png" in output.get("data", {})]
+    films = [text for output in outputs(notebook) if "<img" in (text := "".join(output.get("data", {}).get("text/html", "")))]
+    untold = sum(not output.get("metadata", {}).get("image/png", {}).get("alt") for output in drawn)
+    untold += sum("<img alt=" not in text for text in films)
+    complaints = [f"{untold} figures have no text for readers who do not see them: show them with figures.show"] * bool(untold)
+    return complaints + ["a moving picture fetches something from outside"] * any("//" in text for text in map(fetched, films))
+
+
+def fetched(film):
+    """The addresses that a page fetches by itself."""
+    return " ".join(re.findall(r"<(?:link|script|img)\b[^>]*?(?:href|src)=\"(?!data:)([^\"]*)", film))
+
+
 def names_called(source):
     """The functions that a cell calls: f, and both g and x.g for x.g."""
     found = set()
