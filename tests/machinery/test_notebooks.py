@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from crosscheck.catalogue import lessons as names_of_lessons
-from crosscheck.lesson import course, rules
+from crosscheck.lesson import backends, course, rules
 from crosscheck.lesson import make as lessons
 
 SCRIPTS = sorted(lessons.FOLDER.glob("*.py"))
@@ -20,6 +20,12 @@ every_lesson = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.
 def test_the_notebook_is_the_executed_script(script):
     notebook = rules.read(script.with_suffix(".ipynb"))
     assert rules.paired(script, notebook) + rules.executed(notebook) + rules.portable(notebook) == []
+
+
+@pytest.mark.parametrize("name", ["index", *names_of_lessons()])
+def test_a_lesson_that_is_not_on_text_has_nothing_of_tensorflow(name):
+    if name not in backends.TEXT_LESSONS:
+        assert rules.either_backend(rules.read(lessons.FOLDER / f"{name}.ipynb")) == []
 
 
 @pytest.mark.parametrize("name", names_of_lessons())
@@ -73,6 +79,26 @@ def test_a_spoiled_notebook_is_seen(spoil, complaint):
     spoil(notebook)
     (found,) = rules.executed(notebook) + rules.portable(notebook)
     assert complaint in found
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("import tensorflow as tf", "import tensorflow"),
+        ("from tensorflow.keras import ops", "import tensorflow.keras"),
+        ("x = 1\ny = tf.constant(x)", "tf"),
+        ("with backend.GradientTape() as tape:\n    pass", "GradientTape"),
+        ("model.compile('adam', jit_compile=False)", "jit_compile=False"),
+    ],
+)
+def test_code_that_needs_tensorflow_is_seen(source, complaint):
+    notebook = new_notebook(cells=[new_code_cell(source)])
+    assert rules.either_backend(notebook) == [f"a cell has {complaint}, which is not for both backends"]
+
+
+def test_code_for_both_backends_has_no_complaints():
+    source = "%matplotlib inline\nfrom keras import ops\nmodel.compile(jit_compile=True)\nprint('tf.constant')  # tf.constant"
+    assert rules.either_backend(new_notebook(cells=[new_code_cell(source), new_markdown_cell("`tf.constant`")])) == []
 
 
 def test_a_changed_script_is_seen(tmp_path):
