@@ -1,5 +1,6 @@
 """Every lesson keeps the rules; and every rule sees the lesson that breaks it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -251,6 +252,22 @@ def test_the_cells_of_one_notebook_stay_together_on_one_worker(tmp_path):
     command = [sys.executable, "-m", "pytest", *options, "one.ipynb", "two.ipynb"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "8 passed" in run.stdout, run.stdout
+
+
+def test_on_jax_asserts_must_hold_outputs_may_differ_and_lessons_on_text_are_left_out(tmp_path):
+    shutil.copy(lessons.FOLDER.parent / "conftest.py", tmp_path)
+    stored = [new_output("stream", name="stdout", text="tensorflow\n")]
+    sources = ("import os\nprint(os.environ['KERAS_BACKEND'])", "assert 1 + 1 == 3", "assert 1 + 1 == 2")
+    cells = [new_code_cell(source, execution_count=n, outputs=stored[: n == 1]) for n, source in enumerate(sources, 1)]
+    for name in ("one", backends.TEXT_LESSONS[0]):
+        nbformat.write(new_notebook(cells=cells, metadata=lessons.METADATA), tmp_path / f"{name}.ipynb")
+    options = ["-rfs", "-n", "0", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "pytest", *options, "."]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
+    assert "1 failed, 2 passed, 3 skipped" in said, said
+    assert "FAILED one.ipynb::Cell 1" in said
+    assert f"{backends.TEXT_LESSONS[0]} teaches layers of TensorFlow's text operations, which do not run on JAX" in said
 
 
 def test_making_a_lesson_that_fails_leaves_the_old_notebook(tmp_path, capsys):
