@@ -12,7 +12,7 @@ endif
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test test-further test-quick test-wheel test-versions test-site lab notebooks badges experiments student teacher site lint format clean
+.PHONY: help compare bench test test-further test-quick test-lessons-jax test-wheel test-versions test-site lab notebooks badges experiments student teacher site lint format clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -24,7 +24,7 @@ bench: $(READY) ## time every layer beside its matrix products alone; the page i
 	$(RUN) -m crosscheck.bench --html build/bench.html
 
 # If the environment sets this, each worker and each lesson compiles every file anew.
-test test-further test-quick: export PYTHONDONTWRITEBYTECODE :=
+test test-further test-quick test-lessons-jax: export PYTHONDONTWRITEBYTECODE :=
 
 test: lint $(WEIGHTS) ## run every test and every lesson; of each class, its first case is asked everything
 	$(RUN) -m pytest -m "not further"
@@ -34,6 +34,9 @@ test-further: lint $(WEIGHTS) ## ask every further case everything, too, and tes
 
 test-quick: lint $(WEIGHTS) ## the house, and every chapter's own tests but the slow ones: within two minutes
 	$(RUN) -m pytest tests --ignore=tests/conformance --ignore=tests/machinery --ignore=tests/smoke -m "not slow"
+
+test-lessons-jax: $(READY) $(WEIGHTS) ## run every lesson but those on text on JAX, where its asserts must hold too
+	KERAS_BACKEND=jax $(RUN) -m pytest notebooks
 
 test-wheel: $(READY) ## build the package, install it elsewhere, and use every class of it
 	$(RUN) tests/smoke/run.py wheel

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from crosscheck.catalogue import GUIDES, PARTS, chapters
 from crosscheck.lesson import projects
+from crosscheck.lesson.backends import BACKENDS, CHOSEN, runs_on
 from crosscheck.report.command import as_program, refuse
 
 ROOT = Path(__file__).parents[2]
@@ -191,14 +192,22 @@ def routes_as_markdown():
 
 def chapter_table():
     """The table of all lessons, under the names of the parts, and of the guides."""
-    lines = ["| # | chapter | minutes | what it is for | paper |", "|---|---|---|---|---|"]
+    lines = ["| # | chapter | minutes | what it is for | paper | runs on |", "|---|---|---|---|---|---|"]
     for part in PARTS:
         rows = [lesson for lesson in lessons() if lesson.part == part]
-        lines += [f"| | **{part}** | | | |"] * bool(rows)
-        lines += [f"| {c.number} | {link(c)} | {minutes(c.name)} | {c.sentence} | [{c.paper}]({c.link}) |" for c in rows]
-    rows = [f"| | {link(guide)} | {minutes(guide.name)} | {guide.sentence} | |" for guide in guides()]
-    lines += ["| | **Guides** | | | |"] * bool(rows) + rows
+        lines += [f"| | **{part}** | | | | |"] * bool(rows)
+        lines += [
+            f"| {c.number} | {link(c)} | {minutes(c.name)} | {c.sentence} | [{c.paper}]({c.link}) | {backends_of(c.name)} |"
+            for c in rows
+        ]
+    rows = [f"| | {link(each)} | {minutes(each.name)} | {each.sentence} | | {backends_of(each.name)} |" for each in guides()]
+    lines += ["| | **Guides** | | | | |"] * bool(rows) + rows
     return "\n".join(lines)
+
+
+def backends_of(name):
+    """The backends that a lesson or a guide runs on, as readers call them."""
+    return ", ".join(BACKENDS[backend] for backend in CHOSEN.get(name, runs_on(name)))
 
 
 def shown_by_index():

@@ -1,5 +1,6 @@
 """The rules for executed lessons. Each rule returns a list of complaints."""
 
+import ast
 import inspect
 import io
 import re
@@ -105,6 +106,31 @@ def portable(notebook):
         if output.get("name") == "stderr":
             complaints.append(f"an output comes from stderr: {text[:80]!r}")
     return complaints
+
+
+def either_backend(notebook):
+    """No code cell needs TensorFlow: a lesson runs on JAX too, where only `keras.ops` and the layers are sure to be there."""
+    complaints = []
+    for cell in code_cells(notebook):
+        lines = ["" if line.startswith(("%", "!")) else line for line in cell.source.splitlines()]  # commands of IPython
+        nodes = ast.walk(ast.parse("\n".join(lines)))
+        complaints += [f"a cell has {found}, which is not for both backends" for found in filter(None, map(tied, nodes))]
+    return complaints
+
+
+def tied(node):
+    """What of a piece of code only TensorFlow has, or makes JAX run each operation by itself; None if nothing."""
+    modules = {ast.Import: lambda: [name.name for name in node.names], ast.ImportFrom: lambda: [node.module or ""]}
+    for module in modules.get(type(node), list)():
+        if module.split(".")[0] in ("tensorflow", "tensorflow_text"):
+            return f"import {module}"
+    if isinstance(node, ast.Name) and node.id == "tf":
+        return "tf"
+    if "GradientTape" in (getattr(node, "id", None), getattr(node, "attr", None)):
+        return "GradientTape"
+    if isinstance(node, ast.keyword) and node.arg == "jit_compile" and getattr(node.value, "value", None) is False:
+        return "jit_compile=False"
+    return None
 
 
 def has_picture(notebook):

@@ -68,7 +68,7 @@ def test_guides_are_rows_of_the_table_with_what_their_first_cells_say(tmp_path, 
     assert course.guides() == () and "Guides" not in course.chapter_table()
     cell = new_markdown_cell("# Made up\n\nWhat it\ndoes.\n\n20 minutes · You should know: nothing")
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "made_up.ipynb")
-    row = "| | **Guides** | | | |\n| | [Made up](made_up.ipynb) | 20 | What it does. | |"
+    row = "| | **Guides** | | | | |\n| | [Made up](made_up.ipynb) | 20 | What it does. | | TensorFlow, JAX |"
     assert course.chapter_table().endswith(row)
 
 

@@ -1,5 +1,6 @@
 """Every lesson and guide keeps the rules; and every rule sees the one that breaks it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from crosscheck.catalogue import lessons as names_of_lessons
-from crosscheck.lesson import colab, course, picture_rules, rules
+from crosscheck.lesson import backends, colab, course, picture_rules, rules
 from crosscheck.lesson import make as lessons
 
 SCRIPTS = sorted(lessons.FOLDER.glob("*.py"))
@@ -20,6 +21,12 @@ every_lesson = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.
 def test_the_notebook_is_the_executed_script(script):
     notebook = rules.read(script.with_suffix(".ipynb"))
     assert rules.paired(script, notebook) + rules.executed(notebook) + rules.portable(notebook) == []
+
+
+@pytest.mark.parametrize("name", ["index", *names_of_lessons()])
+def test_a_lesson_that_is_not_on_text_has_nothing_of_tensorflow(name):
+    if name not in backends.TEXT_LESSONS:
+        assert rules.either_backend(rules.read(lessons.FOLDER / f"{name}.ipynb")) == []
 
 
 @pytest.mark.parametrize("name", names_of_lessons())
@@ -82,6 +89,26 @@ def test_a_spoiled_notebook_is_seen(spoil, complaint):
     spoil(notebook)
     (found,) = rules.executed(notebook) + rules.portable(notebook)
     assert complaint in found
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("import tensorflow as tf", "import tensorflow"),
+        ("from tensorflow.keras import ops", "import tensorflow.keras"),
+        ("x = 1\ny = tf.constant(x)", "tf"),
+        ("with backend.GradientTape() as tape:\n    pass", "GradientTape"),
+        ("model.compile('adam', jit_compile=False)", "jit_compile=False"),
+    ],
+)
+def test_code_that_needs_tensorflow_is_seen(source, complaint):
+    notebook = new_notebook(cells=[new_code_cell(source)])
+    assert rules.either_backend(notebook) == [f"a cell has {complaint}, which is not for both backends"]
+
+
+def test_code_for_both_backends_has_no_complaints():
+    source = "%matplotlib inline\nfrom keras import ops\nmodel.compile(jit_compile=True)\nprint('tf.constant')  # tf.constant"
+    assert rules.either_backend(new_notebook(cells=[new_code_cell(source), new_markdown_cell("`tf.constant`")])) == []
 
 
 def test_a_changed_script_is_seen(tmp_path):
@@ -265,6 +292,22 @@ def test_the_cells_of_one_notebook_stay_together_on_one_worker(tmp_path):
     command = [sys.executable, "-m", "pytest", *options, "one.ipynb", "two.ipynb"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "8 passed" in run.stdout, run.stdout
+
+
+def test_on_jax_asserts_must_hold_outputs_may_differ_and_lessons_on_text_are_left_out(tmp_path):
+    shutil.copy(lessons.FOLDER.parent / "conftest.py", tmp_path)
+    stored = [new_output("stream", name="stdout", text="tensorflow\n")]
+    sources = ("import os\nprint(os.environ['KERAS_BACKEND'])", "assert 1 + 1 == 3", "assert 1 + 1 == 2")
+    cells = [new_code_cell(source, execution_count=n, outputs=stored[: n == 1]) for n, source in enumerate(sources, 1)]
+    for name in ("one", backends.TEXT_LESSONS[0]):
+        nbformat.write(new_notebook(cells=cells, metadata=lessons.METADATA), tmp_path / f"{name}.ipynb")
+    options = ["-rfs", "-n", "0", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "pytest", *options, "."]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
+    assert "1 failed, 2 passed, 3 skipped" in said, said
+    assert "FAILED one.ipynb::Cell 1" in said
+    assert f"{backends.TEXT_LESSONS[0]} teaches layers of TensorFlow's text operations, which do not run on JAX" in said
 
 
 def test_making_a_lesson_that_fails_leaves_the_old_notebook(tmp_path, capsys):
