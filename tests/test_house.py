@@ -202,7 +202,7 @@ def test_exercises_stand_in_a_file_for_each_lesson_and_import_no_layer():
 
 def test_a_project_is_a_statement_its_notebook_what_its_milestones_ask_and_a_solution():
     folder = ROOT / "course" / "projects"
-    assert {path.name for path in (ROOT / "course").iterdir()} == {"PLAN.md", "projects"}
+    assert {path.name for path in (ROOT / "course").iterdir()} == {"GRADING.md", "PLAN.md", "projects"}
     names = {path.stem for path in folder.glob("*.py")}
     assert names == set(projects())
     assert {path.name for path in folder.iterdir()} - {"__pycache__", "README.md"} == {
