@@ -63,7 +63,7 @@ experiments: $(READY) $(WEIGHTS) ## train what the lessons' claims rest on, or t
 student: $(READY) ## write the lessons for a class, without answers: build/student and build/student.zip
 	$(RUN) -m crosscheck.lesson.editions student $(NAME)
 
-teacher: $(READY) ## write the lessons with solutions, and notes on the exercises: build/teacher
+teacher: $(READY) ## write the lessons with solutions, and notes on the exercises: build/teacher, build/teacher.zip
 	$(RUN) -m crosscheck.lesson.editions teacher $(NAME)
 
 site: $(VENV)/site build/compare.html ## write the course as a website: build/site

@@ -225,7 +225,7 @@ def test_exercises_stand_in_a_file_for_each_lesson_and_import_no_layer():
 def test_a_project_is_a_statement_its_notebook_what_its_milestones_ask_and_a_solution():
     folder = ROOT / "course" / "projects"
     assert {path.name for path in (ROOT / "course").iterdir()} - {"__pycache__"} == {
-        *("PLAN.md", "projects"),
+        *("GRADING.md", "PLAN.md", "projects"),
         *("__init__.py", "requirements.txt", "browser", "web"),
     }
     names = {path.stem for path in folder.glob("*.py")}
