@@ -47,7 +47,6 @@ SECTIONS_WITH_PICTURE = (
 
 MOST = {"cells": 45, "lines": 25, "words": 1500, "kB": 800}
 MOST_WITH_PICTURE = {"cells": 80, "lines": 20, "words": 2500, "kB": 1000}
-MOST_OF_GUIDE = {"cells": 80, "lines": 20, "words": 2500, "kB": 1000}
 
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|usr|tmp|opt|var|mnt|work|Users|content)/")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
@@ -145,20 +144,6 @@ def sections(notebook):
     if has_picture(notebook) and "What it costs" not in found:
         expected = [heading for heading in expected if heading != "What it costs"]
     return [] if found == list(expected) else [f"sections are {found}, not {list(expected)}"]
-
-
-def guide(notebook, kilobytes):
-    """A guide says what it is, how long it takes and what one should know; it keeps its budget, has no exercise, and sums up."""
-    first = notebook.cells[0].source
-    wanted = (
-        (re.match(r"# .+\n\n\w.+", first), "does not begin with a title and a paragraph"),
-        (re.search(r"\d+ minutes", first), "does not say how many minutes it takes"),
-        (re.search(r"You\s+should\s+know:", first), 'does not say what "You should know:"'),
-        (headings(notebook)[-1:] == ["Summary"], "does not end with a summary"),
-        (not any("check(" in cell.source for cell in code_cells(notebook)), "has an exercise, which belongs into a lesson"),
-    )
-    complaints = [f"the guide {complaint}" for kept, complaint in wanted if not kept]
-    return complaints + budget(notebook, kilobytes, MOST_OF_GUIDE, least=10)
 
 
 def budget(notebook, kilobytes, most=None, least=25):

@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from crosscheck.catalogue import lessons as names_of_lessons
-from crosscheck.lesson import backends, colab, course, picture_rules, rules
+from crosscheck.lesson import backends, colab, course, guide_rules, picture_rules, rules
 from crosscheck.lesson import make as lessons
 
 SCRIPTS = sorted(lessons.FOLDER.glob("*.py"))
@@ -45,7 +45,7 @@ def test_exercises_are_to_do_and_their_solutions_right(name):
 def test_a_guide_keeps_its_rules(name):
     path = lessons.FOLDER / f"{name}.ipynb"
     notebook = rules.read(path)
-    assert rules.guide(notebook, path.stat().st_size / 1000) == []
+    assert guide_rules.guide(notebook, path.stat().st_size / 1000) == []
     assert picture_rules.readable(notebook) + picture_rules.measured(notebook) == []
     assert set(course.needs(name)) <= set(names_of_lessons()) and 10 <= course.minutes(name) <= 60
 
@@ -159,7 +159,7 @@ def guide(spoil=lambda cells: None):
 
 
 def test_a_guide_that_keeps_the_rules_has_no_complaints():
-    assert rules.guide(guide(), 1) == []
+    assert guide_rules.guide(guide(), 1) == []
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_guide_that_keeps_the_rules_has_no_complaints():
     ],
 )
 def test_a_spoiled_guide_is_seen(spoil, complaint):
-    (found,) = rules.guide(guide(spoil), 1)
+    (found,) = guide_rules.guide(guide(spoil), 1)
     assert complaint in found
 
 
