@@ -187,9 +187,11 @@ def run(task):
         if status == 0:
             return [Row(**row) for row in json.loads(output)]
         last = (errors.strip().splitlines() or ["no message"])[-1]
-        why = f"the process that grades it ended with status {status}, because of the notebook or of an error: {last}"
+        why = f"the process that grades it {warden.ended(status)}, because of the notebook or of an error: {last}"
     except subprocess.TimeoutExpired:
         why = f"the process that grades it was ended, because it took more than {most:g} s"
+    except Exception as error:  # whatever it is, other notebooks are still graded
+        why = f"the grader stopped with {type(error).__name__}: {error}"
     names = submissions.exercise_names(task["lesson"])
     return [Row(task["name"], task["lesson"], name, "failed", 0.0, plain(why)) for name in names]
 
