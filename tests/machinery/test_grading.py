@@ -174,7 +174,7 @@ def graded(edition, tmp_path_factory):
         hand_in(folder, edition, what, WRONG, code)
     for what, code in HARMLESS.items():
         hand_in(folder, edition, what, RIGHT, code)
-    return grade(folder, base / "out", "--jobs", 2, "--seconds", 40, "--memory", 1, "--seed", 0)
+    return grade(folder, base / "out", "--jobs", 2, "--seconds", 40, "--memory", 0.5, "--seed", 0)
 
 
 def raises(message):
@@ -249,7 +249,7 @@ def test_a_hostile_notebook_gets_no_point_and_keeps_nobody_else_from_one(graded,
             "the process that grades it was ended by SIGKILL, because of the notebook or of an error: no message",
         ),
         ("many processes", "it started more than 64 processes, in code cell 2"),
-        ("shared memory", "it needed more than 1 GB of memory, in code cell 2"),
+        ("shared memory", "it needed more than 0.5 GB of memory, in code cell 2"),
         ("crashes", "its process was ended by SIGSEGV, in code cell 2"),
     ],
 )
