@@ -124,6 +124,8 @@ def body(value, *arrays):
         body({"array": 0, "scalar": False}, ["float64", [0] * 40]),
         body({"array": 0, "scalar": False}, ["object", [0]]),
         body({"array": 0, "scalar": False}, ["O", [0]]),
+        body({"array": 0, "scalar": False}, ["complex128", [0]]),
+        body({"array": 0, "scalar": False}, ["S4", [0]]),
         body({"array": 0, "scalar": False}, [["a", "<f8"], [0]]),
         body({"array": 0, "scalar": False}, *[["uint8", [MOST_NUMBERS // 2]]] * 3),
         body({"pairs": [[{"list": []}, 1]]}),
