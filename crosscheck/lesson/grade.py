@@ -80,7 +80,10 @@ def main(argv=None):
     options = parse(argv)
     if why := reason_to_refuse(options):
         return refuse(why)
-    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return refuse(f"--output must be a folder that can be made. Received: {options.output} ({error.strerror})")
     seed = secrets.randbits(32) if options.seed is None else options.seed
     if why := trial(limits_of(options, 0)):
         return refuse(f"no notebook can be run with these limits: {why}")
@@ -140,13 +143,16 @@ def graded(found, seed, options):
     twice = {}
     for each in found:
         twice.setdefault((each.student, each.lesson), []).append(each.path)
-    with ThreadPoolExecutor(options.jobs) as pool:
 
-        def rows_of(number, each):
-            others = [path for path in twice[each.student, each.lesson] if each.lesson and path != each.path]
-            return rows_without_running(each, others) or run(task_of(each, seed, limits_of(options, number)))
+    def rows_of(number, each):
+        others = [path for path in twice[each.student, each.lesson] if each.lesson and path != each.path]
+        return rows_without_running(each, others) or run(task_of(each, seed, limits_of(options, number)))
 
+    pool = ThreadPoolExecutor(options.jobs)
+    try:
         yield from pool.map(rows_of, range(len(found)), found)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, begin with no further one
 
 
 def rows_without_running(each, others):
