@@ -5,6 +5,8 @@ import os
 import re
 import secrets
 import subprocess
+import sys
+import tempfile
 import time
 from argparse import ArgumentTypeError
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +88,8 @@ def main(argv=None):
         return refuse(f"--output must be a folder that can be made. Received: {options.output} ({error.strerror})")
     seed = secrets.randbits(32) if options.seed is None else options.seed
     if why := trial(limits_of(options, 0)):
-        return refuse(f"no notebook can be run with these limits: {why}")
+        hint = "" if options.uid is None else f". Can user {options.uid} run {sys.executable}, and enter {tempfile.gettempdir()}?"
+        return refuse(f"no notebook can be run with these limits: {why}{hint}")
     processes.guard()
     start = time.perf_counter()
     found = wanted(submissions.find(options.folder), options.lesson)

@@ -52,10 +52,16 @@ if os.fork() == 0:
     os._exit(0)
 """
 
+PATCH = """
+import tracemalloc
+from crosscheck.lesson import constraints, measuring
+measuring.peak_memory = constraints.peak_memory = tracemalloc.reset_peak = lambda *given: 0
+tracemalloc.get_traced_memory = lambda: (0, 0)
+"""
+
 HOSTILE = {
     "a check of one's own": "def check(*given):\n    print('right')\n    return True",
     "another check in the module": "from crosscheck.lesson import exercises\nexercises.check = check = lambda *given: True",
-    "what is measured is patched": "import tracemalloc\ntracemalloc.get_traced_memory = lambda: (0, 0)",
     "a message that it is over": SEND.format(f"b'{FORGED}'"),
     "a message that is none": SEND.format("b'hello'"),
     "a message that is too deep": SEND.format("b'[' * 1_000_000"),
@@ -128,11 +134,12 @@ def without_traces(data):
         cell["source"] = re.sub(r"_ = check.*", "", "".join(cell["source"]))
 
 
-def grade(folder, output, *options):
+def grade(folder, output, *options, temporary=None):
     """Run the command; it must say what it did, and nothing of errors."""
     command = [sys.executable, "-m", "crosscheck.lesson.grade", str(folder), "--output", str(output), *map(str, options)]
-    (folder.parent / "tmp").mkdir()
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder.parent / "tmp")}
+    temporary = temporary or folder.parent / "tmp"
+    temporary.mkdir(exist_ok=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ran.stderr == "", ran.stderr
     with (output / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
@@ -170,6 +177,8 @@ def graded(edition, tmp_path_factory):
         RIGHT | {NAMES[0]: f"def {NAMES[0]}(x):\n    while True:\n        time.sleep(0.1)"},
     )
     hand_in(folder, edition, "the last check counts", RIGHT, after=f"check('{LESSON}/1', np.exp)\ncheck('{LESSON}/9', np.exp)")
+    keeping = "def log_total(pieces):\n    return np.logaddexp.reduce(np.concatenate([*pieces, np.array([-np.inf])]))"
+    hand_in(folder, edition, "patches a measure", RIGHT | {"log_total": keeping}, PATCH)
     for what, code in HOSTILE.items():
         hand_in(folder, edition, what, WRONG, code)
     for what, code in HARMLESS.items():
@@ -273,6 +282,11 @@ def test_an_answer_cannot_do_less_while_it_is_measured(graded):
     assert "while it is measured: it should be" in graded[1]["cheats while it is measured"][2]["message"]
 
 
+def test_what_is_measured_is_not_what_a_notebook_has_patched(graded):
+    assert verdicts(graded, "patches a measure") == ["right", "right", "wrong"]
+    assert "no room for all pieces at once" in graded[1]["patches a measure"][2]["message"]
+
+
 def test_whatever_a_student_wrote_is_escaped(graded):
     _, by_student, page = graded
     assert "<script" not in page and "<img" not in page
@@ -310,7 +324,8 @@ def test_a_user_of_its_own_can_neither_end_its_grader_nor_read_the_answers(editi
     hand_in(folder, edition, "ends its grader", RIGHT, "os.kill(os.getppid(), 9)")
     hand_in(folder, edition, "ends all", RIGHT, "if os.fork() == 0:\n    os.kill(-1, 9)\ntime.sleep(1)")
     hand_in(folder, edition, "reads", RIGHT, f"os.listdir({str(secret)!r})\nos._exit(0)")
-    _, by_student, _ = grade(folder, tmp_path / "out", "--seconds", 60, "--uid", 23000)
+    options = ("--seconds", 60, "--uid", 23000)
+    _, by_student, _ = grade(folder, tmp_path / "out", *options, temporary=Path("/tmp"))  # pytest's own is for root alone
     assert {student: rows[0]["verdict"] for student, rows in by_student.items()} == {
         "ends its grader": "right",
         "ends all": "failed",
