@@ -81,6 +81,7 @@ def test_every_public_name_has_its_place_in_the_api(site):
         ("```python\nf[0](bert)\n```", "```python\nf[0](bert)\n```"),
         ("[a](https://arxiv.org) [b](#there)", "[a](https://arxiv.org) [b](#there)"),
         ("[`bert`](bert.ipynb)", "[`bert`](page:bert)"),
+        ("[![Open](https://a.org/b.svg)](https://a.org)", "[Open](https://a.org)"),
     ],
 )
 def test_links_between_files_become_links_between_pages(text, rewritten):
