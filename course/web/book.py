@@ -1,5 +1,6 @@
 """The course as one PDF, made of the pages of the site: `make pdf`, or `python -m course.web.book`."""
 
+import logging
 import posixpath
 import re
 from base64 import b64encode
@@ -93,6 +94,8 @@ def pages():
 def write(site, target, book):
     """Write the pages `book` of the site in the folder `site` to the file `target`. Returns how many pages it has."""
     from weasyprint import HTML
+
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)  # it speaks of every property of a drawing
 
     names = {name for name, _ in book}
     contents = "".join(f'<li><a href="#{place(name)}">{escape(title)}</a></li>' for name, title in book)
