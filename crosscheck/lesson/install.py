@@ -50,6 +50,7 @@ def bring_course(address, folder="transformer-layers"):
             raise RuntimeError(f"{' '.join(command)}\nended with exit status {ran.returncode}: {ran.stderr}")
         print("Cloned:", address)
     sys.path.insert(0, str(course))
+    sys.path.append(str(course / "course" / "projects"))  # a project's notebook imports what lies beside it there
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(course), os.environ.get("PYTHONPATH")]))
 
 

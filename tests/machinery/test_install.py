@@ -1,6 +1,7 @@
 """What the first cell of a notebook does in a place where something is missing, as on Colab."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -49,6 +50,13 @@ def elsewhere(monkeypatch, tmp_path):
     return folder, missing, commands
 
 
+def test_what_a_project_imports_lies_where_the_cell_looks():
+    folder = colab.ROOT / "course" / "projects"
+    text = "".join(path.read_text() for path in folder.glob("*.py"))
+    beside = set(re.findall(r"(?m)^from (\w+) import \w+ as task$", text))
+    assert beside and all((folder / name).is_dir() for name in beside)
+
+
 def test_without_an_address_the_cell_says_what_to_do(elsewhere):
     _, missing, commands = elsewhere
     missing.add("crosscheck")
@@ -68,6 +76,7 @@ def test_a_course_around_the_notebook_or_beside_it_is_taken(place, elsewhere):
     install.bring_course(ADDRESS)
     assert commands == [] and os.path.samefile(sys.path[0], folder / place)
     assert os.environ["PYTHONPATH"] == sys.path[0]
+    assert Path(sys.path[-1]) == Path(sys.path[0]) / "course" / "projects"
 
 
 @pytest.mark.parametrize("has_package", [False, True])
