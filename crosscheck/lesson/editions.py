@@ -6,7 +6,7 @@ import shutil
 import jupytext
 import nbformat
 
-from crosscheck.lesson import colab, make, projects
+from crosscheck.lesson import colab, make, projects, rules
 from crosscheck.lesson.exercises import exercises_of, lessons_with_exercises, verdict
 from crosscheck.lesson.rules import LINK_INTO_THE_CLONE
 from crosscheck.lesson.stored import save
@@ -39,11 +39,34 @@ Each lesson ends with three exercises. Replace `return None` and run the cell: i
 `exercises` beside the notebooks: the checks are in it. The inputs of a check differ in size, so a function has to work for all.
 
 The folder `projects` has larger tasks, for the end of a part. Their milestones have stubs and checks in the same way.
+
+To hand in a lesson, save its notebook and hand in that file alone. It is run from the top on another machine, so it must not need
+files of yours. What is printed in it does not count: each function is called with new inputs. If an exercise has several checks,
+the last one counts.
+"""
+
+TEACHER_README = """# The lessons, for whoever teaches them
+
+Here are the lessons with solutions, projects with and without them, and `NOTES.md`: minutes of each exercise, what wrong answers
+reveal, and questions to discuss. The course plan is `course/PLAN.md` of the repository, where all commands below are run.
+
+1. **Hand out.** `make student` writes `build/student.zip`: lessons without solutions, and checks without answers. With
+   `make student NAME="attention masked_softmax"` it has these lessons alone. Each run replaces what an earlier one wrote.
+   Students also need what the lessons import. `python -m pip wheel --no-deps --wheel-dir build .` makes a file of it that holds
+   no answers. They install that with `pip install`, and the rest with `pip install --requirement requirements.txt`.
+2. **Collect** the notebooks in a folder for each student: `handed_in/anna/attention.ipynb`. Files whose names hold that of the
+   student and of the lesson, such as `anna_attention.ipynb`, may also stand in `handed_in` itself. Unpack what is packed.
+3. **Grade.** `python -m crosscheck.lesson.grade handed_in` runs every notebook and writes `build/grades/grades.csv` and
+   `grades.html`. It runs what strangers wrote: read `course/GRADING.md` first. Projects are graded by hand.
+
+Exercises in the students' notebooks also have the metadata of nbgrader (`grade_id` such as `attention-1`, one point each), as
+answers that are graded by hand there.
 """
 
 DESCRIPTION = """\
-Make an edition of the lessons: build/student (no solutions, no outputs, checks without answers; also as build/student.zip), or
-build/teacher (with solutions, and notes on what wrong answers reveal). Without names, of every lesson and project."""
+Make an edition of the lessons, and a zip of it: build/student (no solutions, no outputs, checks without answers), or
+build/teacher (with solutions, and notes on what wrong answers reveal). An older one is replaced. Without names, of every lesson
+and project."""
 
 EXAMPLES = """\
 examples:
@@ -59,7 +82,7 @@ def main(argv=None):
     """Make one edition. Returns the exit status."""
     parser = Parser("crosscheck.lesson.editions", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("edition", choices=("student", "teacher"), help="for whom")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson or project (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson, guide or project (default: all)")
     options = parser.parse_args(argv)
     if not make.FOLDER.is_dir():
         return refuse(f"the lessons are not part of the installed package; use a clone. Missing: {make.FOLDER}")
@@ -70,7 +93,7 @@ def main(argv=None):
         return refuse(error.args[0])
     folder = BUILD / options.edition
     {"student": student, "teacher": teacher}[options.edition](folder, options.names or known)
-    print(f"Written: {folder}")
+    print(f"Written: {folder}, {folder}.zip")
     return 0
 
 
@@ -89,25 +112,51 @@ def student(folder, names):
             notebook.cells = without_exercises(notebook.cells)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                cell.source = LINK_INTO_THE_CLONE.sub(r"\1", FOLDED_SOLUTION.sub("", cell.source))
+                cell.source = FOLDED_SOLUTION.sub("", cell.source)
+        unlink(notebook)
+        mark(notebook, name)
         nbformat.write(notebook, folder / f"{name}.ipynb")
     write_projects(folder, names)
-    shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
+    pack(folder)
 
 
 def teacher(folder, names):
-    """Write the teacher's edition of these lessons and projects to `folder`: with solutions, and NOTES.md."""
+    """Write the teacher's edition of these lessons and projects to `folder`: with solutions and notes, and a zip."""
     begin(folder)
     notes = ["# Notes on the exercises", "What wrong answers reveal is what the check says about them."]
     for name in lessons_of(names):
         notebook = read(name)
-        nbformat.write(notebook, folder / f"{name}.ipynb")
         if name in lessons_with_exercises():
             notes += notes_on(name, notebook)
+        unlink(notebook)
+        nbformat.write(notebook, folder / f"{name}.ipynb")
     write_projects(folder, names)
     for name in projects_of(names):
         write_project(projects.solved(name), folder / "projects" / f"{name}_solved.ipynb", names)
+    (folder / "README.md").write_text(TEACHER_README, encoding="utf-8")
     (folder / "NOTES.md").write_text("\n\n".join(notes) + "\n", encoding="utf-8")
+    pack(folder)
+
+
+def pack(folder):
+    """A zip of a folder, beside it."""
+    shutil.make_archive(str(folder), "zip", folder.parent, folder.name)
+
+
+def unlink(notebook):
+    """Leave of links into the clone what they say, since an edition may be anywhere."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = LINK_INTO_THE_CLONE.sub(r"\1", cell.source)
+
+
+def mark(notebook, name):
+    """Say in the metadata which lesson this is, and which cell is which exercise, as nbgrader and `grade` read it."""
+    notebook.metadata = make.METADATA | {"crosscheck": {"lesson": name}}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and (stub := rules.STUB.fullmatch(cell.source)):
+            what = {"grade_id": f"{name}-{stub['number']}", "cell_type": "code", "points": 1, "schema_version": 3}
+            cell.metadata["nbgrader"] = what | {"grade": True, "solution": True, "locked": False, "task": False}
 
 
 def lessons_of(names):

@@ -4,6 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 
+from crosscheck.lesson.alt_text import alt_text
+
 # Okabe and Ito's palette, ordered so that the grays differ. Every line also has its own marker and dash pattern.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -32,7 +34,7 @@ def use_style():
 
 
 def show():
-    """Show the figures that are open, if no legend covers data.
+    """Show the figures that are open, if no legend covers data, each with its text for readers who do not see it.
 
     Raises:
         ValueError: naming the axes whose legend covers data.
@@ -43,7 +45,15 @@ def show():
         for ax in fig.axes:
             if covers_data(ax):
                 raise ValueError(f"a legend must not cover data. Received: the axes {ax.get_title() or ax.get_ylabel()!r}")
-    plt.show()
+    if "inline" not in plt.get_backend():
+        plt.show()
+        return
+    from IPython.display import display
+
+    for number in plt.get_fignums():
+        fig = plt.figure(number)
+        display(fig, metadata={"image/png": {"alt": alt_text(fig)}})  # as plt.show does, which takes no text
+        plt.close(fig)
 
 
 def covers_data(ax):

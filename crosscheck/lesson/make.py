@@ -11,7 +11,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from crosscheck.lesson import colab, rules
+from crosscheck.lesson import colab, picture_rules, rules
 from crosscheck.report.command import Parser, WithoutStderr, as_program, check_known, refuse
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -40,7 +40,7 @@ exit status:
 
 def parse(argv):
     parser = Parser("crosscheck.lesson.make", description=DESCRIPTION, epilog=EXAMPLES)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson or project (default: all that changed)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson, guide or project (default: all that changed)")
     return parser.parse_args(argv)
 
 
@@ -67,7 +67,9 @@ def changed(script):
         return True
     notebook = rules.read(target)
     complaints = rules.paired(script, notebook) + rules.executed(notebook)
-    if script.stem == "index":
+    if script.stem != "index":
+        complaints += picture_rules.told(notebook)
+    else:
         with WithoutStderr():  # only now: it imports every layer
             from crosscheck.lesson import course
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from crosscheck.catalogue import PARTS
 from crosscheck.lesson.differences import difference
 from crosscheck.lesson.exercises import Sizes, stopped
 
@@ -29,7 +28,7 @@ BUILT = {
     "Text": ("bert_from_text", "a BERT from raw text to a classifier"),
     "Knowing what it does not know": ("assistant", "an assistant that knows when it does not know"),
 }
-"""{part: the name and title of its project}. The projects of the other parts are described in `course/PLAN.md`."""
+"""{part: the name and title of its project}, in the order of the parts. Those of the others are described in `course/PLAN.md`."""
 
 STUB = re.compile(
     r"def (?P<name>\w+)\((?P<arguments>[\w, ]*)\):\n    return None  # your turn\n\n\n"
@@ -161,7 +160,7 @@ def read(path):
 
 def projects():
     """The name of every project, in the order of the parts."""
-    return [BUILT[part][0] for part in PARTS if part in BUILT]
+    return [name for name, _ in BUILT.values()]
 
 
 def link(part, folder):
@@ -171,6 +170,8 @@ def link(part, folder):
 
 def as_markdown():
     """A line for the project of each part, as the index shows it."""
+    from crosscheck.catalogue import PARTS  # it imports every layer
+
     folder = "projects/" if Path("projects").is_dir() else "../course/projects/"
     described = "[described in the plan](../course/PLAN.md#{})"
     return "\n".join(f"- **{part}**: {link(part, folder) or described.format(anchor(part))}." for part in PARTS)

@@ -1,5 +1,6 @@
 """The rules for executed lessons. Each rule returns a list of complaints."""
 
+import ast
 import inspect
 import io
 import re
@@ -106,6 +107,31 @@ def portable(notebook):
     return complaints
 
 
+def either_backend(notebook):
+    """No code cell needs TensorFlow: a lesson runs on JAX too, where only `keras.ops` and the layers are sure to be there."""
+    complaints = []
+    for cell in code_cells(notebook):
+        lines = ["" if line.startswith(("%", "!")) else line for line in cell.source.splitlines()]  # commands of IPython
+        nodes = ast.walk(ast.parse("\n".join(lines)))
+        complaints += [f"a cell has {found}, which is not for both backends" for found in filter(None, map(tied, nodes))]
+    return complaints
+
+
+def tied(node):
+    """What of a piece of code only TensorFlow has, or makes JAX run each operation by itself; None if nothing."""
+    modules = {ast.Import: lambda: [name.name for name in node.names], ast.ImportFrom: lambda: [node.module or ""]}
+    for module in modules.get(type(node), list)():
+        if module.split(".")[0] in ("tensorflow", "tensorflow_text"):
+            return f"import {module}"
+    if isinstance(node, ast.Name) and node.id == "tf":
+        return "tf"
+    if "GradientTape" in (getattr(node, "id", None), getattr(node, "attr", None)):
+        return "GradientTape"
+    if isinstance(node, ast.keyword) and node.arg == "jit_compile" and getattr(node.value, "value", None) is False:
+        return "jit_compile=False"
+    return None
+
+
 def has_picture(notebook):
     """Whether a lesson has a diagram and keeps the rules that came with it: those of `crosscheck/lesson/picture_rules.py`."""
     return "The picture" in headings(notebook)
@@ -120,17 +146,17 @@ def sections(notebook):
     return [] if found == list(expected) else [f"sections are {found}, not {list(expected)}"]
 
 
-def budget(notebook, kilobytes):
-    """The lesson is short enough to be read in one sitting."""
+def budget(notebook, kilobytes, most=None, least=25):
+    """The notebook is short enough to be read in one sitting: a lesson, unless `most` and `least` say otherwise."""
     notebook = colab.plain(notebook)
     lengths = [
         len(cell.source.splitlines()) for cell in code_cells(notebook) if "hide-input" not in cell.metadata.get("tags", [])
     ]
     prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     words = len(re.sub(r"```.*?```|</?[a-z][^<>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose, flags=re.DOTALL).split())
-    most = MOST_WITH_PICTURE if has_picture(notebook) else MOST
+    most = most or (MOST_WITH_PICTURE if has_picture(notebook) else MOST)
     limits = (
-        (25 <= len(notebook.cells) <= most["cells"], f"{len(notebook.cells)} cells, not 25 to {most['cells']}"),
+        (least <= len(notebook.cells) <= most["cells"], f"{len(notebook.cells)} cells, not {least} to {most['cells']}"),
         (max(lengths) <= most["lines"], f"a code cell of {max(lengths)} lines, above {most['lines']}"),
         (statistics.median(lengths) <= 8, f"code cells of median {statistics.median(lengths)} lines, above 8"),
         (words <= most["words"], f"{words} words, above {most['words']}"),
