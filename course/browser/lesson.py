@@ -46,8 +46,9 @@ stand_in()"""
 
 
 def lessons():
-    """The name of every lesson."""
-    return [path.stem for path in sorted(make.FOLDER.glob("*.py")) if path.stem != "index"]
+    """The name of every lesson; the index has no such section, and a guide to machines neither."""
+    scripts = sorted(make.FOLDER.glob("*.py"))
+    return [path.stem for path in scripts if f"\n# ## {LAST}\n" in path.read_text(encoding="utf-8")]
 
 
 def in_browser(name):

