@@ -149,7 +149,7 @@ for bits in (8, 11, 24):
 ax.set_xlabel("bits that are right (lines: 8, 11 and 24 bits of significand)")
 ax.invert_yaxis()
 found = "is the same at every precision" if is_equal else "depends on the precision"
-ax.set_title(f"products by hand (light), and the layer here: float32 {found}")
+ax.set_title(f"float32 {found} here (light: by hand)")
 figures.show()
 
 # %% [markdown]
@@ -189,32 +189,34 @@ assert peak > 0 and bandwidth > 0
 # %% tags=["nbval-ignore-output"]
 sizes = SIZES["bench"]._replace(b=2, t=128) if on_cpu else SIZES["bench"]._replace(b=32, t=512)
 points = {}
-for name in ("MultiHeadAttention", "TransformerEncoderBlock", "GatedFeedforward"):
-    timed = CASES[name](sizes, bench_layers)
+measured = {"MultiHeadAttention": sizes, "TransformerEncoderBlock": sizes, "GatedFeedforward": sizes}
+for name, size in [*measured.items(), ("GatedFeedforward", sizes._replace(b=1, t=1))]:
+    timed = CASES[name](size, bench_layers)
     timed.call(timed.layer, *(keras.KerasTensor(x.shape, x.dtype.name) for x in timed.inputs))
     forward = {"xla": probe.layer_program(timed, False, "xla")}
     times = probe.measure_times(forward, probe.floor_programs(timed, "forward"), 0.0)
     moved = sum(x.nbytes for x in timed.inputs) + timed.inputs[0].nbytes + sum(v.value.nbytes for v in timed.layer.variables)
     work = multiply_adds(timed.products)
     roof = max(work / peak, moved / bandwidth)
-    points[name] = work / moved, work / (times["layer"]["xla"] / 1e3)
-    print(f"{name:>24}: {times['layer']['xla']:6.1f} ms; floor {times['floor']['xla']:6.1f} ms; roof {1e3 * roof:6.1f} ms")
+    label = name if size is sizes else f"{name}, one token"
+    points[label] = work / moved, work / (times["layer"]["xla"] / 1e3)
+    print(f"{label:>27}: {times['layer']['xla']:6.1f} ms; floor {times['floor']['xla']:6.1f} ms; roof {1e3 * roof:6.1f} ms")
 assert all(rate > 0 for _, rate in points.values())
 
 # %% tags=["nbval-ignore-output"]
 fig, ax = plt.subplots(figsize=(6.5, 3.0))
-intensity = np.geomspace(0.3, 3000, 50)
+intensity = np.geomspace(0.1, 1000, 50)
 ax.loglog(intensity, np.minimum(peak, bandwidth * intensity) / 1e9, color="black", marker="none", label="roof")
 for number, (name, (of_bytes, rate)) in enumerate(points.items()):
     ax.loglog(of_bytes, rate / 1e9, figures.MARKERS[number], linestyle="none", color=figures.COLORS[number], label=name)
 shares = [rate / min(peak, bandwidth * of_bytes) for of_bytes, rate in points.values()]
-ax.set_title(f"the layers reach {min(shares):.0%} to {max(shares):.0%} of the roof on this device")
+ax.set_title(f"many tokens reach {min(shares[:3]):.0%} to {max(shares[:3]):.0%} of the roof; one token has a lower roof")
 ax.set(xlabel="multiply-adds for each byte of weights, inputs and output", ylabel="billion multiply-adds a second")
 ax.legend(loc="lower right")
 figures.show()
 
 # %% [markdown]
-# A layer under the sloping part waits for memory: a larger batch reads the same weights for more work, and moves it to the right. Under the flat part it waits for the products. What is missing then is time
+# A layer under the sloping part waits for memory, as one does that writes a text token by token. A larger batch reads the same weights for more work, and moves it to the right. Under the flat part it waits for the products. What is missing then is time
 # for softmax, norms and activations, and for results in between that are written and read again. A point above the roof means that the large product did not reach the peak.
 #
 # ## A pod
@@ -378,8 +380,8 @@ for number, (label, values) in enumerate(
         ax.annotate(f"{label}: {value:.0f}", (place + 0.4 * number, value), (0, 2), textcoords="offset points", ha="center")
 ax.set(xticks=np.arange(2) + 0.2, xticklabels=list(passes), ylabel="sums of b·t·m numbers a block", ylim=(0, 5))
 ax.grid(False, axis="x")
-ahead = sum(each.bytes for each in passes["backward"][0]) / one_sum - 2
-ax.set_title(f"forward as in the paper, backward {ahead:+.0f} sums" if count > 1 else "one device sends nothing")
+ratio = sum(each.bytes for sent, _ in passes.values() for each in sent) / one_sum / 4
+ax.set_title(f"a block sends {ratio:.3g} times what the paper counts" if count > 1 else "one device sends nothing")
 figures.show()
 
 # %% [markdown]
