@@ -155,11 +155,13 @@ def budget(notebook, kilobytes, most=None, least=25):
     prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     words = len(re.sub(r"```.*?```|</?[a-z][^<>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose, flags=re.DOTALL).split())
     most = most or (MOST_WITH_PICTURE if has_picture(notebook) else MOST)
-    median = statistics.median(lengths)
     limits = (
         (least <= len(notebook.cells) <= most["cells"], f"{len(notebook.cells)} cells, not {least} to {most['cells']}"),
         (max(lengths) <= most["lines"], f"a code cell of {max(lengths)} lines, above {most['lines']}"),
-        (median <= most["median"], f"code cells of median {median} lines, above {most['median']}"),
+        (
+            (middle := statistics.median(lengths)) <= most["median"],
+            f"code cells of median {middle} lines, above {most['median']}",
+        ),
         (words <= most["words"], f"{words} words, above {most['words']}"),
         (kilobytes <= most["kB"], f"{kilobytes:.0f} kB, above {most['kB']}"),
     )
