@@ -149,19 +149,16 @@ def sections(notebook):
 def budget(notebook, kilobytes, most=None, least=25):
     """The notebook is short enough to be read in one sitting: a lesson, unless `most` and `least` say otherwise."""
     notebook = colab.plain(notebook)
-    lengths = [
-        len(cell.source.splitlines()) for cell in code_cells(notebook) if "hide-input" not in cell.metadata.get("tags", [])
-    ]
+    shown = [cell for cell in code_cells(notebook) if "hide-input" not in cell.metadata.get("tags", [])]
+    lengths = [len(cell.source.splitlines()) for cell in shown]
+    middle = statistics.median(lengths)
     prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     words = len(re.sub(r"```.*?```|</?[a-z][^<>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose, flags=re.DOTALL).split())
     most = most or (MOST_WITH_PICTURE if has_picture(notebook) else MOST)
     limits = (
         (least <= len(notebook.cells) <= most["cells"], f"{len(notebook.cells)} cells, not {least} to {most['cells']}"),
         (max(lengths) <= most["lines"], f"a code cell of {max(lengths)} lines, above {most['lines']}"),
-        (
-            (middle := statistics.median(lengths)) <= most["median"],
-            f"code cells of median {middle} lines, above {most['median']}",
-        ),
+        (middle <= most["median"], f"code cells of median {middle} lines, above {most['median']}"),
         (words <= most["words"], f"{words} words, above {most['words']}"),
         (kilobytes <= most["kB"], f"{kilobytes:.0f} kB, above {most['kB']}"),
     )
