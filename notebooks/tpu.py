@@ -221,7 +221,7 @@ for number, (name, (of_bytes, rate)) in enumerate(points.items()):
     ax.loglog(of_bytes, rate / 1e9, figures.MARKERS[number], linestyle="none", color=figures.COLORS[number], label=name)
 shares = [roofs[name] / found[name][2] for name in names]
 waits = "memory" if points["GatedFeedforward, one token"][0] < peak / bandwidth else "products, too"
-ax.set_title(f"of many tokens {min(shares):.0%} to {max(shares):.0%} of the roof; one token waits for {waits}")
+ax.set_title(f"many tokens reach {min(shares):.0%} to {max(shares):.0%} of the roof; one token waits for {waits}")
 ax.set(xlabel="multiply-adds for each byte of weights, inputs and output", ylabel="billion multiply-adds a second")
 fig.legend(loc="outside right upper", frameon=False)
 figures.show()

@@ -57,10 +57,10 @@ def test_every_file_of_the_rooms_is_found(chapters_after):
     """No import form is passed over: each module of layers and references is needed by some chapter."""
     files = [path for room in ("layers", "reference") for path in (changes.ROOT / room).rglob("*.py")]
     passed = {str(path.relative_to(changes.ROOT)) for path in files if not chapters_after(str(path.relative_to(changes.ROOT)))}
-    alone = {  # for training, for lessons and for writing texts: no case compares them
+    alone = {  # for training, for several devices, for lessons and for writing texts: no case compares them
         *(f"layers/transformer_decoder/{name}.py" for name in ("generation", "prompts", "sampling")),
         "reference/transformer_decoder/generation.py",
-        *("layers/gaussian_process/callback.py", "layers/bert/sentence_embedding.py"),
+        *("layers/gaussian_process/callback.py", "layers/bert/sentence_embedding.py", "layers/layouts.py"),
         *("reference/gaussian_process_head/calibration.py", "reference/kernel_attention/exponents.py"),
         *("reference/sentencepiece_tokenizer/training.py", "reference/bert_tokenizer/linear_wordpiece.py"),
         *("reference/bert_tokenizer/training.py", "layers/bert_tokenizer/training.py"),
