@@ -12,7 +12,7 @@ endif
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test test-further test-quick test-lessons-jax test-wheel test-versions test-site lab notebooks badges experiments student teacher browser site lint format clean
+.PHONY: help compare bench test test-further test-quick test-lessons-jax test-wheel test-versions test-site lab notebooks badges experiments student teacher browser site pdf lint format clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -45,7 +45,7 @@ test-versions: $(READY) ## the same with the oldest versions that are supported,
 	$(RUN) tests/smoke/run.py oldest newest-3.12 newest-3.13
 
 test-site: site ## test the website: links, figures, and how five pages look if there is a Chromium
-	$(RUN) -m pytest tests/web
+	$(RUN) -m pytest --numprocesses=0 tests/web
 
 # The lessons link to files outside of notebooks/, so the server's folder is the repository's.
 lab: $(READY) $(WEIGHTS) ## open the lessons in JupyterLab
@@ -71,6 +71,9 @@ browser: $(VENV)/site ## write the half of each lesson that runs in a reader's b
 
 site: $(VENV)/site build/compare.html ## write the course as a website: build/site
 	$(RUN) -m course.web
+
+pdf: site ## write the course as one PDF: build/course.pdf
+	$(RUN) -m course.web.book
 
 build/compare.html: $(READY) $(WEIGHTS) $(shell find reference layers crosscheck/cases -name "*.py")
 	$(RUN) -m crosscheck --html $@

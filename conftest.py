@@ -13,7 +13,7 @@ pytest_plugins = [] if "nbval.plugin" in sys.modules else ["nbval.plugin"]
 for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-TOGETHER = re.compile(r"tests/(examples/test_examples|common/test_(text|layouts)|projects/test_\w+)\.py$")
+TOGETHER = re.compile(r"tests/(examples/test_examples|common/test_(text|layouts)|machinery/test_grading|projects/test_\w+)\.py$")
 """Files whose tests share what takes long to make."""
 
 

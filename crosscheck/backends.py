@@ -19,7 +19,7 @@ if keras.backend.backend() == "jax" and "JAX_ENABLE_X64" not in os.environ:
     jax.config.update("jax_enable_x64", True)
 
 
-def differentiate(call, layer, inputs, cotangents, compiled=False):
+def differentiate(call, layer, inputs, cotangents, compiled=None):
     """The outputs of a layer, and the gradient of Σ cotangent · output.
 
     Args:
@@ -27,7 +27,8 @@ def differentiate(call, layer, inputs, cotangents, compiled=False):
         layer: A built layer.
         inputs: Call arguments: tensors, or other values, which are passed on unchanged.
         cotangents: {leaf of the output: array of its shape}, for the leaves to differentiate.
-        compiled: Whether XLA compiles the computation, instead of running it eagerly.
+        compiled: Whether XLA compiles the computation, instead of running it eagerly. Unless given, it does on JAX, where each
+            operation would be compiled by itself otherwise.
 
     Returns:
         ({leaf: output}, {path of a trainable variable: gradient}, {name of a float input: gradient}).
@@ -47,7 +48,7 @@ def differentiate(call, layer, inputs, cotangents, compiled=False):
         return outputs, sum(terms) if terms else ops.zeros(())
 
     program = BACKENDS[keras.backend.backend()](run, variables)
-    return program(floats, others, compiled)
+    return program(floats, others, keras.backend.backend() == "jax" if compiled is None else compiled)
 
 
 def build(call, layer, inputs, symbolic=True):

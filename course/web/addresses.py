@@ -93,6 +93,8 @@ class Addresses:
 
     def of_link(self, found, file):
         target = found["target"]
+        if found["image"] and OUTSIDE.match(target):  # nothing is fetched from outside, so its text stands for it
+            return found["image"].removeprefix("![")
         if found["kept"] or OUTSIDE.match(target) or target.startswith("#"):
             return found[0]
         target, _, anchor = target.partition("#")

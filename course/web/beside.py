@@ -6,6 +6,7 @@ which tests use these functions. Lines are found in the syntax tree.
 
 import ast
 import re
+import textwrap
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape
@@ -15,9 +16,13 @@ from crosscheck.report.readme import home
 
 EQUATION = re.compile(r"^ {4}\((\d+)\)\s", re.MULTILINE)
 FIELD = r"(?:^|\n){}[^\n]*\n((?:(?: {{4}}.*)?\n)+)"
-CITED = re.compile(r"[Ee]quations?\s+(\(\d+\).*?)(?:[:.](?:\s|$)|\Z)", re.DOTALL)
+ENTRY = re.compile(r"\n(?= {4}[A-Z][^\n(]{2,80}\(\d{4}\))")
+"""Where the next paper begins: at its authors and year."""
+
+CITED = re.compile(r"(?:[Ee]quation|[Rr]ule)s?\s+(\(\d+\).*?)(?:[:.](?:\s|$)|\Z)", re.DOTALL)
 NUMBERS = re.compile(r"\((\d+)\)(?:\s+to\s+\((\d+)\))?")
 CONFORMANCE = "tests/conformance/test_conformance.py"
+AGREES = "test_layer_agrees_with_its_reference"
 MOST = 4
 """Tests that are shown for an equation; the others are counted."""
 
@@ -99,9 +104,9 @@ def functions_of(file):
     return [node for node in ast.walk(tree_of(file)) if isinstance(node, ast.FunctionDef) and ast.get_docstring(node)]
 
 
-def names_used(function):
-    """What a function calls or names: f for f and for x.f."""
-    nodes = list(ast.walk(function))
+def names_used(tree):
+    """What a function or a file calls or names: f for f and for x.f."""
+    nodes = list(ast.walk(tree))
     return {node.id for node in nodes if isinstance(node, ast.Name)} | {
         node.attr for node in nodes if isinstance(node, ast.Attribute)
     }
@@ -123,16 +128,45 @@ def equations(name):
                 if number in numbered:
                     numbered[number].code.append((function.name, file, function.lineno))
     found = [each for file in files for each in by_file[file].values()]
-    tests = [
-        (node, file, names_used(node))
-        for file in tests_of(name)
-        for node in tree_of(file).body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    ]
+    tests = [test for file in tests_of(name) for test in tests_in(file)]
+    cases = names_used(tree_of(f"crosscheck/cases/{name}.py"))
     for each in found:
         names = {function for function, *_ in each.code}
-        each.tests = [(node.name, file, node.lineno) for node, file, used in tests if used & names]
+        each.tests = using(names, tests) or using(names, every_test())
+        if names & cases:
+            each.tests.append(agreement())
     return tuple(found)
+
+
+def using(names, tests):
+    """(name, file, line) of the tests that use one of the names."""
+    return [(test, file, line) for test, file, line, used in tests if used & names]
+
+
+@cache
+def every_test():
+    """Every test, for what is tested in another chapter's folder."""
+    files = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py"))
+    return [test for file in files if file != CONFORMANCE and "web" not in file for test in tests_in(file)]
+
+
+def tests_in(file):
+    """(name, file, line, names used) of each test; what a helper of the same file uses counts too."""
+    functions = {node.name: node for node in tree_of(file).body if isinstance(node, ast.FunctionDef)}
+    used = {name: names_used(node) for name, node in functions.items()}
+    for _ in functions:
+        grown = {name: found.union(*(used[helper] for helper in found & set(used))) for name, found in used.items()}
+        if grown == used:
+            break
+        used = grown
+    return [(name, file, node.lineno, used[name]) for name, node in functions.items() if name.startswith("test_")]
+
+
+@cache
+def agreement():
+    """The test that compares every case of a chapter with its layer."""
+    node = next(node for node in tree_of(CONFORMANCE).body if getattr(node, "name", "") == AGREES)
+    return AGREES, CONFORMANCE, node.lineno
 
 
 def papers(name):
@@ -140,7 +174,7 @@ def papers(name):
     found = []
     for file in files_of("reference", name):
         text = part(ast.get_docstring(tree_of(file)) or "", "Paper")
-        entries = re.split(r"\n(?= {4}\S)", text) if text else []
+        entries = re.split(ENTRY, text) if text else []
         found += [" ".join(entry.split()) for entry in entries]
     return list(dict.fromkeys(found))
 
@@ -152,7 +186,7 @@ def anchor(file, line, text):
 def markdown(chapter):
     """The section that stands under a lesson, as Markdown with a table in HTML, for a page at the root of the site."""
     lines = ["## The paper beside the code", ""]
-    lines += [f"- {linked(entry)}" for entry in joined(papers(chapter.name))]
+    lines += [f"- {linked(entry)}" for entry in papers(chapter.name)]
     layer, case = files_of("layers", chapter.name)[0], f"crosscheck/cases/{chapter.name}.py"
     counted = f"{len(chapter.cases)} cases" if len(chapter.cases) > 1 else "1 case"
     lines += [
@@ -171,23 +205,14 @@ def markdown(chapter):
 def row(each):
     """One equation of the table."""
     code = "<br>".join(anchor(file, line, f"{name}, line {line}") for name, file, line in each.code)
-    shown = [anchor(file, line, name.removeprefix("test_").replace("_", " ")) for name, file, line in each.tests[:MOST]]
+    shown = each.tests[:MOST] + [test for test in each.tests[MOST:] if test[0] == AGREES]
     more = len(each.tests) - len(shown)
+    shown = [anchor(file, line, name.removeprefix("test_").replace("_", " ")) for name, file, line in shown]
     tests = "<br>".join(shown + [f"and {more} more"] * bool(more))
     stated_at = anchor(*each.place, f"({each.number})")
-    text = escape(re.sub(r"^\(\d+\) ?", "", each.text)).replace("\n", "&#10;")
+    bare = re.sub(r"\A\(\d+\)", lambda found: " " * len(found[0]), each.text)
+    text = escape(textwrap.dedent(bare)).replace("\n", "&#10;")
     return f"<tr><td>{stated_at}<pre>{text}</pre></td><td>{code or '–'}</td><td>{tests or '–'}</td></tr>"
-
-
-def joined(entries):
-    """Entries of papers; one that only goes on with the entry before it is put behind that."""
-    found = []
-    for entry in entries:
-        if found and entry.startswith("http"):
-            found[-1] += f" {entry}"
-        else:
-            found.append(entry)
-    return found
 
 
 def linked(entry):

@@ -37,7 +37,9 @@ def site(target, build):
         try:
             shown, texts, untold = write_sources(written, build)
             made = Path(folder) / "site"
-            run_sphinx(written, made, Path(folder) / "doctrees", {"shown_files": shown, "figure_texts": texts})
+            settings = {"shown_files": shown, "figure_texts": texts}
+            settings["made_pages"] = [name for name in pages.MEASURED if (build / name).is_file()]
+            run_sphinx(written, made, Path(folder) / "doctrees", settings)
         except (Broken, maths.Unset, SphinxError) as error:
             raise Wrong(str(error)) from error
         maths.write_font(made / "_static" / "formulas.woff")

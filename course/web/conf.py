@@ -15,6 +15,8 @@ html_show_copyright = False
 html_use_index = False
 html_math_renderer = "mathml"
 
+pygments_dark_style = "github-dark"  # the theme's own underlines names of modules like links
+
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_code_prompt_show = "Show the code"

@@ -1,14 +1,12 @@
 """What the site adds to Sphinx: links between pages, formulas, texts of figures, and the pages with sources."""
 
 import posixpath
-import re
 
 from docutils import nodes
+from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 from course.web import maths, sources
-
-FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)+")
 
 
 class Links(SphinxPostTransform):
@@ -17,11 +15,13 @@ class Links(SphinxPostTransform):
     default_priority = 5
 
     def run(self, **options):
-        shown = set(self.app.config.shown_files)
+        pages = {file: f"source/{file}" for file in self.app.config.shown_files}
+        pages |= {f"build/{name}": name.removesuffix(".html") for name in self.app.config.made_pages}
         for node in list(self.document.findall(nodes.literal)):
             text = node.astext()
-            if FILE.fullmatch(text) and text in shown and not isinstance(node.parent, nodes.reference):
-                reference = nodes.reference("", "", refuri=f"page:source/{text}", internal=True)
+            text = f"{text}__init__.py" if text.endswith("/") else text
+            if text in pages and not isinstance(node.parent, nodes.reference):
+                reference = nodes.reference("", "", refuri=f"page:{pages[text]}", internal=True)
                 node.replace_self(reference)
                 reference += node
         for node in self.document.findall(nodes.reference):
@@ -46,7 +46,7 @@ class Texts(SphinxPostTransform):
         outputs = (node for node in self.document.findall(nodes.container) if node.get("nb_element") == "cell_code_output")
         images = [image for output in outputs for image in output.findall(nodes.image)]
         if len(images) != len(texts):
-            raise ValueError(f"{self.env.docname} must show {len(texts)} figures. Received: {len(images)}")
+            raise ExtensionError(f"{self.env.docname} must show {len(texts)} figures. Received: {len(images)}")
         for image, text in zip(images, texts):
             image["alt"] = text
 
@@ -58,6 +58,7 @@ def source_pages(app):
 
 def setup(app):
     app.add_config_value("shown_files", [], "env")
+    app.add_config_value("made_pages", [], "env")
     app.add_config_value("figure_texts", {}, "env")
     app.add_html_math_renderer("mathml", (maths.visit_inline, None), (maths.visit_display, None))
     app.add_post_transform(Links)

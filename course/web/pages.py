@@ -66,7 +66,7 @@ def map_with_links():
 
 def glossary():
     """The axes, each with the lessons whose references have it, and the words."""
-    letters = re.findall(r"`(\w)` ([a-z ]+\w)", course_readme_axes())
+    letters = re.findall(r"`(\w)` ([a-z -]+\w)", course_readme_axes())
     lines = ["# Glossary", "", "## Axes", "", course_sentence(), "", "| letter | axis | in the references of |", "|---|---|---|"]
     for letter, axis in letters:
         found = [lesson for lesson in course.lessons() if lesson.number and letter in letters_of(lesson.name)]

@@ -14,7 +14,7 @@ from crosscheck.catalogue import chapters
 LARGEST = 400_000
 """Bytes of a file that is shown whole."""
 
-LINE = """<span class="line" id="L{number}"><a class="no" href="#L{number}" aria-label="line {number}">{number}</a>{line}
+LINE = """<span class="line" id="L{number}"><a class="at" href="#L{number}" aria-label="line {number}">{number}</a>{line}
 </span>"""
 
 

@@ -5,6 +5,8 @@ import os
 import re
 import secrets
 import subprocess
+import sys
+import tempfile
 import time
 from argparse import ArgumentTypeError
 from concurrent.futures import ThreadPoolExecutor
@@ -80,10 +82,14 @@ def main(argv=None):
     options = parse(argv)
     if why := reason_to_refuse(options):
         return refuse(why)
-    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return refuse(f"--output must be a folder that can be made. Received: {options.output} ({error.strerror})")
     seed = secrets.randbits(32) if options.seed is None else options.seed
     if why := trial(limits_of(options, 0)):
-        return refuse(f"no notebook can be run with these limits: {why}")
+        hint = "" if options.uid is None else f". Can user {options.uid} run {sys.executable}, and enter {tempfile.gettempdir()}?"
+        return refuse(f"no notebook can be run with these limits: {why}{hint}")
     processes.guard()
     start = time.perf_counter()
     found = wanted(submissions.find(options.folder), options.lesson)
@@ -140,13 +146,16 @@ def graded(found, seed, options):
     twice = {}
     for each in found:
         twice.setdefault((each.student, each.lesson), []).append(each.path)
-    with ThreadPoolExecutor(options.jobs) as pool:
 
-        def rows_of(number, each):
-            others = [path for path in twice[each.student, each.lesson] if each.lesson and path != each.path]
-            return rows_without_running(each, others) or run(task_of(each, seed, limits_of(options, number)))
+    def rows_of(number, each):
+        others = [path for path in twice[each.student, each.lesson] if each.lesson and path != each.path]
+        return rows_without_running(each, others) or run(task_of(each, seed, limits_of(options, number)))
 
+    pool = ThreadPoolExecutor(options.jobs)
+    try:
         yield from pool.map(rows_of, range(len(found)), found)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, begin with no further one
 
 
 def rows_without_running(each, others):
@@ -187,9 +196,11 @@ def run(task):
         if status == 0:
             return [Row(**row) for row in json.loads(output)]
         last = (errors.strip().splitlines() or ["no message"])[-1]
-        why = f"the process that grades it ended with status {status}, because of the notebook or of an error: {last}"
+        why = f"the process that grades it {warden.ended(status)}, because of the notebook or of an error: {last}"
     except subprocess.TimeoutExpired:
         why = f"the process that grades it was ended, because it took more than {most:g} s"
+    except Exception as error:  # whatever it is, other notebooks are still graded
+        why = f"the grader stopped with {type(error).__name__}: {error}"
     names = submissions.exercise_names(task["lesson"])
     return [Row(task["name"], task["lesson"], name, "failed", 0.0, plain(why)) for name in names]
 

@@ -85,7 +85,12 @@ def make(script):
     # This variable silences the start-up messages of TensorFlow, as when pytest runs the same cells.
     environment = os.environ | {"PYTEST_CURRENT_TEST": "regen", "TF_CPP_MIN_LOG_LEVEL": "3"}
     client = NotebookClient(
-        notebook, timeout=120, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(script.parent)}}
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,  # a busy machine prints in parts
+        resources={"metadata": {"path": str(script.parent)}},
     )
     start = time.perf_counter()
     try:

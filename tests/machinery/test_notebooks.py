@@ -171,6 +171,7 @@ def test_a_guide_that_keeps_the_rules_has_no_complaints():
         (lambda cells: cells[-1].update(source="## The end"), "does not end with a summary"),
         (lambda cells: cells[1].update(source='check("tpu/1", mine)'), "has an exercise"),
         (lambda cells: cells[1].update(source="x\n" * 21), "a code cell of 21 lines, above 20"),
+        (lambda cells: cells.__setitem__(slice(1, -1), code(8, lines=15)), "median 15.0 lines, above 14"),
         (lambda cells: cells.pop(1), "9 cells, not 10 to 80"),
         (lambda cells: cells.extend([*code(71), new_markdown_cell("## Summary")]), "82 cells, not 10 to 80"),
     ],

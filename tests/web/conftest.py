@@ -13,6 +13,10 @@ SITE = Path(__file__).parents[2] / "build" / "site"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "ignore:path is deprecated. Use files:DeprecationWarning")  # ziamath, as it starts
+
+
 @pytest.fixture(scope="session")
 def site():
     assert (SITE / "pages.json").is_file(), f"there is no site to test; `make site` writes it. Missing: {SITE}"

@@ -1,4 +1,4 @@
-"""Five pages in a browser: wide and narrow, light and dark."""
+"""Five pages in a browser: wide and narrow, light and dark. With SCREENSHOTS=FOLDER, it keeps what it sees."""
 
 import os
 from pathlib import Path

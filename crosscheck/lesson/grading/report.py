@@ -30,7 +30,7 @@ PAGE = """\
 {problems}
 <h2>Points</h2>
 <div class="scroll"><table>
-<thead><tr><th>student</th>{lessons}<th>together</th></tr></thead>
+<thead><tr><th>student</th><th>together</th>{lessons}</tr></thead>
 <tbody>
 {points}
 </tbody></table></div>
@@ -98,7 +98,8 @@ def points_of(student, rows, lessons):
     """A student's line: the marks of each lesson."""
     cells = ["".join(mark(row) for row in rows if row.lesson == lesson) for lesson in lessons]
     total = sum(row.points for row in rows)
-    return f'<tr><th scope="row">{text(student)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}<td>{total:g}</td></tr>'
+    marks = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr><th scope="row">{text(student)}</th><td>{total:g}</td>{marks}</tr>'
 
 
 def mark(row):

@@ -18,7 +18,9 @@ IGNORED = re.compile(r"^(\.|__MACOSX$)")
 """Files and folders that a program left: copies of JupyterLab, forks of macOS."""
 CHECK = re.compile(r"""\bcheck\(\s*["'](\w+)/\d+["']""")
 GRADE_ID = re.compile(r"([a-z0-9_]+)-(\d+)")
-SEPARATORS = " _-.()[]0123456789"
+SEPARATORS = " _-.()[]"
+COPY = r"(?: ?\(\d+\)|-\d{1,2}(?!\d))?"
+"""What a browser, or Canvas, adds to the name of a second file."""
 
 
 class Unreadable(Exception):
@@ -149,7 +151,7 @@ def student_of(path, folder, lesson):
     parts = path.relative_to(folder).parts
     if len(parts) > 1:
         return parts[0]
-    rest = re.sub(lesson, "", path.stem, flags=re.IGNORECASE) if lesson else path.stem
+    rest = re.sub(lesson + COPY, "", path.stem, flags=re.IGNORECASE) if lesson else path.stem
     return rest.strip(SEPARATORS) or folder.resolve().name
 
 

@@ -187,19 +187,9 @@ def empty_folder():
 
 
 def remove(base):
-    """Delete a folder of which every process has ended, also if its files were made to be kept."""
-
-    def open_up(function, path, error):
-        parent = os.path.dirname(path)
-        for each in (parent, path):
-            if os.path.isdir(each) and not os.path.islink(each) and each.startswith(str(base)):
-                os.chmod(each, 0o700)
-        try:
-            function(path)
-        except OSError:
-            pass
-
-    try:
-        shutil.rmtree(base, onerror=open_up)
-    except RecursionError:
-        subprocess.run(["rm", "-rf", str(base)], stderr=subprocess.DEVNULL)
+    """Delete a folder of which every process has ended, also if it is deep or its files were made to be kept."""
+    if base.is_symlink():
+        return base.unlink()
+    for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+        subprocess.run([*command, str(base)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return None
