@@ -12,7 +12,7 @@ endif
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test test-further test-quick test-lessons-jax test-wheel test-versions test-site lab notebooks badges experiments student teacher site pdf lint format clean
+.PHONY: help compare bench test test-further test-quick test-lessons-jax test-wheel test-versions test-site lab notebooks badges experiments student teacher browser site pdf lint format clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -65,6 +65,9 @@ student: $(READY) ## write the lessons for a class, without answers: build/stude
 
 teacher: $(READY) ## write the lessons with solutions, and notes on the exercises: build/teacher, build/teacher.zip
 	$(RUN) -m crosscheck.lesson.editions teacher $(NAME)
+
+browser: $(VENV)/site ## write the half of each lesson that runs in a reader's browser: build/browser, which the website takes in
+	$(RUN) -m course.browser
 
 site: $(VENV)/site build/compare.html ## write the course as a website: build/site
 	$(RUN) -m course.web

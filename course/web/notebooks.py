@@ -5,6 +5,7 @@ import json
 from course.web import beside
 from course.web.addresses import ROOT
 from crosscheck.catalogue import chapters
+from crosscheck.lesson import colab
 from crosscheck.lesson.course import lessons
 
 BROWSER = "browser"
@@ -32,7 +33,8 @@ def prepared(file, addresses, runs_in_browser=()):
     texts = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = addresses.rewrite("".join(cell["source"]), file)
+            source = colab.BADGE.sub("", "".join(cell["source"]))  # a picture from outside, which no page asks for
+            cell["source"] = addresses.rewrite(source, file)
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "text/markdown" in data:

@@ -4,12 +4,14 @@ import ast
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jupytext
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from course.web import notebooks as site
 from crosscheck.lesson import colab, editions, make, rules
 
 ADDRESS = "https://github.com/someone/something"
@@ -130,3 +132,15 @@ def test_help_says_where_the_address_stands(capsys):
     said = capsys.readouterr().out
     assert stopped.value.code == 0
     assert all(part in said for part in ("usage: crosscheck.lesson.colab", "pyproject.toml", "examples:", "exit status:")), said
+
+
+def test_a_page_of_the_site_has_no_badge_and_leaves_the_cell_out(root, monkeypatch):
+    folder = root(ADDRESS)
+    monkeypatch.setattr(colab, "ROOT", folder)
+    monkeypatch.setattr(site, "ROOT", folder)
+    assert colab.main([]) == 0 and "Open in Colab" in (folder / "notebooks/lesson.ipynb").read_text()
+    (folder / "lesson.ipynb").write_text((folder / "notebooks/lesson.ipynb").read_text())
+    addresses = SimpleNamespace(rewrite=lambda source, file: source)
+    notebook, _, _ = site.prepared("lesson.ipynb", addresses)
+    assert notebook["cells"][0]["source"] == "# One\n\nText."
+    assert "remove-cell" in notebook["cells"][1]["metadata"]["tags"]
