@@ -1,15 +1,25 @@
 """Run and differentiate a layer, eagerly or compiled by XLA, on the backend of Keras.
 
 Keras itself has neither gradients nor a compiler, so this module takes them from the backend.
+
+Importing it lets JAX compute in float64, if that is the backend, unless JAX_ENABLE_X64 in the environment says otherwise.
 """
+
+import os
 
 import keras
 from keras import ops
 
 from crosscheck.tree import is_ragged, leaves
+from crosscheck.weights import drawn_by_numpy
+
+if keras.backend.backend() == "jax" and "JAX_ENABLE_X64" not in os.environ:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
 
 
-def differentiate(call, layer, inputs, cotangents, compiled=False):
+def differentiate(call, layer, inputs, cotangents, compiled=None):
     """The outputs of a layer, and the gradient of Σ cotangent · output.
 
     Args:
@@ -17,7 +27,8 @@ def differentiate(call, layer, inputs, cotangents, compiled=False):
         layer: A built layer.
         inputs: Call arguments: tensors, or other values, which are passed on unchanged.
         cotangents: {leaf of the output: array of its shape}, for the leaves to differentiate.
-        compiled: Whether XLA compiles the computation, instead of running it eagerly.
+        compiled: Whether XLA compiles the computation, instead of running it eagerly. Unless given, it does on JAX, where each
+            operation would be compiled by itself otherwise.
 
     Returns:
         ({leaf: output}, {path of a trainable variable: gradient}, {name of a float input: gradient}).
@@ -37,7 +48,7 @@ def differentiate(call, layer, inputs, cotangents, compiled=False):
         return outputs, sum(terms) if terms else ops.zeros(())
 
     program = BACKENDS[keras.backend.backend()](run, variables)
-    return program(floats, others, compiled)
+    return program(floats, others, keras.backend.backend() == "jax" if compiled is None else compiled)
 
 
 def build(call, layer, inputs, symbolic=True):
@@ -46,9 +57,12 @@ def build(call, layer, inputs, symbolic=True):
     On JAX a symbolic call with the same shapes is enough; a real call would take seconds to compile its steps. `symbolic=False`
     is for a layer that does not support symbolic calls, as those of TensorFlow's operations do not on JAX.
     """
-    if symbolic and layer.supports_jit and keras.backend.backend() == "jax":
-        inputs = {name: symbol_of(x) if keras.ops.is_tensor(x) else x for name, x in inputs.items()}
-    call(layer, **inputs)
+    if not symbolic or not layer.supports_jit or keras.backend.backend() != "jax":
+        call(layer, **inputs)
+        return
+    inputs = {name: symbol_of(x) if keras.ops.is_tensor(x) else x for name, x in inputs.items()}
+    with drawn_by_numpy():
+        call(layer, **inputs)
 
 
 def symbol_of(tensor):
@@ -88,7 +102,10 @@ def evaluate(call, layer, inputs):
         with keras.StatelessScope(state_mapping=list(zip(variables, values))):
             return call(layer, **(inputs | dict(zip(names, tensors))))  # keep the order, which a call with a list depends on
 
-    return jax.jit(run)([variable.value for variable in variables], [inputs[name] for name in names])
+    values, tensors = [variable.value for variable in variables], [inputs[name] for name in names]
+    # XLA's own passes run, those of its code generator do not: the program runs once, and would take twice as long to compile.
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(run).lower(values, tensors).compile(compiler_options=options)(values, tensors)
 
 
 def on_tensorflow(run, variables):

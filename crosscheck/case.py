@@ -1,5 +1,6 @@
 """One way to call a layer and its reference on the same numbers."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -7,7 +8,7 @@ import keras
 import numpy as np
 
 from crosscheck.backends import build, ragged_tensor
-from crosscheck.tree import Ragged, is_float, is_text
+from crosscheck.tree import Ragged, is_float, is_text, numbers_in
 from crosscheck.weights import draw_weights
 
 B, T, S, H, M, D, E = 2, 3, 5, 4, 11, 7, 13
@@ -85,17 +86,32 @@ class Case:
         """
         rng = np.random.default_rng(seed)
         layer = self.layer(dtype=dtype)
+        if layer.compute_dtype == "float64":
+            check_float64()
         inputs = {name: rounded(value, layer.compute_dtype) for name, value in self.inputs(rng).items()}
         build(self.call, layer, arguments(inputs, layer.compute_dtype), symbolic="symbolic" not in self.skips)
         self.prepare(layer, rng)
         return layer, inputs
 
 
+def check_float64():
+    """Raise a ValueError if JAX would compute in float32 where float64 is asked for; it would not say so."""
+    if keras.backend.backend() != "jax":
+        return
+    import jax
+
+    if not jax.config.jax_enable_x64:
+        raise ValueError(
+            "JAX must compute in float64 for a comparison in float64; JAX_ENABLE_X64=1 in the environment, or none, lets it. "
+            f"Received: JAX_ENABLE_X64={os.environ.get('JAX_ENABLE_X64')}"
+        )
+
+
 def rounded(value, dtype):
     """Float arrays rounded to `dtype` and converted back to float64; any other value unchanged."""
     if not isinstance(value, np.ndarray) or not is_float(value) or dtype == "float64":
         return value
-    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(keras.ops.cast(value, dtype), "float32")), "float64")
+    return numbers_in(value, dtype).astype("float64")
 
 
 def arguments(inputs, dtype):
@@ -112,5 +128,5 @@ def as_tensor(value, dtype):
     if isinstance(value, np.ndarray) and is_text(value) and keras.backend.backend() != "tensorflow":
         return value
     if isinstance(value, np.ndarray) and (value.dtype.kind in "fiub" or is_text(value)):
-        return keras.ops.convert_to_tensor(value, dtype if is_float(value) else None)
+        return keras.ops.convert_to_tensor(numbers_in(value, dtype) if is_float(value) else value)
     return value

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import keras
+import ml_dtypes
 import numpy as np
 
 
@@ -23,14 +24,20 @@ def leaves(output, path="output"):
 def to_numpy(leaf):
     """A tensor as a NumPy array. Floats of any width become float64, which represents them exactly, and bytes become text."""
     if not isinstance(leaf, (np.ndarray, np.generic)):
-        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype)):
-            leaf = keras.ops.cast(leaf, "float32" if leaf.dtype != "float64" else "float64")
+        holds_floats = keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype))
         leaf = keras.ops.convert_to_numpy(leaf)
+        leaf = leaf.astype("float64") if holds_floats else leaf  # NumPy does not count bfloat16 as a float
     leaf = np.asarray(leaf)
     if is_text(leaf):
         texts = [x.decode(errors="surrogateescape") if isinstance(x, bytes) else str(x) for x in leaf.flat]
         return np.array(texts, object).reshape(leaf.shape)
     return leaf.astype("float64", copy=False) if is_float(leaf) else leaf
+
+
+def numbers_in(array, dtype):
+    """An array of numbers, rounded to any dtype of Keras by NumPy: JAX would compile a program for each shape."""
+    with np.errstate(over="ignore"):  # what is too large is infinite, as in a tensor
+        return np.asarray(array).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
 
 
 def is_float(array):

@@ -1,13 +1,14 @@
 """Read a layer's weights in the form that its reference takes, and draw new ones."""
 
 import math
+from contextlib import contextmanager
 from types import NoneType, UnionType
 from typing import get_args, get_origin, get_type_hints
 
 import keras
 import numpy as np
 
-from crosscheck.tree import to_numpy
+from crosscheck.tree import numbers_in, to_numpy
 
 
 def weights_of(layer, like):
@@ -79,6 +80,34 @@ def draw_weights(layer, rng):
     for variable in layer.trainable_variables:
         start, shape = to_numpy(variable), variable.shape
         if start.size and np.ptp(start) == 0:
-            variable.assign(keras.ops.cast(start + 0.3 * rng.normal(size=shape), variable.dtype))
+            variable.assign(numbers_in(start + 0.3 * rng.normal(size=shape), variable.dtype))
         else:
-            variable.assign(keras.ops.cast(rng.normal(size=shape) / math.sqrt(math.prod(shape[:-1])), variable.dtype))
+            variable.assign(numbers_in(rng.normal(size=shape) / math.sqrt(math.prod(shape[:-1])), variable.dtype))
+
+
+RANDOM = tuple(
+    getattr(keras.initializers, name) for name in ("RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling")
+)
+
+
+@contextmanager
+def drawn_by_numpy():
+    """Let Keras's random initializers draw with NumPy, normally and with a variance of one over the fan-in.
+
+    JAX compiles a program for each shape and dtype that it draws, which takes half a second each. Layer and reference are
+    compared on the same weights, however these were drawn.
+    """
+    rng = np.random.default_rng(0)
+
+    def draw(self, shape, dtype=None):
+        drawn = rng.normal(size=shape) / np.sqrt(max(1, np.prod(shape[:-1])))
+        return keras.ops.convert_to_tensor(numbers_in(drawn, dtype or keras.config.floatx()))
+
+    own = {kind: kind.__call__ for kind in RANDOM}
+    try:
+        for kind in RANDOM:
+            kind.__call__ = draw
+        yield
+    finally:
+        for kind, function in own.items():
+            kind.__call__ = function

@@ -68,7 +68,12 @@ BINS, COPIES = 20, 10
 
 
 def instances(rng, room):
-    """Pairs as BERT's program makes them: sentences until the room is full, cut in two between two of them."""
+    """The lengths of pairs that follow each other: sentences until the room is full, cut in two between two of them.
+
+    In BERT's paper (section 3.1 and appendix A.2), the second text of a pair follows the first in half of the pairs, and is a
+    random one in the others. Here it always follows, so that no sentence is used twice in a copy. The paper does not say how a
+    pair is cut that is too long: it samples texts that fit.
+    """
     place, found = 0, []
     while place < len(sentences()):
         chunk = []

@@ -290,7 +290,7 @@ end, coin, one = (found.values("never", arm) for arm in experiment.SEEN)
 assert np.allclose(end, found.values("cut", "from the end")) and one.max() < coin.min() <= coin.max() < end.min()
 
 # %% [markdown]
-# The right panel has pairs of the novel: sentences until the room of 125 is full, divided between two of them, and ten copies of each pair. The coin removes the bias against the end only in part. Tossed for every token, it averages out: both ends are lost, the middle is always
+# The right panel has pairs of the novel: sentences until the room of 125 is full, divided between two of them, and ten copies of each pair. The second text always follows the first; in BERT's paper it does so in half of the pairs (section 3.1). The coin removes the bias against the end only in part. Tossed for every token, it averages out: both ends are lost, the middle is always
 # kept, and nearly two thirds as many tokens are missing from all ten copies as without it. With one draw for each text, which is as simple, about a fifth as many are missing as with the coin.
 #
 # These are copies of the *same* pairs. BERT's program also goes ten times through the text (its default), but divides it anew each time, so what was cut off once may be in the middle the next time. How much is then missing?

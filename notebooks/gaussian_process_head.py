@@ -196,7 +196,7 @@ assert np.allclose(together, alone, rtol=1e-12) and np.allclose(together, layer(
 # %% [markdown]
 # ## What it does
 #
-# **Does a network with this head know where it has seen nothing?** The same body with bounded layers, and the head, trained just now. [The experiment](../experiments/gaussian_process_head.py) trains it, and each rival, with three
+# **Does a network with this head know where it has seen nothing?** The same body with bounded layers, and the head, trained just now. [The experiment](../experiments/gaussian_process_head/__init__.py) trains it, and each rival, with three
 # learning rates on ten draws of the examples, 400 steps each. Each takes the rate with the least loss on further examples; unknown points have no say in it.
 
 # %%

@@ -196,7 +196,7 @@ print(
 # ## What it does
 #
 # **Does a model that sees both sides get below what any left-to-right model can?** Now a language of twelve words that is a Markov chain, so that the least losses are exact; each seed has another language. Two encoders of one block, alike but for their masks. One reads sentences in which (4) has hidden words. The other may
-# look at no word to the right, and predicts the next one everywhere. Both heads share the table in which words are looked up. They are tested on a word in the middle of whole sentences. [The experiment](../experiments/masked_lm.py) gives each three learning rates, three seeds and 500 steps.
+# look at no word to the right, and predicts the next one everywhere. Both heads share the table in which words are looked up. They are tested on a word in the middle of whole sentences. [The experiment](../experiments/masked_lm/__init__.py) gives each three learning rates, three seeds and 500 steps.
 
 # %%
 BERT, MASKS, NOISE, LEFT = experiment.ARMS

@@ -348,12 +348,17 @@ assert not distance["SGD"][:3].any() and (distance["SGD"][3:] > 0).all() and (di
 # SGD moves the rows of the words that are there. Adam goes on moving the others by the average that it keeps, and a look-up does not prevent that: both forms train alike.
 #
 # **What is the scale for?** The paper multiplies by $\sqrt m$ and does not say why. A row of $m$ random numbers of variance $1/m$ has about length 1. What is added to it, a position made of $m/2$ pairs of sine and cosine, has length $\sqrt{m/2}$. Then the scale keeps word and position in the
-# proportion $\sqrt 2$ to 1, whatever $m$ is. A model whose positions are trained too may do without: here are the lengths in MiniLM, which has no scale.
+# proportion $\sqrt 2$ to 1, whatever $m$ is. That holds only for rows that start so. This layer starts with Glorot's distribution, of variance $2 / (n + m)$, and then the proportion depends on the vocabulary: for a variance of $1/m$ pass `initializer=keras.initializers.RandomNormal(stddev=m**-0.5)`. A model whose positions are trained too may do without: here are the lengths in MiniLM, which has no scale.
 
 # %%
 for m in (64, 1024):
     row = np.linalg.norm(rng.normal(size=(1000, m)) / np.sqrt(m), axis=1).mean()
     print(f"random rows, m = {m}: word {row:.2f}, scaled {np.sqrt(m) * row:.1f}, position {np.sqrt(m / 2):.1f}")
+for n, m in ((1000, 64), (30522, 64), (30522, 512)):
+    layer = OnDeviceEmbedding(n, m)
+    row = np.linalg.norm(layer(np.arange(1000, dtype="int32")), axis=1).mean()
+    print(f"as the layer starts, n = {n}, m = {m}: word {row:.2f}, scaled {np.sqrt(m) * row:.1f}, position {np.sqrt(m / 2):.1f}")
+    assert np.isclose(row, np.sqrt(2 * m / (n + m)), rtol=0.02)
 tensors = minilm.load().tensors
 lengths = {kind: np.linalg.norm(tensors[f"embeddings.{kind}_embeddings.weight"], axis=1) for kind in ("word", "position")}
 print(
@@ -363,7 +368,7 @@ print(
 assert np.median(lengths["word"]) > np.median(lengths["position"])
 
 # %% [markdown]
-# (The middle eight tenths of the rows.) In MiniLM words are longer than positions without a scale.
+# (The middle eight tenths of the rows.) With this layer's own start and a large vocabulary, scaled words are shorter than positions. In MiniLM words are longer than positions without a scale.
 #
 # ## Where it breaks
 #

@@ -18,6 +18,7 @@
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
 import inspect
+from dataclasses import replace
 
 import keras
 import matplotlib.pyplot as plt
@@ -225,10 +226,14 @@ figures.show()
 halfway = experiment.halfway(links)  # between what is known within two links, both ways, and no fault
 assert min(links.worst("last", arm) for arm in (THREE, SHARED, TWO, HALF)) > halfway
 assert max(links.values("last", ONCE, rate).max() for rate in links.experiment.rates) < halfway
+second = np.array([links.values("links", ONCE, rate)[:, 1] for rate in links.experiment.rates])
+one_link = links.values("bounds", ONCE)[:, 0, 1]
+print(f"{ONCE}, second link, at any rate: {second.min():.3f} to {second.max():.3f}; one link and a guess: {one_link.max():.2f}")
+assert second.min() > (1 + one_link.max()) / 2
 
 # %% [markdown]
 # Three blocks that reuse one set of weights do as well as three with their own, with fewer parameters. Two blocks follow three links too in this time, but only if the second computes weights of its own, in all heads or in half of them. With all weights reused they stay below what two links
-# tell, followed forward and backward, at each of the three learning rates. But at the two larger rates they still rise when training stops, so this is what 400 steps teach them, not their end; and that level is no strict limit, since a head may also look at all tokens at once, and so learn which values occur.
+# tell, followed forward and backward, at each of the three learning rates. It is not that they do not learn: at each rate they follow two links with almost no error. But at the two larger rates they still rise when training stops, so this is what 400 steps teach them, not their end; and that level is no strict limit, since a head may also look at all tokens at once, and so learn which values occur.
 #
 # **Which learns faster?** The same stacks of three blocks, at each learning rate.
 
@@ -371,7 +376,7 @@ print("parameters saved, in millions:", [round(p * 2 * (m + 1) * m / 1e6, 2) for
 # ## Does the layer agree?
 
 # %% tags=["nbval-ignore-output"]
-line, agrees = figures.agreement_line(CHAPTER)
+line, agrees = figures.agreement_line(replace(CHAPTER, cases=CHAPTER.cases[::2]))  # every other one, to be quick
 assert agrees
 line
 

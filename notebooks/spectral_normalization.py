@@ -287,8 +287,10 @@ def by_keras(start):
     layer = keras.layers.SpectralNormalization(keras.layers.Dense(48, use_bias=False))
     layer.build((None, 64))
     layer.set_weights([start, rng.normal(size=(1, 48))])
-    for _ in range(20):
-        layer(np.zeros((1, 64), "float32"), training=True)
+    for _ in range(20):  # what a call does in training, unless the kernel is all zeros
+        vector, kernel = layer.normalized_weights()
+        layer.vector_u.assign(vector)
+        layer.kernel.assign(kernel)
     norm = ref.spectral_norm(np.asarray(layer.layer.kernel, "float64"))
     return norm, norm
 

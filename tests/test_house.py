@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crosscheck.catalogue import chapters, lessons
+from crosscheck.catalogue import GUIDES, chapters, lessons
 from crosscheck.lesson.projects import projects
 from crosscheck.report.changes import imported_names
 from crosscheck.report.readme import beginning, claims, home
@@ -26,6 +26,9 @@ REFERENCES = [path for path in MECHANISMS if path.relative_to(ROOT).parts[0] == 
 NAMES = {chapter.name for chapter in chapters()}
 TO_BE_CHAPTERS = {"grouped_query_attention"}
 """A mechanism of its own that has no lesson yet."""
+
+FOR_USERS = {"reference": set(), "layers": {"layouts"}}
+"""What users import, and no chapter: the layout of all layers over several devices."""
 
 ALLOWED = {
     "reference": {"reference", "numpy", "jaxtyping"},
@@ -89,7 +92,15 @@ def test_every_chapter_is_in_every_room(chapter):
 @pytest.mark.parametrize("room", ALLOWED)
 def test_a_room_shows_chapters_and_what_they_share_and_nothing_else(room):
     found = {path.stem for path in (ROOT / room).iterdir() if not path.name.startswith("__")}
-    assert found == NAMES | TO_BE_CHAPTERS | {"common"}
+    assert found == NAMES | TO_BE_CHAPTERS | FOR_USERS[room] | {"common"}
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_what_is_for_users_is_imported_by_no_chapter_and_imports_none(room):
+    for name in FOR_USERS[room]:
+        (path,) = ROOT.joinpath(room).glob(f"{name}.py")
+        assert {chapter_of(module) for module in modules_imported_by(path)} <= {"common"}
+        assert [name_of(user) for user in MECHANISMS if path in modules_imported_by(user)] == []
 
 
 @every_chapter
@@ -164,8 +175,19 @@ def test_crosscheck_has_the_bridge_at_its_top_and_a_folder_for_each_purpose():
 
 def test_every_lesson_belongs_to_a_chapter_and_a_chapter_has_the_further_ones_that_it_declares():
     for kind in ("py", "ipynb"):
-        assert {path.stem for path in (ROOT / "notebooks").glob(f"*.{kind}")} - {"index"} == set(lessons())
+        assert {path.stem for path in (ROOT / "notebooks").glob(f"*.{kind}")} - {"index", *GUIDES} == set(lessons())
     assert len(set(lessons())) == len(lessons()) > len(NAMES)
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_is_a_script_and_its_notebook_and_no_chapter(name):
+    files = [ROOT / "notebooks" / f"{name}.{kind}" for kind in ("py", "ipynb")]
+    if not any(file.exists() for file in files):
+        pytest.skip(f"the guide {name} is not written yet")
+    assert [file for file in files if not file.is_file()] == []
+    assert name not in {*lessons(), *NAMES}
+    assert not (ROOT / "exercises" / f"{name}.py").exists()
+    assert f"](notebooks/{name}.ipynb)" in README, "README has no link to it"
 
 
 def test_experiments_are_a_program_and_its_results_for_a_lesson_and_what_they_share():
@@ -202,7 +224,10 @@ def test_exercises_stand_in_a_file_for_each_lesson_and_import_no_layer():
 
 def test_a_project_is_a_statement_its_notebook_what_its_milestones_ask_and_a_solution():
     folder = ROOT / "course" / "projects"
-    assert {path.name for path in (ROOT / "course").iterdir()} == {"GRADING.md", "PLAN.md", "projects"}
+    assert {path.name for path in (ROOT / "course").iterdir()} - {"__pycache__"} == {
+        *("GRADING.md", "PLAN.md", "projects"),
+        *("__init__.py", "requirements.txt", "browser", "web"),
+    }
     names = {path.stem for path in folder.glob("*.py")}
     assert names == set(projects())
     assert {path.name for path in folder.iterdir()} - {"__pycache__", "README.md"} == {
@@ -223,6 +248,7 @@ def test_tests_stand_in_folders_like_what_they_test():
         "conformance",
         "examples",
         "projects",
+        "web",
         "house",
         "conftest",
     }

@@ -566,6 +566,7 @@ def fitted(folder, name, backend="tensorflow", before="", scope="keras.name_scop
     return dict(np.load(file))
 
 
+@pytest.mark.further
 def test_fit_gives_the_same_on_jax_compiled_by_xla_and_on_two_replicas(tmp_path):
     """On JAX a variable assigned behind the trainer's back is lost or an error; on replicas u and v must stay equal."""
     expected = fitted(tmp_path, "tensorflow")

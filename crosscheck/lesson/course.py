@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from crosscheck.catalogue import PARTS, chapters
+from crosscheck.catalogue import GUIDES, PARTS, chapters
 from crosscheck.lesson import projects
+from crosscheck.lesson.backends import BACKENDS, CHOSEN, runs_on
+from crosscheck.lesson.paths import ROUTES, WEEKS
 from crosscheck.report.command import as_program, refuse
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +26,9 @@ NEEDS = re.compile(r"You\s+should\s+know:(.*?)(?:\n\n|\Z)", re.DOTALL)
 LINK = re.compile(r"\]\((\w+)\.ipynb\)")
 LATER = re.compile(r"\[a\s+later\s+lesson\]\((\w+)\.ipynb\)")
 """What a lesson shows before it is taught, and says so."""
+
+OPENING = re.compile(r"# (?P<title>.*)\n\n(?P<sentence>(?:.+\n)+)")
+"""A first cell begins with the title and one paragraph."""
 
 TABLE = re.compile(r"(?:^\|.*\|\n)+", re.MULTILINE)
 
@@ -59,43 +64,22 @@ def lessons():
 
 
 @dataclass(frozen=True)
-class Route:
-    """A path through the course.
+class Guide:
+    """A notebook that belongs to no chapter, with the title and the sentence of its first cell."""
 
-    Attributes:
-        title: What one has at its end.
-        goals: Names of lessons. What these need belongs to the path too.
-        to_come: {name: title} of goals that are not written yet.
-    """
-
+    name: str
     title: str
-    goals: tuple[str, ...]
-    to_come: tuple[tuple[str, str], ...] = ()
+    sentence: str
 
 
-ROUTES = (
-    Route("BERT from scratch", ("masked_lm", "classification_head", "bert")),
-    Route(
-        "Llama from scratch",
-        ("positional_embedding", "gated_feedforward", "transformer_decoder", "sentencepiece_tokenizer"),
-        to_come=(
-            ("rotary_embedding", "rotary positions"),
-            ("grouped_query_attention", "grouped-query attention"),
-            ("byte_pair_tokenizer", "a byte-pair tokenizer"),
-            ("llama", "a whole Llama"),
-        ),
-    ),
-    Route("Long sequences", ("cached_attention", "kernel_attention", "bigbird_attention", "transformer_xl")),
-    Route("Knowing what it does not know", ("gaussian_process_head",)),
-    Route("Text to ids", ("sentencepiece_tokenizer", "bert_pack_inputs")),
-)
-
-WEEKS = (
-    *("self_attention_mask", "on_device_embedding", "talking_heads_attention", "kernel_attention"),
-    *("relative_attention", "transformer_encoder", "rezero_transformer", "transformer_xl"),
-    *("masked_lm", "spectral_normalization", "bert_tokenizer", "bert_pack_inputs"),
-)
-"""The lesson that each week begins with. It ends before the next week's."""
+def guides():
+    """The guides that are written, in the order of `GUIDES`."""
+    found = []
+    for name in GUIDES:
+        if (LESSONS / f"{name}.ipynb").is_file():
+            opening = OPENING.match(markdown(name)[0])
+            found.append(Guide(name, opening["title"], " ".join(opening["sentence"].split())))
+    return tuple(found)
 
 
 @cache
@@ -168,13 +152,23 @@ def routes_as_markdown():
 
 
 def chapter_table():
-    """The table of all lessons, under the names of the parts."""
-    lines = ["| # | chapter | minutes | what it is for | paper |", "|---|---|---|---|---|"]
+    """The table of all lessons, under the names of the parts, and of the guides."""
+    lines = ["| # | chapter | minutes | what it is for | paper | runs on |", "|---|---|---|---|---|---|"]
     for part in PARTS:
         rows = [lesson for lesson in lessons() if lesson.part == part]
-        lines += [f"| | **{part}** | | | |"] * bool(rows)
-        lines += [f"| {c.number} | {link(c)} | {minutes(c.name)} | {c.sentence} | [{c.paper}]({c.link}) |" for c in rows]
+        lines += [f"| | **{part}** | | | | |"] * bool(rows)
+        lines += [
+            f"| {c.number} | {link(c)} | {minutes(c.name)} | {c.sentence} | [{c.paper}]({c.link}) | {backends_of(c.name)} |"
+            for c in rows
+        ]
+    rows = [f"| | {link(each)} | {minutes(each.name)} | {each.sentence} | | {backends_of(each.name)} |" for each in guides()]
+    lines += ["| | **Guides** | | | | |"] * bool(rows) + rows
     return "\n".join(lines)
+
+
+def backends_of(name):
+    """The backends that a lesson or a guide runs on, as readers call them."""
+    return ", ".join(BACKENDS[backend] for backend in CHOSEN.get(name, runs_on(name)))
 
 
 def shown_by_index():

@@ -6,15 +6,15 @@ import shutil
 import jupytext
 import nbformat
 
-from crosscheck.lesson import make, projects, rules
+from crosscheck.lesson import colab, make, projects, rules
 from crosscheck.lesson.exercises import exercises_of, lessons_with_exercises, verdict
+from crosscheck.lesson.rules import LINK_INTO_THE_CLONE
 from crosscheck.lesson.stored import save
 from crosscheck.report.command import Parser, as_program, check_known, refuse
 
 BUILD = make.FOLDER.parent / "build"
 FOLDED_SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>.*?</details>\n?", re.DOTALL)
 LINK_OF_A_PROJECT = re.compile(r"\[([^\]]*)\]\(\.\./\.\./([^)]*)\)")
-LINK_INTO_THE_CLONE = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
 MINUTES = re.compile(r"\*\*(\d)\*\* \((\w+), (\d+) minutes\)\.")
 DISCUSS = re.compile(r"\*\*To discuss\.\*\*(.*?)(?=\n\n|\Z)", re.DOTALL)
 
@@ -82,7 +82,7 @@ def main(argv=None):
     """Make one edition. Returns the exit status."""
     parser = Parser("crosscheck.lesson.editions", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("edition", choices=("student", "teacher"), help="for whom")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson or project (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson, guide or project (default: all)")
     options = parser.parse_args(argv)
     if not make.FOLDER.is_dir():
         return refuse(f"the lessons are not part of the installed package; use a clone. Missing: {make.FOLDER}")
@@ -222,11 +222,11 @@ def read(name):
 
 
 def prepared(notebook):
-    """The same notebook each time: with numbers for random ids, and no version of anybody's kernel."""
+    """The same notebook each time: with numbers for random ids, no version of anybody's kernel, and the cell for Colab."""
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"cell-{number}"
     notebook.metadata = make.METADATA
-    return notebook
+    return colab.dressed(notebook)
 
 
 def without_exercises(cells):

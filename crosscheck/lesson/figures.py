@@ -4,8 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 
-from crosscheck.agreement import agreements
-from crosscheck.case import TOLERANCE
+from crosscheck.lesson.alt_text import alt_text
 
 # Okabe and Ito's palette, ordered so that the grays differ. Every line also has its own marker and dash pattern.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9")
@@ -35,7 +34,7 @@ def use_style():
 
 
 def show():
-    """Show the figures that are open, if no legend covers data.
+    """Show the figures that are open, if no legend covers data, each with its text for readers who do not see it.
 
     Raises:
         ValueError: naming the axes whose legend covers data.
@@ -46,7 +45,15 @@ def show():
         for ax in fig.axes:
             if covers_data(ax):
                 raise ValueError(f"a legend must not cover data. Received: the axes {ax.get_title() or ax.get_ylabel()!r}")
-    plt.show()
+    if "inline" not in plt.get_backend():
+        plt.show()
+        return
+    from IPython.display import display
+
+    for number in plt.get_fignums():
+        fig = plt.figure(number)
+        display(fig, metadata={"image/png": {"alt": alt_text(fig)}})  # as plt.show does, which takes no text
+        plt.close(fig)
 
 
 def covers_data(ax):
@@ -152,6 +159,9 @@ def agreement_line(chapter):
     """
     from IPython.display import Markdown
 
+    from crosscheck.agreement import agreements  # only now: it imports Keras, which a browser does not have
+    from crosscheck.case import TOLERANCE
+
     largest = {}
     for case in chapter.cases:
         for dtype, error in agreements(case).items():
@@ -168,6 +178,9 @@ def agreement_plot(chapter):
     Returns:
         {case: {dtype: error}}.
     """
+    from crosscheck.agreement import agreements
+    from crosscheck.case import TOLERANCE
+
     errors = {case.name: agreements(case) for case in chapter.cases}
     least = 1e-17
     fig, ax = plt.subplots(figsize=(6.5, 1.3 + 0.4 * len(errors)))

@@ -11,7 +11,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from crosscheck.lesson import rules
+from crosscheck.lesson import colab, picture_rules, rules
 from crosscheck.report.command import Parser, WithoutStderr, as_program, check_known, refuse
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -40,7 +40,7 @@ exit status:
 
 def parse(argv):
     parser = Parser("crosscheck.lesson.make", description=DESCRIPTION, epilog=EXAMPLES)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson or project (default: all that changed)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="lesson, guide or project (default: all that changed)")
     return parser.parse_args(argv)
 
 
@@ -67,7 +67,9 @@ def changed(script):
         return True
     notebook = rules.read(target)
     complaints = rules.paired(script, notebook) + rules.executed(notebook)
-    if script.stem == "index":
+    if script.stem != "index":
+        complaints += picture_rules.told(notebook)
+    else:
         with WithoutStderr():  # only now: it imports every layer
             from crosscheck.lesson import course
 
@@ -83,7 +85,12 @@ def make(script):
     # This variable silences the start-up messages of TensorFlow, as when pytest runs the same cells.
     environment = os.environ | {"PYTEST_CURRENT_TEST": "regen", "TF_CPP_MIN_LOG_LEVEL": "3"}
     client = NotebookClient(
-        notebook, timeout=120, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(script.parent)}}
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,  # a busy machine prints in parts
+        resources={"metadata": {"path": str(script.parent)}},
     )
     start = time.perf_counter()
     try:
@@ -95,7 +102,7 @@ def make(script):
     # Set after the run, because the kernel adds its version, which differs between machines.
     notebook.metadata = METADATA
     target = script.with_suffix(".ipynb")
-    nbformat.write(notebook, target)
+    nbformat.write(colab.dressed(notebook, target), target)
     print(f"{target.name}: {time.perf_counter() - start:.0f} s, {target.stat().st_size / 1000:.0f} kB", flush=True)
     return 0
 

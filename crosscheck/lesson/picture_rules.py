@@ -16,10 +16,18 @@ LONE = re.compile(r"(?m)^(?:True|False)$")
 
 
 def drawn(notebook):
-    """There is a diagram, each heat map has a color bar, no picture is too wide, and agreement is a line."""
+    """There is a diagram, figures can be read, and agreement is a line."""
+    calls = [names_called(cell.source) for cell in code_cells(notebook)]
+    complaints = [] if any("diagram" in names for names in calls) else ["there is no diagram of the mechanism"]
+    complaints += readable(notebook)
+    if not any("agreement_line" in names for names in calls):
+        complaints.append("there is no line that says how far layer and reference agree")
+    return complaints
+
+
+def readable(notebook):
+    """Each heat map has a color bar, legends are kept from data, and no picture is too wide. These are rules of guides, too."""
     complaints, calls = [], [names_called(cell.source) for cell in code_cells(notebook)]
-    if not any("diagram" in names for names in calls):
-        complaints.append("there is no diagram of the mechanism")
     for number, names in enumerate(calls, 1):
         if names & HEAT_MAPS and "colorbar" not in names:
             complaints.append(f"code cell {number} draws a heat map without a color bar")
@@ -27,11 +35,24 @@ def drawn(notebook):
             complaints.append(f"code cell {number} calls plt.show in place of figures.show, which looks for legends over data")
         if "agreement_plot" in names:
             complaints.append(f"code cell {number} draws all cases, which are in build/compare.html")
-    if not any("agreement_line" in names for names in calls):
-        complaints.append("there is no line that says how far layer and reference agree")
     widths = [width_of(output["data"]["image/png"]) for output in outputs(notebook) if "image/png" in output.get("data", {})]
     complaints += [f"a picture is {width} pixels wide, above {WIDEST}" for width in widths if width > WIDEST]
     return complaints
+
+
+def told(notebook):
+    """Each figure has a text for readers who do not see it, and a moving picture fetches nothing from outside."""
+    drawn = [output for output in outputs(notebook) if "image/png" in output.get("data", {})]
+    films = [text for output in outputs(notebook) if "<img" in (text := "".join(output.get("data", {}).get("text/html", "")))]
+    untold = sum(not output.get("metadata", {}).get("image/png", {}).get("alt") for output in drawn)
+    untold += sum("<img alt=" not in text for text in films)
+    complaints = [f"{untold} figures have no text for readers who do not see them: show them with figures.show"] * bool(untold)
+    return complaints + ["a moving picture fetches something from outside"] * any("//" in text for text in map(fetched, films))
+
+
+def fetched(film):
+    """The addresses that a page fetches by itself."""
+    return " ".join(re.findall(r"<(?:link|script|img)\b[^>]*?(?:href|src)=\"(?!data:)([^\"]*)", film))
 
 
 def names_called(source):

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import jupytext
 import numpy as np
 
 from crosscheck.lesson.differences import difference
@@ -191,6 +190,8 @@ def stubs(notebook):
 
 def solved(name):
     """The statement as a notebook in which the functions of the solution stand in place of the stubs."""
+    import jupytext  # which checking a milestone needs not
+
     notebook = jupytext.read(FOLDER / f"{name}.py")
     answers = jupytext.read(FOLDER / "solutions" / f"{name}.py").cells[1:]  # below what it imports
     for (cell, stub), answer in zip(stubs(notebook), answers, strict=True):

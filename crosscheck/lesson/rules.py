@@ -1,5 +1,6 @@
 """The rules for executed lessons. Each rule returns a list of complaints."""
 
+import ast
 import inspect
 import io
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 
+from crosscheck.lesson import colab
 from crosscheck.lesson.exercises import find, verdict
 
 SECTIONS = (
@@ -43,8 +45,8 @@ SECTIONS_WITH_PICTURE = (
 )
 """The same for a lesson with a diagram. What it costs is left out where the cost is not the point."""
 
-MOST = {"cells": 45, "lines": 25, "words": 1500, "kB": 800}
-MOST_WITH_PICTURE = {"cells": 80, "lines": 20, "words": 2500, "kB": 1000}
+MOST = {"cells": 45, "lines": 25, "median": 8, "words": 1500, "kB": 800}
+MOST_WITH_PICTURE = {"cells": 80, "lines": 20, "median": 8, "words": 2500, "kB": 1000}
 
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|usr|tmp|opt|var|mnt|work|Users|content)/")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
@@ -55,18 +57,26 @@ STUB = re.compile(
 )
 """The cell of an exercise, which holds nothing of the answer."""
 
+LINK_INTO_THE_CLONE = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*(?:```python\n(.*?)```|<code>(.*?)</code>)", re.DOTALL)
 
 
 def paired(script, notebook):
-    """The notebook was made from the current script."""
+    """The notebook was made from the current script, and has the present cell that installs what is missing."""
+    name, of_script = Path(script).name, jupytext.read(script)
+    if any(map(colab.installs, of_script.cells)):
+        return [f"{name} has the cell that installs what is missing; only the notebook has it"]
     cells = [
         [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in of.cells]
-        for of in (jupytext.read(script), notebook)
+        for of in (of_script, colab.plain(notebook))
     ]
     if cells[0] != cells[1]:
-        return [f"cells differ from {Path(script).name}: run make notebooks"]
-    return []
+        return [f"cells differ from {name}: run make notebooks"]
+    wanted, found = (
+        [(cell.source, cell.metadata) for cell in of.cells]
+        for of in (colab.dressed(notebook, Path(script).with_suffix(".ipynb")), notebook)
+    )
+    return [] if wanted == found else ["the cell that installs what is missing, or the badge, is an old one: run make badges"]
 
 
 def executed(notebook):
@@ -97,6 +107,31 @@ def portable(notebook):
     return complaints
 
 
+def either_backend(notebook):
+    """No code cell needs TensorFlow: a lesson runs on JAX too, where only `keras.ops` and the layers are sure to be there."""
+    complaints = []
+    for cell in code_cells(notebook):
+        lines = ["" if line.startswith(("%", "!")) else line for line in cell.source.splitlines()]  # commands of IPython
+        nodes = ast.walk(ast.parse("\n".join(lines)))
+        complaints += [f"a cell has {found}, which is not for both backends" for found in filter(None, map(tied, nodes))]
+    return complaints
+
+
+def tied(node):
+    """What of a piece of code only TensorFlow has, or makes JAX run each operation by itself; None if nothing."""
+    modules = {ast.Import: lambda: [name.name for name in node.names], ast.ImportFrom: lambda: [node.module or ""]}
+    for module in modules.get(type(node), list)():
+        if module.split(".")[0] in ("tensorflow", "tensorflow_text"):
+            return f"import {module}"
+    if isinstance(node, ast.Name) and node.id == "tf":
+        return "tf"
+    if "GradientTape" in (getattr(node, "id", None), getattr(node, "attr", None)):
+        return "GradientTape"
+    if isinstance(node, ast.keyword) and node.arg == "jit_compile" and getattr(node.value, "value", None) is False:
+        return "jit_compile=False"
+    return None
+
+
 def has_picture(notebook):
     """Whether a lesson has a diagram and keeps the rules that came with it: those of `crosscheck/lesson/picture_rules.py`."""
     return "The picture" in headings(notebook)
@@ -111,18 +146,19 @@ def sections(notebook):
     return [] if found == list(expected) else [f"sections are {found}, not {list(expected)}"]
 
 
-def budget(notebook, kilobytes):
-    """The lesson is short enough to be read in one sitting."""
-    lengths = [
-        len(cell.source.splitlines()) for cell in code_cells(notebook) if "hide-input" not in cell.metadata.get("tags", [])
-    ]
+def budget(notebook, kilobytes, most=None, least=25):
+    """The notebook is short enough to be read in one sitting: a lesson, unless `most` and `least` say otherwise."""
+    notebook = colab.plain(notebook)
+    shown = [cell for cell in code_cells(notebook) if "hide-input" not in cell.metadata.get("tags", [])]
+    lengths = [len(cell.source.splitlines()) for cell in shown]
+    middle = statistics.median(lengths)
     prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     words = len(re.sub(r"```.*?```|</?[a-z][^<>]*>|\$[^$]*\$|\(http[^)]*\)", " ", prose, flags=re.DOTALL).split())
-    most = MOST_WITH_PICTURE if has_picture(notebook) else MOST
+    most = most or (MOST_WITH_PICTURE if has_picture(notebook) else MOST)
     limits = (
-        (25 <= len(notebook.cells) <= most["cells"], f"{len(notebook.cells)} cells, not 25 to {most['cells']}"),
+        (least <= len(notebook.cells) <= most["cells"], f"{len(notebook.cells)} cells, not {least} to {most['cells']}"),
         (max(lengths) <= most["lines"], f"a code cell of {max(lengths)} lines, above {most['lines']}"),
-        (statistics.median(lengths) <= 8, f"code cells of median {statistics.median(lengths)} lines, above 8"),
+        (middle <= most["median"], f"code cells of median {middle} lines, above {most['median']}"),
         (words <= most["words"], f"{words} words, above {most['words']}"),
         (kilobytes <= most["kB"], f"{kilobytes:.0f} kB, above {most['kB']}"),
     )
@@ -134,6 +170,7 @@ def exercises(notebook):
 
     Solutions run after the setup cell alone, so that readers can return to an exercise without running the whole lesson.
     """
+    notebook = colab.plain(notebook)
     cells = notebook.cells
     start = next((i for i, cell in enumerate(cells) if "## Exercises" in cell.source.splitlines()), len(cells))
     stubs = [i for i, cell in enumerate(cells) if i > start and cell.cell_type == "code" and "check(" in cell.source]

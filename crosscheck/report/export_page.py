@@ -48,8 +48,8 @@ Two steps of `fit` with an encoder's block gave the losses and weights of one de
 virtual devices of a processor), and need no change to the layers:
 
 - `keras.distribution.DataParallel` on JAX, with 8 devices.
-- `keras.distribution.ModelParallel` on JAX, with 2 × 4 devices and a layout that cuts the kernels of attention by head, and those
-  of the feed-forward network by its inner size. A pattern of a `LayoutMap` has to match the whole path of a weight.
+- `keras.distribution.ModelParallel` on JAX, with 2 × 4 devices and the layout of `layers/layouts.py`, which splits attention by
+  head, the feed-forward network by its inner size, and tables by the vocabulary.
 - `tf.distribute.MirroredStrategy` with 2 devices. Each replica draws its own dropout.
 
 Under `tf.distribute.MultiWorkerMirroredStrategy`, `fit` fails within Keras 3.15, for a `keras.layers.Dense` too. A loop of one's

@@ -11,14 +11,6 @@ B, T, N, M = 16, 6, 16, 8
 DROPOUT = 0.3
 """The second computation has to draw the masks of the first again. Replicas of TensorFlow draw their own, so they have none."""
 
-CUT = {
-    "self_attention/(query|key|value)/kernel": (None, "model", None),
-    "self_attention/attention_output/kernel": ("model", None, None),
-    "intermediate/kernel": (None, "model"),
-    "output/kernel": ("model", None),
-}
-"""The axis of each kernel of a block that `ModelParallel` cuts: that of heads, and the inner one of the feed-forward network."""
-
 
 class Recomputed(keras.layers.Layer):
     """A layer of one tensor that keeps no intermediate results for its gradient, but computes them again."""
@@ -88,13 +80,16 @@ def on_jax():
     """The same for JAX, which has to know of `DEVICES` devices."""
     from keras import distribution
 
+    from layers.layouts import model_parallel, transformer_layout
+
     _, alone = train(DROPOUT)
     found, devices = {"recomputed": compared(alone, dropout=DROPOUT, wrap=Recomputed)}, distribution.list_devices()
-    layout = distribution.LayoutMap(distribution.DeviceMesh((2, DEVICES // 2), ("batch", "model"), devices[:DEVICES]))
-    for paths, axes in CUT.items():
-        layout[f"block/{paths}"] = axes
-    parallel = distribution.DataParallel(devices=devices), distribution.ModelParallel(layout_map=layout, batch_dim_name="batch")
-    for way in parallel:
-        distribution.set_distribution(way)
-        found[type(way).__name__] = compared(alone, dropout=DROPOUT)
+    mesh = distribution.DeviceMesh((2, DEVICES // 2), ("batch", "model"), devices[:DEVICES])
+    parallel = {
+        "DataParallel": distribution.DataParallel(devices=devices),
+        "ModelParallel": model_parallel(transformer_layout(mesh)),
+    }
+    for name, way in parallel.items():
+        with way.scope():  # which ends: this process compares other layers, too
+            found[name] = compared(alone, dropout=DROPOUT)
     return found

@@ -59,7 +59,9 @@ def train_again(model, start, inputs, answers, rate, batch=64, points=10, loss=N
         [(step, mean loss of the stretch that ends there)].
     """
     if not model.compiled:
-        model.compile(keras.optimizers.Adam(rate), loss or loss_of_ids(), jit_compile=False)
+        # XLA compiles longer than such a training takes on TensorFlow. On JAX, Keras would run each operation by itself.
+        jit = keras.backend.backend() == "jax"
+        model.compile(keras.optimizers.Adam(rate), loss or loss_of_ids(), jit_compile=jit)
         model.optimizer.build(model.trainable_variables)
     model.set_weights(start.get_weights())
     forget(model.optimizer, rate)

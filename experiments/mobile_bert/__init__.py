@@ -179,17 +179,18 @@ def sooner(found):
 
 
 def added(found):
-    """What attention transfer adds to feature maps."""
-    parts = (("copied", "right after copying"), ("distance", "distance"), ("apart", "divergence"))
-    ours = "; ".join(
-        f"{name} {best_span(found, what, BOTH, 'copied')}, maps alone {best_span(found, what, MAPS, 'copied')}"
-        for what, name in parts
-    )
-    rates = {rate: [found.values("copied", arm, rate) for arm in (BOTH, MAPS)] for rate in found.experiment.rates}
-    ours += f"; in the end right {best_span(found, 'right', BOTH)}, maps alone {best_span(found, 'right', MAPS)}"
-    survives = verdict([what for what in ("copied", "right") if beats(found, what, BOTH, MAPS)])
-    slow = [f"{rate:g}" for rate, (both, maps) in rates.items() if above(both, maps)]
-    return ours, f"only after copying with a rate of {', '.join(slow)}" if survives == "no" and slow else survives
+    """What attention adds to feature maps: each at its best rate, and seed by seed at one rate, where all else is equal."""
+    told, slow, names = [], [], {"copied": "right after copying", "right": "right at the end"}
+    for what, name in (names | {"apart": "divergence"}).items():
+        both, maps = (best_span(found, what, arm, "right" if what == "right" else "copied") for arm in (BOTH, MAPS))
+        told.append(f"{name} {both}, maps alone {maps}")
+    for what, name in names.items():
+        more = {rate: found.values(what, BOTH, rate) - found.values(what, MAPS, rate) for rate in found.experiment.rates}
+        told.append(f"{name}, more in each seed: " + ", ".join(f"rate {rate:g} {span(more[rate])}" for rate in more))
+        rates = [f"{rate:g}" for rate, values in more.items() if values.min() > np.ptp(values)]
+        slow += [f"{name}, with a rate of {' or '.join(rates)}"] if rates else []
+    survives = verdict([what for what in names if beats(found, what, BOTH, MAPS)])
+    return "; ".join(told), f"only {'; '.join(slow)}" if survives == "no" and slow else survives
 
 
 def progressive(found):

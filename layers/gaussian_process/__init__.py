@@ -66,7 +66,8 @@ class RandomFeatureGaussianProcess(TracedLayer):
 
     Raises:
         ValueError: if arguments are out of range or incompatible, the inputs do not have 2 axes, the size of their last axis is
-            unknown or changes, or the precision is not positive definite (a compiled program returns infinite covariances).
+            unknown or changes, the precision is not positive definite (a compiled program returns infinite covariances), or it
+            is trained in `jax.shard_map` or `jax.pmap`, on the examples of one device (`layers/gaussian_process/state.py`).
 
     Example:
 

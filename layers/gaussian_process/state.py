@@ -1,4 +1,12 @@
-"""The state of a Gaussian process: the precision, and the factor of the covariance (Keras 3)."""
+"""The state of a Gaussian process: the precision, and the factor of the covariance (Keras 3).
+
+On several devices or machines, the precision holds the examples of all: on TensorFlow under a strategy of `tf.distribute`; on JAX
+where the batch is an array that lies on all devices, as under `keras.distribution.DataParallel`. Where each process has a step of
+its own, and they exchange gradients alone, a layer cannot know of the others, and each precision holds the examples of its
+process. With a momentum of at most 0, the precision of all is then ρ I + Σ (P − ρ I), the sum over the processes.
+"""
+
+import math
 
 import numpy as np
 from keras import ops
@@ -25,9 +33,11 @@ def add_state(layer, r, dtype):
 def count_in(layer, phi, logits):
     """Equation (3) or (5) of `reference/gaussian_process.py`.
 
-    Each replica has a part of the batch. Replicas share data only through weights, whose assigned values are aggregated. Since
-    the precisions that they assign are averaged, each replica multiplies its sum by the number of replicas.
+    On TensorFlow, each replica has a part of the batch. Replicas share data only through weights, whose assigned values are
+    aggregated. Since the precisions that they assign are averaged, each replica multiplies its sum by the number of replicas. On
+    JAX, arrays that lie on several devices are whole batches.
     """
+    check_batch_is_whole(phi)
     roots = posterior_covariance.observation_roots(layer.gp_cov_likelihood, logits)
     total = posterior_covariance.sum_of_squares(phi, roots)
     count = ops.cast(ops.shape(phi)[0], phi.dtype)
@@ -37,6 +47,23 @@ def count_in(layer, phi, logits):
     layer.precision_matrix.assign(
         posterior_covariance.with_batch(layer.precision_matrix, replicas * total, count, momentum, ridge)
     )
+
+
+def check_batch_is_whole(tensor):
+    """Raise a ValueError in a function that JAX runs once on each device, as `jax.shard_map` and `jax.pmap` do.
+
+    Each device would add its own examples to a precision of its own, and after the step one of these would be taken for all.
+    `jax.pmap` of JAX 0.6 cannot be told from one device, so nothing is raised there.
+    """
+    mesh = getattr(getattr(getattr(tensor, "aval", None), "sharding", None), "mesh", None)
+    axes = {name: mesh.shape[name] for name in getattr(mesh, "manual_axes", ())}
+    if math.prod(axes.values()) > 1:
+        over = ", ".join(f"{name}={size}" for name, size in axes.items())
+        raise ValueError(
+            "inputs must hold the examples of all devices while training, because each of them is added to one precision. "
+            "Call the layer under jax.jit, with an array that lies on all devices, or train with "
+            f"keras.distribution.DataParallel. Received: a call in jax.shard_map or jax.pmap, over the devices {over}"
+        )
 
 
 def factor(layer):

@@ -112,6 +112,7 @@ def counted(program, backend, *arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.further
 def test_on_tensorflow_every_step_runs_the_first_ones_executable(tmp_path):
     executables = counted(TENSORFLOW, "tensorflow", str(tmp_path))
     assert len(executables) == 13
@@ -119,6 +120,7 @@ def test_on_tensorflow_every_step_runs_the_first_ones_executable(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.further
 def test_on_jax_nothing_is_compiled_after_the_first_step():
     executables = counted(JAX, "jax")
     assert len(executables) == 7

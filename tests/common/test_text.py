@@ -26,7 +26,7 @@ EXPECTED = {
     "full": [[101, 7, 8, 102, 0, 0, 0, 0], [101, 9, 7, 102, 0, 0, 0, 0]],
     "two": [[101, 7, 8, 102, 1, 102, 0, 0], [101, 102, 2, 102, 0, 0, 0, 0], [101, 9, 102, 102, 0, 0, 0, 0]],
 }
-every_backend = pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+every_backend = pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.further)])
 every_tokenizer = pytest.mark.parametrize("tokenizer", ["BertTokenizer", "SentencepieceTokenizer"])
 
 
@@ -79,6 +79,7 @@ def test_what_is_no_segment_is_named(backend):
         assert isinstance(said, str) and "inputs" in said and " must " in said and "Received: " in said, (form, said)
 
 
+@pytest.mark.further
 def test_a_symbolic_input_is_refused_on_jax_with_what_to_do_instead():
     found = outcomes("jax")
     for said in (found["BertTokenizer"]["a symbol"], found["SentencepieceTokenizer"]["a symbol"], found["a symbol"]["of ids"]):
@@ -88,11 +89,13 @@ def test_a_symbolic_input_is_refused_on_jax_with_what_to_do_instead():
     assert found["a symbol"]["of ids"]["input_word_ids"] == "symbolic"
 
 
+@pytest.mark.further
 def test_a_model_of_ones_own_that_packs_says_so_on_jax_before_it_runs():
     """`fit` traces a model, and what it traces are no ids."""
     assert "not symbolic, on the jax backend: BertPackInputs runs TensorFlow's operations" in found_on_jax()["fitted"]
 
 
+@pytest.mark.further
 def test_the_examples_of_the_docstrings_run_on_jax():
     assert found_on_jax()["failed examples"] == 0
 

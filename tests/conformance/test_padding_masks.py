@@ -184,6 +184,7 @@ def test_a_padding_mask_counts_as_an_explicit_one_and_is_handed_on(name):
     check_padding(name)
 
 
+@pytest.mark.further
 def test_padding_counts_on_jax_too():
     environment = os.environ | {"KERAS_BACKEND": "jax"}
     program = subprocess.run(

@@ -35,6 +35,7 @@ def test_sublayers_may_differ_in_dtype(chapter):
         check(under_policies(trial_of(case.name)))
 
 
+@pytest.mark.further
 def test_sublayers_may_differ_in_dtype_on_jax_too(variant_on_jax):
     errors = variant_on_jax("under_policies", "transformer_encoder/post-norm")
     check(errors)

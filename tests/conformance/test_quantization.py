@@ -34,6 +34,7 @@ def test_quantized_to_int8_it_gives_nearly_the_same_and_loads_with_the_same_numb
     check_quantized(quantized(case))
 
 
+@pytest.mark.further
 def test_quantized_on_jax_it_gives_nearly_the_same_too(variant_on_jax):
     found = variant_on_jax("quantized", "masked_lm/gelu")
     assert found["modes"] and found["changed"] > 0.0
@@ -46,6 +47,7 @@ def test_low_rank_additions_are_used_and_saved_as_one_kernel(case):
         check_adapted(found)
 
 
+@pytest.mark.further
 def test_low_rank_additions_are_used_and_saved_on_jax_too(variant_on_jax):
     check_adapted(variant_on_jax("adapted", "masked_lm/gelu"))
 

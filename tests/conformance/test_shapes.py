@@ -43,6 +43,7 @@ def test_compute_output_shape_gives_the_shape_of_each_output(case):
     assert layer.compute_output_shape(**shapes_and_flags(given)) == shapes_in(outputs)
 
 
+@pytest.mark.further
 def test_an_unbuilt_layer_computes_the_same_shapes_and_a_clone_of_its_model_gives_the_same_numbers():
     """For the first case of each class: what is tested is `get_config` and one mechanism for all."""
     for case in one_case_a_class():

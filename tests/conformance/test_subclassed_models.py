@@ -4,6 +4,7 @@ import warnings
 
 import keras
 import numpy as np
+import pytest
 from battery import tensors_of
 from numpy.testing import assert_array_equal
 
@@ -53,6 +54,7 @@ def test_every_layer_is_built_by_a_call_without_values():
     assert wrong == {}
 
 
+@pytest.mark.further
 def test_a_subclassed_model_of_every_layer_gives_the_same_numbers_after_saving(tmp_path):
     """Keras saves the shapes of inputs and not their dtypes, so it builds layers of ids and of texts with floats."""
     inputs = {name: inputs_of(name) for name in NAMES}

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 import layers
 
 pytestmark = pytest.mark.slow
-every_backend = pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+every_backend = pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.further)])
 
 
 def run(program, backend, folder):

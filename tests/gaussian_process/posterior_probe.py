@@ -2,6 +2,7 @@
 
 replicas   two replicas, each with its part of every batch, against one that has it all (TensorFlow)
 inversion  how long a prediction takes that inverts, and one that need not, at 1024 features and 128 examples
+devices    a training step in functions that JAX runs once on each of two devices, and in one that it cuts itself (JAX)
 fit        fit with a reset at each epoch, then predict three times: the precision, and how often it was inverted
 """
 
@@ -51,6 +52,43 @@ def replicas():
             found.append((np.asarray(layer.precision_matrix), np.asarray(prediction(asked)[1])))
         differences[str(momentum)] = [float(np.abs(one - two).max()) for one, two in zip(*found)]
     return differences
+
+
+def devices():
+    """{way: the largest error of the precision beside that of one device, or what was raised}."""
+    import jax
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    jax.config.update("jax_num_cpu_devices", 2)
+    keras.config.set_floatx("float64")
+    layer = RandomFeatureGaussianProcess(C, 16, gp_cov_momentum=-1)
+    layer.build((None, M))
+    values = [[v.value for v in side] for side in (layer.trainable_variables, layer.non_trainable_variables)]
+    (where,) = [i for i, variable in enumerate(layer.non_trainable_variables) if variable is layer.precision_matrix]
+    x = np.random.default_rng(0).normal(size=(8, M))
+
+    def step(weights, state, x):
+        return layer.stateless_call(weights, state, x, training=True)[1][where]
+
+    expected = step(*values, x)
+    mesh, cut = Mesh(jax.devices(), ("batch",)), PartitionSpec("batch")
+    specs = {"mesh": mesh, "in_specs": (PartitionSpec(), PartitionSpec(), cut), "out_specs": PartitionSpec()}
+    ways = {
+        "jit": lambda: jax.jit(step)(*values, jax.device_put(x, NamedSharding(mesh, cut))),
+        "shard_map": lambda: jax.jit(jax.shard_map(step, **specs))(*values, x),
+        "shard_map unchecked": lambda: jax.jit(jax.shard_map(step, check_vma=False, **specs))(*values, x),
+        "pmap": lambda: jax.pmap(step, in_axes=(None, None, 0))(*values, x.reshape(2, 4, M)),
+        "shard_map of one device": lambda: jax.jit(
+            jax.shard_map(step, **(specs | {"mesh": Mesh(jax.devices()[:1], ("batch",)), "check_vma": False}))
+        )(*values, x),
+    }
+    found = {}
+    for way, run in ways.items():
+        try:
+            found[way] = float(np.abs(np.asarray(run()) - np.asarray(expected)).max())
+        except ValueError as error:
+            found[way] = str(error)
+    return found
 
 
 def inversion(features=1024, batch=128, tries=15):
@@ -114,4 +152,4 @@ def count_when_run(counted):
 
 
 if __name__ == "__main__":
-    print(json.dumps({"replicas": replicas, "inversion": inversion, "fit": fit}[sys.argv[1]]()))
+    print(json.dumps({"replicas": replicas, "devices": devices, "inversion": inversion, "fit": fit}[sys.argv[1]]()))

@@ -26,6 +26,14 @@ def test_two_replicas_give_the_posterior_of_one(capsys):
         assert precision < 1e-12 and covariance < 1e-12
 
 
+def test_on_jax_a_device_does_not_take_its_own_examples_for_all():
+    """Without the check, the unchecked `shard_map` and `pmap` give the precision of one device's examples, and no error."""
+    found = probe("devices", "jax")
+    assert found["jit"] < 1e-12 and found["shard_map of one device"] < 1e-12
+    for way in ("shard_map", "shard_map unchecked", "pmap"):
+        assert "inputs must hold the examples of all devices" in found[way] and "=2" in found[way], (way, found[way])
+
+
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_a_prediction_that_need_not_invert_is_cheaper(capsys, backend):
     """How much cheaper is printed and not asserted: another program may be running. How often it inverts is counted below."""

@@ -4,7 +4,9 @@ import re
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 from crosscheck.catalogue import PARTS, chapters
 from crosscheck.lesson import course, course_map, figures, projects
@@ -56,6 +58,18 @@ def chapters_imported_by(file):
     for parts in (name.split(".") for name in imported_names(file)):
         if parts[0] in ("reference", "layers"):
             yield from {CHAPTER_OF_CLASS.get(part, part) for part in parts[1:]} & set(LESSONS)
+
+
+def test_guides_are_rows_of_the_table_with_what_their_first_cells_say(tmp_path, monkeypatch):
+    """A guide that is not written yet has no row; without any, there is no heading."""
+    monkeypatch.setattr(course, "LESSONS", tmp_path)
+    monkeypatch.setattr(course, "lessons", lambda: ())
+    monkeypatch.setattr(course, "GUIDES", ("scale", "made_up"))
+    assert course.guides() == () and "Guides" not in course.chapter_table()
+    cell = new_markdown_cell("# Made up\n\nWhat it\ndoes.\n\n20 minutes · You should know: nothing")
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "made_up.ipynb")
+    row = "| | **Guides** | | | | |\n| | [Made up](made_up.ipynb) | 20 | What it does. | | TensorFlow, JAX |"
+    assert course.chapter_table().endswith(row)
 
 
 @pytest.mark.parametrize("term", TERMS)

@@ -15,7 +15,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from crosscheck.lesson import editions, exercises, make, projects, rules
+from crosscheck.lesson import colab, editions, exercises, make, projects, rules
 from crosscheck.lesson.arguments import Draw
 from crosscheck.lesson.exercises import check
 from crosscheck.lesson.stored import decode, encode, load
@@ -207,6 +207,17 @@ def test_a_lesson_without_stored_checks_keeps_its_summary_alone():
     ).cells
     (left,) = editions.without_exercises(cells)
     assert left.source == "## Summary\ny"
+
+
+def test_a_guide_is_in_both_editions_whole_and_without_notes(tmp_path, monkeypatch):
+    monkeypatch.setattr(make, "FOLDER", tmp_path)
+    (tmp_path / "tpu.py").write_text("# %% [markdown]\n# # Made up\n\n# %%\nprint(1)\n\n# %% [markdown]\n# ## Summary\n")
+    for write in (editions.student, editions.teacher):
+        folder = tmp_path / write.__name__
+        write(folder, ["tpu"])
+        cells = colab.plain(rules.read(folder / "tpu.ipynb")).cells
+        assert [cell.source for cell in cells] == ["# Made up", "print(1)", "## Summary"] and not cells[1].outputs
+    assert "tpu" not in (tmp_path / "teacher" / "NOTES.md").read_text()
 
 
 def test_the_teachers_notes_say_what_wrong_answers_reveal(tmp_path):

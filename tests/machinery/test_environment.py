@@ -59,13 +59,20 @@ def test_no_pin_is_older_than_the_oldest():
     assert [name for name in OLDEST if Version(OLDEST[name]) > Version(PINS[name])] == []
 
 
+def pythons():
+    """The Pythons that the Makefile takes, for which TensorFlow is built; the package itself sets no upper bound."""
+    (least, bound) = re.search(r"\((3, \d+)\) <= sys.version_info < \((3, \d+)\)", (ROOT / "Makefile").read_text()).groups()
+    assert PROJECT["requires-python"] == f">={least.replace(', ', '.')}"
+    return SpecifierSet(f">={least.replace(', ', '.')},<{bound.replace(', ', '.')}")
+
+
 def test_the_versions_that_are_tried_are_the_pythons_that_are_allowed():
     sys.path.insert(0, str(ROOT / "tests" / "smoke"))
     try:
         from run import CHECKS
     finally:
         sys.path.pop(0)
-    allowed = SpecifierSet(PROJECT["requires-python"])
+    allowed = pythons()
     tried = {check.python for check in CHECKS.values() if check.python}
     assert tried == {f"3.{minor}" for minor in range(8, 30) if f"3.{minor}" in allowed}
     assert "3.12" in allowed, "what Colab has"
@@ -75,5 +82,5 @@ def test_the_versions_that_are_tried_are_the_pythons_that_are_allowed():
 def test_conda_gets_the_same_python_and_the_same_requirements():
     lines = [line.strip(" -") for line in (ROOT / "environment.yml").read_text().splitlines()]
     (python,) = (line for line in lines if line.startswith("python"))
-    assert SpecifierSet(python.removeprefix("python")) == SpecifierSet(PROJECT["requires-python"])
+    assert SpecifierSet(python.removeprefix("python")) == pythons()
     assert lines[lines.index("pip:") + 1 :] == ["r requirements.txt", "e ."]

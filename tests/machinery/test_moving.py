@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from crosscheck.lesson.moving import moving
+from crosscheck.lesson.moving import SIGNS, moving
 
 
 def test_each_frame_is_drawn_on_an_empty_figure():
@@ -25,3 +25,10 @@ def test_a_picture_that_is_too_large_is_refused():
     with pytest.raises(ValueError, match="at most 300 kB. Received:"):
         moving(lambda fig, frame: fig.subplots().imshow(noise), range(4), size=(6, 6))
     assert not plt.get_fignums()
+
+
+def test_a_picture_has_a_text_and_fetches_nothing():
+    text = moving(lambda fig, frame: fig.subplots().set(title=f"step <{frame}>", xlabel="x"), (1, 2), size=(2, 1)).data
+    assert "http" not in text and "fa-" not in text
+    assert '<img alt="Moving picture of 2 frames. The last: step &lt;2&gt; (drawing: x)." id="_anim_img' in text
+    assert text.count("<button") == len(SIGNS) == sum(sign in text for sign in SIGNS.values())

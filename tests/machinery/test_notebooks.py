@@ -1,5 +1,6 @@
-"""Every lesson keeps the rules; and every rule sees the lesson that breaks it."""
+"""Every lesson and guide keeps the rules; and every rule sees the one that breaks it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from crosscheck.catalogue import lessons as names_of_lessons
-from crosscheck.lesson import course, rules
+from crosscheck.lesson import backends, colab, course, guide_rules, picture_rules, rules
 from crosscheck.lesson import make as lessons
 
 SCRIPTS = sorted(lessons.FOLDER.glob("*.py"))
@@ -22,6 +23,12 @@ def test_the_notebook_is_the_executed_script(script):
     assert rules.paired(script, notebook) + rules.executed(notebook) + rules.portable(notebook) == []
 
 
+@pytest.mark.parametrize("name", ["index", *names_of_lessons()])
+def test_a_lesson_that_is_not_on_text_has_nothing_of_tensorflow(name):
+    if name not in backends.TEXT_LESSONS:
+        assert rules.either_backend(rules.read(lessons.FOLDER / f"{name}.ipynb")) == []
+
+
 @pytest.mark.parametrize("name", names_of_lessons())
 def test_a_lesson_has_its_sections_and_keeps_its_budget(name):
     path = lessons.FOLDER / f"{name}.ipynb"
@@ -32,6 +39,15 @@ def test_a_lesson_has_its_sections_and_keeps_its_budget(name):
 @pytest.mark.parametrize("name", names_of_lessons())
 def test_exercises_are_to_do_and_their_solutions_right(name):
     assert rules.exercises(rules.read(lessons.FOLDER / f"{name}.ipynb")) == []
+
+
+@pytest.mark.parametrize("name", [guide.name for guide in course.guides()])
+def test_a_guide_keeps_its_rules(name):
+    path = lessons.FOLDER / f"{name}.ipynb"
+    notebook = rules.read(path)
+    assert guide_rules.guide(notebook, path.stat().st_size / 1000) == []
+    assert picture_rules.readable(notebook) + picture_rules.measured(notebook) == []
+    assert set(course.needs(name)) <= set(names_of_lessons()) and 10 <= course.minutes(name) <= 60
 
 
 def test_the_index_shows_the_paths_and_every_chapter_as_they_are():
@@ -75,10 +91,31 @@ def test_a_spoiled_notebook_is_seen(spoil, complaint):
     assert complaint in found
 
 
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("import tensorflow as tf", "import tensorflow"),
+        ("from tensorflow.keras import ops", "import tensorflow.keras"),
+        ("x = 1\ny = tf.constant(x)", "tf"),
+        ("with backend.GradientTape() as tape:\n    pass", "GradientTape"),
+        ("model.compile('adam', jit_compile=False)", "jit_compile=False"),
+    ],
+)
+def test_code_that_needs_tensorflow_is_seen(source, complaint):
+    notebook = new_notebook(cells=[new_code_cell(source)])
+    assert rules.either_backend(notebook) == [f"a cell has {complaint}, which is not for both backends"]
+
+
+def test_code_for_both_backends_has_no_complaints():
+    source = "%matplotlib inline\nfrom keras import ops\nmodel.compile(jit_compile=True)\nprint('tf.constant')  # tf.constant"
+    assert rules.either_backend(new_notebook(cells=[new_code_cell(source), new_markdown_cell("`tf.constant`")])) == []
+
+
 def test_a_changed_script_is_seen(tmp_path):
     script = tmp_path / "lesson.py"
     script.write_text("# %%\nprint(1)\n")
-    assert rules.paired(script, good()) == []
+    assert rules.paired(script, colab.dressed(good())) == []
+    assert "make badges" in rules.paired(script, good())[0]
     script.write_text("# %%\nprint(2)\n")
     assert "cells differ" in rules.paired(script, good())[0]
     nbformat.write(good(), script.with_suffix(".ipynb"))
@@ -110,6 +147,37 @@ def code(count, lines=1):
 )
 def test_a_lesson_over_its_budget_is_seen(cells, kilobytes, complaint):
     (found,) = rules.budget(new_notebook(cells=cells), kilobytes)
+    assert complaint in found
+
+
+def guide(spoil=lambda cells: None):
+    """A guide that keeps the rules, one of whose cells may be spoiled."""
+    cells = [new_markdown_cell("# A guide\n\nWhat it does.\n\n10 minutes · You should know: [attention](attention.ipynb)")]
+    cells += [*code(8), new_markdown_cell("## Summary\n\nIt works.")]
+    spoil(cells)
+    return new_notebook(cells=cells)
+
+
+def test_a_guide_that_keeps_the_rules_has_no_complaints():
+    assert guide_rules.guide(guide(), 1) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda cells: cells[0].update(source=cells[0].source.replace("# A guide", "A guide")), "does not begin with a title"),
+        (lambda cells: cells[0].update(source=cells[0].source.replace("10 minutes", "soon")), "does not say how many minutes"),
+        (lambda cells: cells[0].update(source=cells[0].source.replace("know:", "know")), 'does not say what "You should know:"'),
+        (lambda cells: cells[-1].update(source="## The end"), "does not end with a summary"),
+        (lambda cells: cells[1].update(source='check("tpu/1", mine)'), "has an exercise"),
+        (lambda cells: cells[1].update(source="x\n" * 21), "a code cell of 21 lines, above 20"),
+        (lambda cells: cells.__setitem__(slice(1, -1), code(8, lines=15)), "median 15.0 lines, above 14"),
+        (lambda cells: cells.pop(1), "9 cells, not 10 to 80"),
+        (lambda cells: cells.extend([*code(71), new_markdown_cell("## Summary")]), "82 cells, not 10 to 80"),
+    ],
+)
+def test_a_spoiled_guide_is_seen(spoil, complaint):
+    (found,) = guide_rules.guide(guide(spoil), 1)
     assert complaint in found
 
 
@@ -225,6 +293,22 @@ def test_the_cells_of_one_notebook_stay_together_on_one_worker(tmp_path):
     command = [sys.executable, "-m", "pytest", *options, "one.ipynb", "two.ipynb"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "8 passed" in run.stdout, run.stdout
+
+
+def test_on_jax_asserts_must_hold_outputs_may_differ_and_lessons_on_text_are_left_out(tmp_path):
+    shutil.copy(lessons.FOLDER.parent / "conftest.py", tmp_path)
+    stored = [new_output("stream", name="stdout", text="tensorflow\n")]
+    sources = ("import os\nprint(os.environ['KERAS_BACKEND'])", "assert 1 + 1 == 3", "assert 1 + 1 == 2")
+    cells = [new_code_cell(source, execution_count=n, outputs=stored[: n == 1]) for n, source in enumerate(sources, 1)]
+    for name in ("one", backends.TEXT_LESSONS[0]):
+        nbformat.write(new_notebook(cells=cells, metadata=lessons.METADATA), tmp_path / f"{name}.ipynb")
+    options = ["-rfs", "-n", "0", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "pytest", *options, "."]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
+    assert "1 failed, 2 passed, 3 skipped" in said, said
+    assert "FAILED one.ipynb::Cell 1" in said
+    assert f"{backends.TEXT_LESSONS[0]} teaches layers of TensorFlow's text operations, which do not run on JAX" in said
 
 
 def test_making_a_lesson_that_fails_leaves_the_old_notebook(tmp_path, capsys):

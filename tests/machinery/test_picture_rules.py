@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from crosscheck.catalogue import lessons as names_of_lessons
 from crosscheck.lesson import figures, picture_rules, rules
 from crosscheck.lesson import make as lessons
 from crosscheck.lesson.diagram import Box, diagram
@@ -71,6 +72,30 @@ def test_a_lesson_without_diagram_or_agreement_is_seen():
     notebook = lesson()
     notebook.cells[1].source = "x = 2"
     assert [found.split(" ")[-1] for found in complaints(notebook)] == ["mechanism", "agree"]
+
+
+@pytest.mark.parametrize("name", names_of_lessons())
+def test_every_figure_of_a_lesson_has_a_text(name):
+    assert picture_rules.told(rules.read(lessons.FOLDER / f"{name}.ipynb")) == []
+
+
+FILM = '<img alt="steps" id="a"><script src="data:text/javascript,"></script>'
+
+
+@pytest.mark.parametrize(
+    ("text", "film", "complaint"),
+    [
+        ("a reading", FILM, None),
+        ("", FILM, "1 figures have no text"),
+        ("a reading", '<img id="a">', "1 figures have no text"),
+        ("a reading", f'{FILM}<link rel="stylesheet" href="https://example.org/a.css">', "fetches something from outside"),
+    ],
+)
+def test_a_figure_without_a_text_and_a_film_that_fetches_are_seen(text, film, complaint):
+    shown = picture(1)
+    shown.metadata = {"image/png": {"alt": text}}
+    found = picture_rules.told(lesson(outputs=[shown, new_output("execute_result", data={"text/html": film})]))
+    assert len(found) == (complaint is not None) and (not found or complaint in found[0])
 
 
 @pytest.mark.parametrize(("place", "is_covered"), [("upper left", False), ("lower right", True)])

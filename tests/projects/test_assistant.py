@@ -5,7 +5,7 @@ import pytest
 
 from crosscheck.lesson import projects
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.further]
 task = projects.read(projects.FOLDER / "milestones" / "assistant.py")
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from crosscheck.lesson import projects
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.further]
 task = projects.read(projects.FOLDER / "milestones" / "bert_from_text.py")
 LETTERS = [letter for code in range(97, 123) for letter in (chr(code), f"##{chr(code)}")]
 

@@ -8,7 +8,7 @@ from keras import ops
 import layers
 from crosscheck.lesson import projects
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.further]
 task = projects.read(projects.FOLDER / "milestones" / "long_documents.py")
 ATTENTION = {"num_heads": 2, "key_dim": 4}
 
