@@ -65,6 +65,7 @@ class Student:
         for name in PACKAGES:
             shutil.copytree(ROOT / name, self.base / "course" / name)
         (self.folder / "tmp").mkdir(parents=True)
+        (self.folder / "exercises").mkdir()  # by which the first cell of a lesson knows that nothing has to be cloned
         options = {}
         if self.limits.uid is not None:
             for path in (self.folder, self.folder / "tmp"):
@@ -157,8 +158,11 @@ def environment(base):
     variables = {name: os.environ[name] for name in KEPT if name in os.environ} | dict.fromkeys(THREADS, "1")
     work = str(base / "work")
     places = {"HOME": work, "TMPDIR": f"{work}/tmp", "IPYTHONDIR": work, "MPLCONFIGDIR": work, "PYTHONPATH": str(base / "course")}
+    offline = {"PIP_NO_INDEX": "1", "GIT_ALLOW_PROTOCOL": "none"}  # a lesson that misses something must not install it here
     quiet = {"MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    return variables | places | quiet | {"LOGNAME": "student", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore"}
+    return (
+        variables | places | offline | quiet | {"LOGNAME": "student", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore"}
+    )
 
 
 def holds_too_much(folder):

@@ -22,8 +22,8 @@ DTYPES = {
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
     *("float16", "bfloat16", "float32", "float64"),
 }
-MOST_KEYS = 10_000
-"""Keys of a dictionary: more of them, made to collide, would take hours."""
+MOST_KEYS = 1_000
+"""Keys of a dictionary: more of them, made to collide, would take very long."""
 LENGTH = struct.Struct("!I")
 
 
