@@ -267,7 +267,7 @@ def test_on_jax_asserts_must_hold_outputs_may_differ_and_lessons_on_text_are_lef
     said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
     assert "1 failed, 2 passed, 3 skipped" in said, said
     assert "FAILED one.ipynb::Cell 1" in said
-    assert f"{backends.TEXT_LESSONS[0]} teaches layers of TensorFlow's text operations, which do not run on JAX" in said
+    assert f"{backends.TEXT_LESSONS[0]} is on TensorFlow's text operations, so it runs on TensorFlow alone" in said
 
 
 def test_making_a_lesson_that_fails_leaves_the_old_notebook(tmp_path, capsys):
