@@ -9,9 +9,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+import layers
+from crosscheck.catalogue import chapters
 from crosscheck.catalogue import lessons as names_of_lessons
 from crosscheck.lesson import backends, colab, course, guide_rules, picture_rules, rules
 from crosscheck.lesson import make as lessons
+from layers.common.text import TextLayer
 
 SCRIPTS = sorted(lessons.FOLDER.glob("*.py"))
 every_lesson = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -21,6 +24,12 @@ every_lesson = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.
 def test_the_notebook_is_the_executed_script(script):
     notebook = rules.read(script.with_suffix(".ipynb"))
     assert rules.paired(script, notebook) + rules.executed(notebook) + rules.portable(notebook) == []
+
+
+def test_lessons_that_run_on_tensorflow_alone_are_those_of_text_layers():
+    texts = [chapter for chapter in chapters() if any(issubclass(getattr(layers, name), TextLayer) for name in chapter.classes)]
+    assert {chapter.name for chapter in texts} == set(backends.TEXT_LESSONS)
+    assert [course.backends_of(name) for name in ("bert_tokenizer", "bert")] == ["TensorFlow", "TensorFlow, JAX"]
 
 
 @pytest.mark.parametrize("name", ["index", *names_of_lessons()])
@@ -308,7 +317,7 @@ def test_on_jax_asserts_must_hold_outputs_may_differ_and_lessons_on_text_are_lef
     said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
     assert "1 failed, 2 passed, 3 skipped" in said, said
     assert "FAILED one.ipynb::Cell 1" in said
-    assert f"{backends.TEXT_LESSONS[0]} teaches layers of TensorFlow's text operations, which do not run on JAX" in said
+    assert f"{backends.TEXT_LESSONS[0]} is on TensorFlow's text operations, so it runs on TensorFlow alone" in said
 
 
 def test_making_a_lesson_that_fails_leaves_the_old_notebook(tmp_path, capsys):
