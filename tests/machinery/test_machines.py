@@ -113,6 +113,13 @@ def test_three_machines_and_a_batch_that_they_cannot_share_evenly(program):
 
 
 @further
+def test_fit_on_two_machines_stops_within_keras():
+    """EXPORT.md says so. Once this fails, the guide and the programs may use `fit`."""
+    with pytest.raises(launch.Failure, match="training stopped: ValueError: .*PerReplica"):
+        launch.launch("on_tensorflow", "--mistakes", "fit", processes=2, seconds=SECONDS)
+
+
+@further
 def test_zeros_that_fill_up_a_batch_have_no_loss_but_are_counted():
     uneven = ("--batch", 7, "--steps", 3)
     found = launch.launch("on_jax", "--devices", 2, *uneven, "--mistakes", "none", "padding", seconds=SECONDS, environment=PLAIN)[
