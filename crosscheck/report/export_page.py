@@ -50,11 +50,12 @@ virtual devices of a processor), and need no change to the layers:
 - `keras.distribution.DataParallel` on JAX, with 8 devices.
 - `keras.distribution.ModelParallel` on JAX, with 2 × 4 devices and the layout of `layers/layouts.py`, which splits attention by
   head, the feed-forward network by its inner size, and tables by the vocabulary.
-- `tf.distribute.MirroredStrategy` with 2 devices. Each replica draws its own dropout.
+- `tf.distribute.MirroredStrategy` with 2 devices. Keras 3.15 gives all replicas one seed, so each drops the same units in its
+  part of the batch. [More than one machine](notebooks/scale.ipynb) shows that, and how to give each a seed of its own.
 
 Under `tf.distribute.MultiWorkerMirroredStrategy`, `fit` fails within Keras 3.15, for a `keras.layers.Dense` too. A loop of one's
 own works: with `strategy.run`, `tf.nn.compute_average_loss`, `optimizer.build` within the scope and `optimizer.apply` in the
-step, two workers came to the losses and weights of one.
+step, two workers came to the losses and weights of one. [More than one machine](notebooks/scale.ipynb) does so, on JAX too.
 
 ## ONNX
 

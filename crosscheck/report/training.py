@@ -9,7 +9,7 @@ DEVICES = 8
 B, T, N, M = 16, 6, 16, 8
 
 DROPOUT = 0.3
-"""The second computation has to draw the masks of the first again. Replicas of TensorFlow draw their own, so they have none."""
+"""The second computation has to draw the masks of the first again. Replicas of TensorFlow draw others, so they have none."""
 
 
 class Recomputed(keras.layers.Layer):
