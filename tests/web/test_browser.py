@@ -68,6 +68,18 @@ def test_a_page_fits_its_window_and_the_browser_complains_of_nothing(look, page,
         assert len(state["formulas"]) > 10 and min(state["formulas"]) > 0 and state["font"]
 
 
+def test_every_page_but_the_sources_fits_a_phone(browser, address, pages):
+    width, height = SIZES["phone"]
+    opened = browser.new_page(viewport={"width": width, "height": height})
+    found = {}
+    for name in pages:
+        if not name.startswith(("source/", "compare.html", "bench.html", "search.html")):
+            opened.goto(f"{address}/{name}", wait_until="load")
+            found[name] = opened.evaluate(STATE)["wide"]
+    opened.close()
+    assert {name: wide for name, wide in found.items() if wide} == {} and len(found) > 60
+
+
 def test_code_that_is_folded_opens(look):
     opened, _, _ = look("attention", "wide", "light")
     folded = opened.locator("details.above-input").first
