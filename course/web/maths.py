@@ -31,6 +31,10 @@ RANGES = (
 """Letters and signs of formulas, from first to last."""
 
 
+LONG = 30
+"""Signs of a formula within a line that may be wider than a phone."""
+
+
 class Unset(ValueError):
     """A formula cannot be set."""
 
@@ -64,8 +68,15 @@ def number(latex):
     return "".join(f"({found})" for found in TAG.findall(latex))
 
 
+def signs(found):
+    """How many signs a formula in MathML has."""
+    return len(re.sub(r"&#x\w+;", "x", re.sub(r"<[^>]*>|\s", "", found)))
+
+
 def visit_inline(translator, node):
-    translator.body.append(f'<span class="formula">{mathml(node.astext())}</span>')
+    found = mathml(node.astext())
+    kind = "formula long" if signs(found) > LONG else "formula"
+    translator.body.append(f'<span class="{kind}">{found}</span>')
     raise SkipNode
 
 

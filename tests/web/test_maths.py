@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from course.web.maths import Unset, mathml, number
+from course.web.maths import LONG, Unset, mathml, number, signs
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,7 @@ def test_a_number_stands_beside_its_formula():
 def test_a_formula_that_cannot_be_set_is_named(latex):
     with pytest.raises(Unset, match=re.escape(repr(latex))):
         mathml(latex)
+
+
+def test_signs_of_a_formula_are_counted_as_they_are_seen():
+    assert signs(mathml(r"\frac{a}{b} < c")) == 4 < LONG
