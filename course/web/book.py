@@ -31,6 +31,7 @@ exit status:
   2  an option or a lesson is not known, there is no website, or a library is missing"""
 
 FRAME = re.compile(r'frames\[\d+\] = "(data:image/png;base64,[^"]*)"')
+DRAWING = re.compile(r'<svg role="img".*?</svg>', re.DOTALL)
 LETTERS = 14
 """Size of a formula's letters."""
 
@@ -114,7 +115,8 @@ def place(name, anchor=""):
 
 def article(site, name, names):
     """What a page says, for paper."""
-    soup = BeautifulSoup((site / f"{name}.html").read_text(encoding="utf-8"), "html.parser").find("article")
+    text = DRAWING.sub(lambda found: as_image(found[0]), (site / f"{name}.html").read_text(encoding="utf-8"))
+    soup = BeautifulSoup(text, "html.parser").find("article")
     for film in soup.select(".animation"):
         keep_last_frame(film)
     for gone in soup.select("script, style, .headerlink, .toctree-wrapper, details.above-input, .around"):
@@ -144,8 +146,12 @@ def drawn(formula):
     """A formula as a drawing, because renderers for paper do not set MathML."""
     svg = ziamath.Math(formula, size=LETTERS).svg()
     _, top, _, height = map(float, re.search(r'viewBox="([^"]*)"', svg)[1].split())
-    data = b64encode(svg.encode()).decode()
-    return f'<img style="vertical-align: {-(top + height):.2f}px" alt="" src="data:image/svg+xml;base64,{data}">'
+    return as_image(svg, f"vertical-align: {-(top + height):.2f}px")
+
+
+def as_image(svg, style=""):
+    """A drawing as an image, whose names are its own."""
+    return f'<img style="{style}" alt="" src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
 
 
 def relink(link, name, names):
