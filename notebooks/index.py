@@ -19,7 +19,6 @@
 # twelve weeks, with readings and projects.
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
-import matplotlib.pyplot as plt
 from IPython.display import Markdown
 
 from crosscheck.lesson import course, course_map, figures, projects
@@ -33,7 +32,7 @@ figures.use_style()
 
 # %%
 course_map.course_map()
-plt.show()
+figures.show()
 
 # %% [markdown]
 # ## Paths
