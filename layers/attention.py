@@ -188,7 +188,7 @@ class MultiHeadAttention(ProjectingLayer):
         if attention_mask is not None:
             mask = over_heads(attention_mask, q.shape[0], self.num_heads, q.shape[1], k.shape[1])
         if use_causal_mask:
-            causal = ops.arange(ops.shape(k)[1])[None, :] <= ops.arange(ops.shape(q)[1])[:, None]
+            causal = ops.arange(0, ops.shape(k)[1])[None, :] <= ops.arange(0, ops.shape(q)[1])[:, None]
             mask = causal[None, None] if mask is None else ops.logical_and(mask, causal)
         return tokens_only(mask, q.shape[1], k.shape[1], *padding)
 

@@ -132,7 +132,7 @@ class CachedAttention(MultiHeadAttention):
 
         A matrix product for each head would first transpose the whole cache.
         """
-        is_new = ops.logical_and(ops.arange(ops.shape(cache["key"])[1]) == position, fits)
+        is_new = ops.logical_and(ops.arange(0, ops.shape(cache["key"])[1]) == position, fits)
         k, v = (ops.where(is_new[:, None, None], 0.0, cache[name]) for name in ("key", "value"))
         q, (b, s, h, d) = q * self.key_dim**-0.5, ops.shape(k)
         # Σ_d q k as a product with ones, for which XLA does not store q k.
@@ -224,14 +224,14 @@ def in_slots(cache, mask, start, fits):
 
 def written_by_slot(cache, new, start, fits):
     """The same for sizes that JAX does not know: it cannot slice the cache without knowing that it is long enough."""
-    place = ops.arange(ops.shape(cache)[1]) - start
+    place = ops.arange(0, ops.shape(cache)[1]) - start
     inside = ops.logical_and(ops.logical_and(place >= 0, place < comparable(ops.shape(new)[1])), fits)
     return ops.where(inside[:, None, None], ops.take(new, ops.where(inside, place, 0), axis=1), cache)
 
 
 def up_to_itself(q, k, position, fits):
     """The causal mask `(1, 1, t, s)`, where the first query is at `position`; all False unless the new tokens fit."""
-    causal = ops.arange(ops.shape(k)[1])[None, :] <= position + ops.arange(ops.shape(q)[1])[:, None]
+    causal = ops.arange(0, ops.shape(k)[1])[None, :] <= position + ops.arange(0, ops.shape(q)[1])[:, None]
     causal = causal[None, None]
     return causal if fits is True else ops.logical_and(causal, fits)
 

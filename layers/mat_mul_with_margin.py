@@ -67,7 +67,7 @@ class MatMulWithMargin(TracedLayer):
         check_sides(left_encoded.shape, right_encoded.shape)
         b, c = ops.shape(left_encoded)[0], ops.shape(right_encoded)[0]
         products = ops.einsum("bm,cm->bc", left_encoded, right_encoded)
-        partners = ops.expand_dims(ops.arange(b), 1) == ops.arange(c)
+        partners = ops.expand_dims(ops.arange(0, b), 1) == ops.arange(0, c)
         left_logits = self.logit_scale * (products - self.logit_margin * ops.cast(partners, products.dtype))
         # This reshape changes nothing, but fails at run time if there are fewer right vectors than left vectors.
         right_logits = ops.reshape(ops.transpose(left_logits[:, :b]), (b, b))

@@ -215,7 +215,7 @@ class VotingAttention(ProjectingLayer):
         present = both(self.present(first, doc_attention_mask), self.compute_mask(encoder_outputs, tokens))
         # Document s votes for document t.
         scores = ops.einsum("bthd,bshd->bts", q, k)
-        places = ops.arange(ops.shape(q)[1])
+        places = ops.arange(0, ops.shape(q)[1])
         others = places[None, :] != places[:, None]
         may_vote = ops.expand_dims(present, 2) & ops.expand_dims(present, 1) & others
         votes = ops.sum(ops.where(may_vote, scores, 0), axis=-1)

@@ -311,6 +311,14 @@ def test_no_array_of_all_pairs_is_made():
     assert max(sizes) == 254 * 16 * 8 * 16
 
 
+def test_no_logical_operation_has_more_than_four_axes(rng):
+    """TFLite's `logical_and` ends the process where it would have to broadcast five."""
+    layer, *_ = made(rng)
+    run = at_run_time(lambda query, value, mask: layer(query, value, attention_mask=mask), False)
+    ranks = [each.outputs[0].shape.rank for each in run.get_concrete_function().graph.get_operations() if "Logical" in each.type]
+    assert max(rank or 0 for rank in ranks) == 4
+
+
 def test_dropout_drops_weights_only_while_training(rng):
     for length in (SHORT, SPARSE):
         layer, query, value = made(rng, length, dropout=0.5)

@@ -137,12 +137,12 @@ class BigBirdAttention(MultiHeadAttention):
     def inner_rows(self, q, k, v, real, training):
         """Equation (2): the queries of each row attend to the blocks that it sees, which are gathered once."""
         seen, counts = seen_blocks(self.random_draws, ops.shape(k)[2])
-        allowed = ops.expand_dims(ops.repeat(counts, self.from_block_size, axis=-1), (0, 3))
+        allowed = ops.expand_dims(ops.repeat(counts, self.from_block_size, axis=-1), 0)
         if real is not None:
             of_every_head = ops.broadcast_to(real, (ops.shape(real)[0], self.num_heads, *ops.shape(real)[2:]))
             real_keys = ops.squeeze(gather_blocks(of_every_head, seen), -1)
-            allowed = ops.logical_and(allowed, ops.expand_dims(real_keys, 3))
-        return self.mix_rows(q, gather_blocks(k, seen), gather_blocks(v, seen), allowed, training)
+            allowed = ops.logical_and(allowed, real_keys)  # of 4 axes: TFLite aborts the process where 5 are broadcast
+        return self.mix_rows(q, gather_blocks(k, seen), gather_blocks(v, seen), ops.expand_dims(allowed, 3), training)
 
     def edge_rows(self, q, k, v, real, training):
         """Equation (3): the queries of the first and the last row attend to all keys; two tensors `(b, h, 1, block, e)`."""

@@ -46,7 +46,7 @@ def gather_blocks(x, seen):
     b, h, blocks, w, size = ops.shape(x)
     _, rows, k = ops.shape(seen)
     # Gather along the first axis: along any other axis, TensorFlow's gradient transposes the whole tensor twice.
-    first = blocks * ops.reshape(ops.arange(b * h, dtype="int32"), (b, h, 1, 1))
+    first = blocks * ops.reshape(ops.arange(0, b * h, dtype="int32"), (b, h, 1, 1))
     x, seen = ops.reshape(x, (b * h * blocks, w, size)), seen + first
     if known(rows) is not None or ops.is_tensor(rows):  # JAX cannot flatten a symbolic number of rows
         seen = ops.reshape(seen, (-1,))
@@ -65,7 +65,7 @@ def seen_blocks(draws, blocks):
         once. If there are at most 5 + r blocks, each row sees all of them.
     """
     h, rows, r = draws.shape
-    i = 1 + ops.arange(blocks - 2, dtype="int32")[None, :, None]
+    i = 1 + ops.arange(0, blocks - 2, dtype="int32")[None, :, None]
     fixed = ops.concatenate([ops.zeros_like(i), i - 1, i, i + 1, ops.zeros_like(i) + (blocks - 1)], axis=-1)
     is_new = ops.concatenate([i > 0, i > 1, i > 0, i < blocks - 2, i > 0], axis=-1)
     sizes = (h, ops.shape(i)[1], 5)
@@ -74,7 +74,7 @@ def seen_blocks(draws, blocks):
     counts = ops.concatenate([ops.broadcast_to(is_new, sizes), drawn >= 0], axis=-1)
     if known(blocks) is not None and blocks > 5 + r:
         return seen, counts
-    everything = ops.broadcast_to(ops.arange(5 + r, dtype="int32"), ops.shape(seen))
+    everything = ops.broadcast_to(ops.arange(0, 5 + r, dtype="int32"), ops.shape(seen))
     blocks = comparable(blocks)
     is_short = blocks <= 5 + r
     seen = ops.where(is_short, ops.minimum(everything, blocks - 1), seen)
@@ -89,7 +89,7 @@ def random_blocks(draws, i, blocks):
     """
     r = draws.shape[-1]
     start, stop = ops.maximum(i - 1, 1), ops.minimum(i + 2, blocks - 1)  # the window without the global blocks
-    left = blocks - 2 - (stop - start) - ops.arange(r, dtype="int32")
+    left = blocks - 2 - (stop - start) - ops.arange(0, r, dtype="int32")
     chosen = draws % ops.maximum(left, 1)
     for k in reversed(range(r - 1)):
         later = chosen[..., k + 1 :]

@@ -32,7 +32,7 @@ def within_room(position, room):
 def positions_from(offset, length):
     """`length` positions as int32, from `offset` on; those that int32 cannot hold are negative."""
     first = value_of(offset)
-    steps = ops.arange(length, dtype="int32")
+    steps = ops.arange(0, length, dtype="int32")
     if first is not None:
         return steps if first == 0 else first + steps
     first = wide_enough(offset)

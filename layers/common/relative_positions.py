@@ -36,7 +36,7 @@ def has_encoding(t, s, rows):
     """Boolean `(t, s)`, True where the distance between query and key has a row; None if it always has."""
     if None not in known_shape((t, s, rows)) and rows == t + s:
         return None
-    return ops.arange(s)[None, :] + t - ops.arange(t)[:, None] < rows
+    return ops.arange(0, s)[None, :] + t - ops.arange(0, t)[:, None] < rows
 
 
 def has_open_sizes(arguments):

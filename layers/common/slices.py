@@ -19,4 +19,4 @@ def section_from(x, start, size, axis):
 
     XLA on TensorFlow takes the start of a slice as a constant, so that it would compile again for each value.
     """
-    return ops.take(x, start + ops.arange(size, dtype="int32"), axis=axis)
+    return ops.take(x, start + ops.arange(0, size, dtype="int32"), axis=axis)

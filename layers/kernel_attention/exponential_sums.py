@@ -82,7 +82,7 @@ def banded(a, b, u, window, fading):
     """
     count = ops.shape(u)[2]
     a, b, u = in_chunks(a, window), in_chunks(b, window, LOWEST), in_chunks(u, window)
-    back = fading * ops.cast(ops.arange(window), u.dtype)[:, None, None]
+    back = fading * ops.cast(ops.arange(0, window), u.dtype)[:, None, None]
     own = of_earlier(a + back, b - back, u)
     turned = (a + back + window * fading, shifted(b, 1, LOWEST) - back, shifted(u, 1))
     rest = of_earlier(*(ops.flip(x, axis=3) for x in turned), own=False)

@@ -162,7 +162,7 @@ def window_sum(sums, window, moved, add):
 def banded(phi_q, phi_k, u, size, window, decay, reach):
     """The same sums, from a weight for each pair in pieces of `reach` tokens, for chunks smaller than their sums."""
     phi_q, phi_k, u = (in_chunks(x, reach) for x in (phi_q, phi_k, u))
-    chunk = ops.arange(reach) // size
+    chunk = ops.arange(0, reach) // size
     result = 0.0
     for back, (keys, values) in enumerate(((phi_k, u), (shifted(phi_k, 1), shifted(u, 1)))):
         weights = window_weights(chunk[:, None] + back * (reach // size), chunk[None, :], window, decay, u.dtype)

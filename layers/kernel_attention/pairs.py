@@ -14,7 +14,7 @@ from layers.kernel_attention.features import LOWEST
 
 def causal_structure(rows, columns, dtype, log_gate=None):
     """The structure of causal attention, with the product of the gates after s if any, `(1 or b, 1 or h, t, s)`."""
-    earlier = ops.arange(columns)[None, :] <= ops.arange(rows)[:, None]
+    earlier = ops.arange(0, columns)[None, :] <= ops.arange(0, rows)[:, None]
     if log_gate is None:
         return ops.where(earlier, ops.zeros((), dtype), LOWEST)[None, None]
     total = ops.cumsum(log_gate, axis=2)
@@ -24,7 +24,7 @@ def causal_structure(rows, columns, dtype, log_gate=None):
 def window_structure(rows, columns, dtype, size, window, decay=None, left=False):
     """The structure of windowed attention, log decayⁿ for keys n < `window` chunks of `size` tokens back, `(1, 1, t, s)`."""
     before = in_whole(columns, size)[1] if left else 0
-    query_chunk, key_chunk = ((ops.arange(n) + before) // size for n in (rows, columns))
+    query_chunk, key_chunk = ((ops.arange(0, n) + before) // size for n in (rows, columns))
     behind = query_chunk[:, None] - key_chunk[None, :]
     seen = ops.logical_and(behind >= 0, behind < window)
     return ops.where(seen, math.log(decay or 1.0) * ops.cast(behind, dtype), LOWEST)[None, None]

@@ -134,7 +134,7 @@ class MaskedLM(BlockLayer):
     def float_table(self):
         """The shared table in floating point: of a quantized layer, whose weight means nothing without its scale, every row."""
         self.check_table()
-        return self.embedding_table.quantized_call(ops.arange(self.table.shape[0])) if self.is_quantized else self.table
+        return self.embedding_table.quantized_call(ops.arange(0, self.table.shape[0])) if self.is_quantized else self.table
 
     def check_table(self):
         dtype = keras.backend.standardize_dtype(self.table.dtype)
@@ -185,5 +185,5 @@ def gather(sequences, positions):
     One look-up in the rows of all sequences, because Keras's batched gather needs an index for each number.
     """
     b, s, m = ops.shape(sequences)
-    first = ops.arange(b, dtype=positions.dtype) * ops.cast(s, positions.dtype)
+    first = ops.arange(0, b, dtype=positions.dtype) * ops.cast(s, positions.dtype)
     return ops.take(ops.reshape(sequences, (-1, m)), first[:, None] + positions, axis=0)

@@ -137,7 +137,7 @@ class MaskedLMMaskGenerator(TracedLayer):
     def predictions(self, ids, chosen):
         """The positions of the chosen tokens, then `LAST`; and their ids, then 0: both `(b, t)`."""
         room = ((0, 0), (0, self.num_predictions))
-        places = ops.where(chosen, ops.arange(ops.shape(ids)[1], dtype="int32"), LAST)
+        places = ops.where(chosen, ops.arange(0, ops.shape(ids)[1], dtype="int32"), LAST)
         positions = ops.sort(ops.pad(places, room, constant_values=LAST), axis=1)[:, : self.num_predictions]
         behind = ops.cast(ops.shape(ids)[1], "int32")  # the first of the zeros that follow the ids
         known = ops.take_along_axis(ops.pad(ids, room), ops.minimum(positions, behind), axis=1)

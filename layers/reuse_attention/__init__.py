@@ -195,7 +195,7 @@ class ReuseMultiHeadAttention(MultiHeadAttention):
     def relative_bias(self, t, s):
         """Equation (4), `(h, t, s)`."""
         farthest = self.pe_max_seq_length - 1
-        distance = ops.arange(s)[None, :] - ops.arange(t)[:, None]
+        distance = ops.arange(0, s)[None, :] - ops.arange(0, t)[:, None]
         return ops.take(self.position_embeddings, farthest + ops.clip(distance, -farthest, farthest), axis=1)
 
     @property

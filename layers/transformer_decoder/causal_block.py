@@ -55,7 +55,7 @@ class CausalBlock(BlockLayer):
 
 def causal(x, mask):
     """The causal mask of `x`, `(b, t, ...)`, combined with `mask` if it is given."""
-    place = ops.arange(ops.shape(x)[1])
+    place = ops.arange(0, ops.shape(x)[1])
     up_to_itself = ops.expand_dims(place[None, :] <= place[:, None], 0)
     if mask is None:
         return up_to_itself

@@ -1,18 +1,31 @@
-"""What EXPORT.md says around its table."""
+"""What EXPORT.md says around its tables."""
 
 import inspect
 
+from crosscheck.report.export.onnx_programs import with_erf
+from crosscheck.report.export.ragged import archive_of_ragged
 from crosscheck.report.training import Recomputed
 
 INTRODUCTION = """# What can be exported
 
 Made by `python -m crosscheck.report.export`, which exports one case of each class in float32, runs the result, and compares
-its numbers with those of the layer. ✓ means that they agree to 2·10⁻⁵; elsewhere is what happened instead.
+its numbers with those of the layer. ✓ means that they agree to 2·10⁻⁵; elsewhere is what happened instead, or "not tried here".
+`python -m crosscheck.report.export --check` measures all of it again and says where this page differs; tests do the same.
 
 - **SavedModel**: `model.export` on TensorFlow, with open batch and lengths, loaded with `tf.saved_model.load`.
 - **TFLite**: `tf.lite.TFLiteConverter.from_saved_model` with built-in operations alone, for fixed sizes.
 - **TFLite, open lengths**: the same with open batch and lengths.
+- **ONNX**: `model.export(path, format="onnx")` on TensorFlow, with open batch and lengths, run by ONNX Runtime.
 - **jax.export**: on JAX, with a symbolic batch, serialized and loaded.
+- **ONNX from JAX**: `model.export(path, format="onnx", input_signature=…)` on JAX, for fixed sizes, run by ONNX Runtime.
+"""
+
+MODELS = """
+## Whole models
+
+Exported as above. The SavedModel is run by a new process, which gets the texts as bytes and has TensorFlow, or TensorFlow and
+tensorflow-text, but no code of these layers. What it should give is computed otherwise: each layer called by itself, or, for one
+token with caches, one causal pass over all tokens.
 """
 
 NOTES = f"""
@@ -57,9 +70,35 @@ Under `tf.distribute.MultiWorkerMirroredStrategy`, `fit` fails within Keras 3.15
 own works: with `strategy.run`, `tf.nn.compute_average_loss`, `optimizer.build` within the scope and `optimizer.apply` in the
 step, two workers came to the losses and weights of one. [More than one machine](notebooks/scale.ipynb) does so, on JAX too.
 
-## ONNX
+## Where it fails, and what to do instead
 
-`model.export(path, format="onnx")` on TensorFlow needs the packages `onnx` and `tf2onnx`, which are not among the requirements.
-With tf2onnx 1.17 and open lengths, ONNX Runtime 1.32 gave the numbers of a case of each class but those of text, with two
-exceptions for which it has no operation: the exact "gelu" (`Erfc`; "gelu_tanh" works) and the Gaussian process (`Cholesky`).
+- **Ragged inputs** (`BertPackInputs`): `model.export` describes every input as a dense tensor, in which each entry would be a
+  token, and takes no `tf.RaggedTensorSpec`. A `keras.export.ExportArchive` takes a function that describes its inputs itself:
+
+```python
+{inspect.getsource(archive_of_ragged).rstrip()}
+```
+
+  A model that begins with texts, as the first two of the table above, has no ragged inputs and needs none of this.
+- **Strings and ragged rows** exist neither in TFLite's built-in operations nor in JAX, and ONNX has no such tokenizers. Export
+  what follows `BertPackInputs`, whose outputs are dense, and tokenize before.
+- **ONNX** needs packages that are not among the requirements: `pip install onnx tf2onnx onnxruntime`, and on JAX
+  `pip install onnx jax2onnx onnxruntime`.
+- **Exact "gelu" to ONNX** from TensorFlow: TensorFlow computes it with `Erfc`, which ONNX does not have. Export, then write it
+  as 1 − erf with the function below; or use "gelu_tanh", or export from JAX.
+
+```python
+{inspect.getsource(with_erf).rstrip()}
+```
+
+- **Gaussian process to ONNX**: ONNX has no Cholesky factor. With `return_gp_cov=False` the logits can be exported, without
+  the covariance.
+- **Caches with slots to ONNX** from TensorFlow: Keras writes into a slot with `XlaDynamicUpdateSlice`, which ONNX does not have.
+  Convert from JAX, or append to caches that begin with 0 slots, as the case of `CachedAttention` does.
+- **ONNX from JAX with an open batch or open lengths**: jax2onnx cannot reshape a symbolic size, and Keras names the lengths of
+  each input by themselves, so that equal ones are not equal. Give fixed sizes as `input_signature`, as in the table.
+- **TFLite broadcasts `logical_and` over at most four axes**, and ends the process without a word beyond that; so does any model
+  of Keras. The layers keep to four. "ends the process" in a table would be such a case.
+- **Other formats of Keras**: `format="litert"` converts on TensorFlow, as the columns for TFLite do; `format="openvino"` needs the
+  package openvino, and `format="torch"` the PyTorch backend, which these layers do not support. None of them is tried here.
 """
