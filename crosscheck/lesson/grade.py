@@ -98,6 +98,7 @@ def main(argv=None):
         rows += own
         print(f"{number}/{len(found)} {line_on(own)}", flush=True)
         write(rows, options.output, f"{number} of {len(found)} notebooks are graded.")
+    processes.NURSERY.end_strays()
     rows = sorted(rows + absent(found, options.lesson), key=lambda row: (row.student, row.lesson, row.exercise))
     points = sum(row.points for row in rows)
     summary = f"{len(found)} notebooks, {points:g} points. {time.perf_counter() - start:.0f} s; seed {seed} repeats the inputs."

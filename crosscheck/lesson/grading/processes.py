@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[3]
 ADOPT_ORPHANS, IS_READABLE = 36, 4
 """PR_SET_CHILD_SUBREAPER and PR_SET_DUMPABLE of Linux's prctl."""
 
+QUIET = 5
+"""Looks at the system that must find nothing, one after the other, before nothing is believed to be left."""
+
 
 def guard():
     """Have orphans come to this process, and keep its memory from being read by others of its user. Both are Linux's alone."""
@@ -40,6 +43,29 @@ def memory_of(process):
         return process.memory_info().rss
     except psutil.Error:
         return 0
+
+
+def below(process):
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def end_each(found):
+    """End the processes that `found()` returns, until it has returned none alive several times.
+
+    A list of processes is read one after the other. Whoever gets another parent, or a child, meanwhile may be missing in it.
+    """
+    empty = 0
+    for _ in range(300):
+        left = [process for process in found() if is_alive(process)]
+        for process in left:
+            end(process)
+        empty = 0 if left else empty + 1
+        if empty == QUIET:
+            return
+        time.sleep(0.02)
 
 
 def end(process):
@@ -100,14 +126,10 @@ class Nursery:
 
     def end_strays(self):
         """End the processes below this one that belong to no child that is known: their parent is dead, and they came here."""
-        for _ in range(20):
-            strays = [each for each in psutil.Process().children() if each.pid not in self.children and is_alive(each)]
-            for stray in strays:
-                for process in (*stray.children(recursive=True), stray):
-                    end(process)
-            if not strays:
-                return
-            time.sleep(0.02)
+        end_each(lambda: [each for stray in self.strays() for each in (*below(stray), stray)])
+
+    def strays(self):
+        return [each for each in psutil.Process().children() if each.pid not in self.children]
 
 
 NURSERY = Nursery()

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosscheck.lesson.grading.processes import end, end_all_of, family, guard, memory_of, reap
+from crosscheck.lesson.grading.processes import end_all_of, end_each, family, guard, memory_of, reap
 from crosscheck.lesson.grading.wire import Channel
 
 ROOT = Path(__file__).parents[3]
@@ -113,15 +113,9 @@ class Student:
 
     def kill(self):
         """End the process and all that it started, also what has moved away from it."""
-        for _ in range(200):
-            if self.limits.uid is not None:
-                end_all_of(self.limits.uid)
-            left = family()
-            for process in left:
-                end(process)
-            if not left:
-                return
-            time.sleep(0.02)
+        if self.limits.uid is not None:
+            end_all_of(self.limits.uid)
+        end_each(family)
 
     def reason(self):
         """Why the process is lost, in words."""
