@@ -1,6 +1,7 @@
 """The options of the programs that train on several machines, and the bound of time that they keep."""
 
 import argparse
+import faulthandler
 import os
 import re
 import socket
@@ -22,6 +23,9 @@ exit status:
   0  trained; the last line of the output is the report
   1  a step failed, another machine could not be reached, or the time is over
   2  an option is wrong, or the address of this machine cannot be used"""
+
+LATER = 2
+"""Seconds that the message has to come before the process ends without it."""
 
 TRAINS = "crosscheck: the first step is done"
 """What a program says on stderr as soon as all machines have exchanged something."""
@@ -143,7 +147,12 @@ def within(options):
     timer = threading.Timer(options.seconds, end)
     timer.daemon = True
     timer.start()
+    # TensorFlow waits for another machine without letting Python's threads run. This one needs no Python, and says where it waits.
+    faulthandler.dump_traceback_later(options.seconds + LATER, exit=True)
+    if options.addresses:
+        print(f"crosscheck: waits for the others of {len(options.addresses)} machines", file=sys.stderr, flush=True)
     try:
         yield
     finally:
         timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
