@@ -184,7 +184,7 @@ def from_jax(whole):
     found = {}
 
     def call(**tensors):
-        found.update(dict(zip(expected, model(tensors))))
+        found.update(dict(zip(expected, leaves(model(tensors)).values())))
         return dict(found)
 
     return jax_program(model, call, given, BATCH)

@@ -99,6 +99,6 @@ step, two workers came to the losses and weights of one. [More than one machine]
   each input by themselves, so that equal ones are not equal. Give fixed sizes as `input_signature`, as in the table.
 - **TFLite broadcasts `logical_and` over at most four axes**, and ends the process without a word beyond that; so does any model
   of Keras. The layers keep to four. "ends the process" in a table would be such a case.
-- **Other formats of Keras**: `format="litert"` converts on TensorFlow, as the columns for TFLite do; `format="openvino"` needs the
-  package openvino, and `format="torch"` the PyTorch backend, which these layers do not support. None of them is tried here.
+- **Other formats of Keras**: `format="litert"` converts on TensorFlow, as the columns for TFLite do; `format="openvino"` needs
+  the package openvino, and `format="torch"` the PyTorch backend, which these layers do not support. None of them is tried here.
 """
