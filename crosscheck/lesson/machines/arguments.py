@@ -147,7 +147,7 @@ def within(options):
     timer = threading.Timer(options.seconds, end)
     timer.daemon = True
     timer.start()
-    # TensorFlow waits for another machine without letting Python's threads run. This one needs no Python, and says where it waits.
+    # TensorFlow waits for another machine without letting Python's threads run. This one needs no Python, and says where.
     faulthandler.dump_traceback_later(options.seconds + LATER, exit=True)
     if options.addresses:
         print(f"crosscheck: waits for the others of {len(options.addresses)} machines", file=sys.stderr, flush=True)
