@@ -430,7 +430,7 @@ if is_virtual and shape[1] > 1:
 # ## Which of the two
 #
 # Data parallelism sends the gradients: for a block with $f = 4m$ these are $12m^2$ numbers (4 of $m^2$ in attention, 8 in the network). Model parallelism sends $4\,b\,t\,m$ by the paper's count. They are
-# equal at $b\,t = 3m$ tokens a device. What was counted here gives another factor.
+# equal at $b\,t = 3m$ tokens a device. What was counted here gives another factor. The same with several processes or machines is in [another guide](scale.ipynb).
 
 # %% tags=["nbval-ignore-output"]
 sums = sum(each.bytes for sent, _ in passes.values() for each in sent) / one_sum
