@@ -113,7 +113,7 @@ def decoder_step(is_open):
 
 
 def uncertain_logits(is_open):
-    """A Gaussian process without its covariance, which is what ONNX cannot compute."""
+    """A Gaussian process without its covariance, whose Cholesky factor ONNX from TensorFlow lacks."""
     keras.utils.set_random_seed(0)
     layer = layers.RandomFeatureGaussianProcess(3, num_inducing=32, return_gp_cov=False)
     x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(BATCH, 5)).astype("float32"))

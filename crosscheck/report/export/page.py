@@ -91,8 +91,8 @@ step, two workers came to the losses and weights of one. [More than one machine]
 {inspect.getsource(with_erf).rstrip()}
 ```
 
-- **Gaussian process to ONNX**: ONNX has no Cholesky factor. With `return_gp_cov=False` the logits can be exported, without
-  the covariance.
+- **Gaussian process to ONNX** from TensorFlow: ONNX has no Cholesky factor. Convert from JAX, which computes the factor before,
+  or with `return_gp_cov=False` the logits alone.
 - **Caches with slots to ONNX** from TensorFlow: Keras writes into a slot with `XlaDynamicUpdateSlice`, which ONNX does not have.
   Convert from JAX, or append to caches that begin with 0 slots, as the case of `CachedAttention` does.
 - **ONNX from JAX with an open batch or open lengths**: jax2onnx cannot reshape a symbolic size, and Keras names the lengths of
