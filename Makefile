@@ -69,7 +69,7 @@ teacher: $(READY) ## write the lessons with solutions, and notes on the exercise
 browser: $(VENV)/site ## write the half of each lesson that runs in a reader's browser: build/browser, which the website takes in
 	$(RUN) -m course.browser
 
-site: $(VENV)/site build/compare.html ## write the course as a website: build/site
+site: browser build/compare.html ## write the course as a website: build/site
 	$(RUN) -m course.web
 
 pdf: site ## write the course as one PDF: build/course.pdf
