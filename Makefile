@@ -30,13 +30,13 @@ test: lint $(WEIGHTS) ## run every test and every lesson; of each class, its fir
 	$(RUN) -m pytest -m "not further"
 
 test-further: lint $(WEIGHTS) ## ask every further case everything, too, and test what takes long
-	$(RUN) -m pytest tests -m further
+	$(RUN) -m pytest -m further
 
 test-quick: lint $(WEIGHTS) ## the house, and every chapter's own tests but the slow ones: within two minutes
 	$(RUN) -m pytest tests --ignore=tests/conformance --ignore=tests/machinery --ignore=tests/smoke -m "not slow"
 
 test-lessons-jax: $(READY) $(WEIGHTS) ## run every lesson but those on text on JAX, where its asserts must hold too
-	KERAS_BACKEND=jax $(RUN) -m pytest notebooks
+	KERAS_BACKEND=jax $(RUN) -m pytest notebooks -m "not further"
 
 test-wheel: $(READY) ## build the package, install it elsewhere, and use every class of it
 	$(RUN) tests/smoke/run.py wheel

@@ -114,19 +114,21 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    skip_lessons(items)
+    mark_notebooks(items)
     in_order_of_cases(items)
 
 
-def skip_lessons(items):
-    """The lessons on text run on TensorFlow alone."""
-    if BACKEND == "tensorflow":
-        return
-    from crosscheck.lesson.backends import left_out
+def mark_notebooks(items):
+    """The lessons on text run on TensorFlow alone; guides, which start processes of their own, are further tests."""
+    from crosscheck.lesson.backends import CHOSEN, left_out
 
     for item in items:
-        if item.path.suffix == ".ipynb" and (reason := left_out(item.path.stem, BACKEND)):
+        if item.path.suffix != ".ipynb":
+            continue
+        if reason := left_out(item.path.stem, BACKEND):
             item.add_marker(pytest.mark.skip(reason=reason))
+        if item.path.stem in CHOSEN:
+            item.add_marker(pytest.mark.further)
 
 
 def in_order_of_cases(items):

@@ -52,6 +52,7 @@ def test_a_name_that_is_not_offered_is_an_attribute_error():
 
 
 @pytest.mark.slow
+@pytest.mark.further
 def test_a_class_is_imported_when_it_is_first_used():
     found = in_a_new_process(
         "import sys, layers\n"
@@ -86,6 +87,7 @@ def test_a_saved_model_loads_after_importing_layers_alone(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.further
 def test_a_saved_class_that_another_class_names_loads_too(tmp_path):
     """The decoder's configuration names the class of its attention, which nothing has imported in the new process."""
     block = layers.TransformerDecoderBlock(2, 16, "relu", self_attention_cls=layers.TalkingHeadsAttention)
@@ -98,6 +100,7 @@ def test_a_saved_class_that_another_class_names_loads_too(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.further
 def test_without_it_kerass_error_names_the_module_to_import(tmp_path):
     """None of our code runs then, so that all we can see to is what stands in the file."""
     saved_model(tmp_path)

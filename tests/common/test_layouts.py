@@ -42,6 +42,7 @@ def compared(model, way):
 
 
 @pytest.mark.slow
+@pytest.mark.further
 @pytest.mark.parametrize(("model", "way"), ALL)
 def test_outputs_gradients_and_a_step_are_those_of_one_device(model, way):
     errors = compared(model, way)["errors"]
@@ -50,6 +51,7 @@ def test_outputs_gradients_and_a_step_are_those_of_one_device(model, way):
 
 
 @pytest.mark.slow
+@pytest.mark.further
 @pytest.mark.parametrize(("model", "way"), SPLIT)
 def test_the_weights_are_split_that_the_paper_splits_and_no_others(model, way):
     both = compared(model, way)
@@ -58,6 +60,7 @@ def test_the_weights_are_split_that_the_paper_splits_and_no_others(model, way):
 
 
 @pytest.mark.slow
+@pytest.mark.further
 @pytest.mark.parametrize(("model", "way"), SPLIT)
 def test_a_device_has_its_part_of_what_is_split_and_all_of_the_rest(model, way):
     both, devices = compared(model, way), 2 if way == "width" else 4
@@ -68,6 +71,7 @@ def test_a_device_has_its_part_of_what_is_split_and_all_of_the_rest(model, way):
 
 
 @pytest.mark.slow
+@pytest.mark.further
 def test_heads_inner_units_and_tables_are_the_axes_that_are_split():
     split = compared("encoder_and_decoder", "model")["split"]
     assert split["decoder/encdec_attention/key/kernel"] == [[16, 4, 4], [16, 1, 4]]
@@ -79,6 +83,7 @@ def test_heads_inner_units_and_tables_are_the_axes_that_are_split():
 
 
 @pytest.mark.slow
+@pytest.mark.further
 def test_data_parallel_training_sends_gradients_alone():
     both = compared("encoder_and_decoder", "data")
     assert both["split"] == {} and both["bytes"] == [both["whole"]]
@@ -88,6 +93,7 @@ def test_data_parallel_training_sends_gradients_alone():
 
 
 @pytest.mark.slow
+@pytest.mark.further
 def test_a_block_sends_what_the_paper_says():
     """Forward the sum of each sublayer; backward one sum for each linear map that reads its input.
 
@@ -105,6 +111,7 @@ def test_a_block_sends_what_the_paper_says():
 
 
 @pytest.mark.slow
+@pytest.mark.further
 @pytest.mark.parametrize(("fault", "unsplit"), [("forgotten", "query/kernel"), ("misspelt", "attention_output/kernel")])
 def test_a_pattern_that_is_missing_or_wrong_is_seen(fault, unsplit):
     """Planted: results stay right, so that only the list of what is split shows it."""
@@ -135,12 +142,14 @@ REFUSED = {
 
 
 @pytest.mark.slow
+@pytest.mark.further
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_does_not_fit_is_refused_by_name(what):
     assert REFUSED[what] in found()["refusals"][what]
 
 
 @pytest.mark.slow
+@pytest.mark.further
 def test_a_weight_that_does_not_divide_says_what_to_do():
     said = found()["refusals"]
     path = "language_model/layer_0/self_attention/query/kernel"

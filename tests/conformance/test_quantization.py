@@ -9,7 +9,7 @@ from battery import one_case_a_class
 
 from crosscheck.case import TOLERANCE
 from crosscheck.catalogue import find_cases
-from crosscheck.report.export import PAGE
+from crosscheck.report.export.table import PAGE
 from crosscheck.report.variants import adapted, quantized
 
 NEARLY = 0.02

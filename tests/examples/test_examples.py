@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose
 
 import layers
 
-pytestmark = pytest.mark.slow
-every_backend = pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.further)])
+pytestmark = [pytest.mark.slow, pytest.mark.further]
+every_backend = pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 
 
 def run(program, backend, folder):
