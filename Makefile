@@ -26,7 +26,7 @@ bench: $(READY) ## time every layer beside its matrix products alone; the page i
 # If the environment sets this, each worker and each lesson compiles every file anew.
 test test-further test-quick test-lessons-jax: export PYTHONDONTWRITEBYTECODE :=
 
-test: lint $(WEIGHTS) ## run every test and every lesson; of each class, its first case is asked everything
+test: lint $(WEIGHTS) ## run the everyday tests and every lesson; of each class, its first case is asked everything
 	$(RUN) -m pytest -m "not further"
 
 test-further: lint $(WEIGHTS) ## ask every further case everything, too, and test what takes long
