@@ -120,14 +120,14 @@ def pytest_collection_modifyitems(items):
 
 def mark_notebooks(items):
     """The lessons on text run on TensorFlow alone; guides, which start processes of their own, are further tests."""
-    from crosscheck.lesson.backends import CHOSEN, left_out
+    from crosscheck.lesson.backends import GUIDES, left_out
 
     for item in items:
         if item.path.suffix != ".ipynb":
             continue
         if reason := left_out(item.path.stem, BACKEND):
             item.add_marker(pytest.mark.skip(reason=reason))
-        if item.path.stem in CHOSEN:
+        if item.path.stem in GUIDES:
             item.add_marker(pytest.mark.further)
 
 

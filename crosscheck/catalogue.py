@@ -11,9 +11,6 @@ from crosscheck.case import Case
 
 PARTS = ("Attention", "Long sequences", "Blocks", "Heads", "Knowing what it does not know", "Text")
 
-GUIDES = ("tpu", "scale")
-"""Names of the guides: notebooks on how to use the course, which belong to no chapter and have no exercises."""
-
 
 @dataclass(frozen=True)
 class Lesson:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crosscheck.catalogue import GUIDES, chapters, lessons
+from crosscheck.catalogue import chapters, lessons
+from crosscheck.lesson.backends import GUIDES
 from crosscheck.lesson.projects import projects
 from crosscheck.report.changes import imported_names
 from crosscheck.report.readme import beginning, claims, home

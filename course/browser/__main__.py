@@ -1,7 +1,6 @@
 """`python -m course.browser`: the lessons' halves that need NumPy alone, as a JupyterLite site."""
 
 import importlib.metadata
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import nbformat
 
 from course.browser.lesson import in_browser, lessons
 from crosscheck.lesson import make
-from crosscheck.report.command import Parser, as_program, check_known, refuse
+from crosscheck.report.command import Parser, as_program, check_known, not_installed, refuse
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "build" / "browser"
@@ -49,8 +48,7 @@ def main(argv=None):
         return refuse(error.args[0])
     if options.output.exists() and not is_ours(options.output):
         return refuse(f"--output must be a new folder, or one with an older site. Received: {options.output}")
-    missing = [name for name in ("jupyterlite_core", "jupyterlite_pyodide_kernel") if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := not_installed("jupyterlite_core", "jupyterlite_pyodide_kernel"):
         return refuse(f"the site needs {' and '.join(missing)}: pip install --requirement course/requirements.txt")
     return build(options.names or lessons(), options.output.resolve())
 

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from crosscheck.report.command import Parser, WithoutStderr, as_program, refuse
+from crosscheck.report.command import Parser, WithoutStderr, as_program, not_installed, refuse
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -48,7 +48,7 @@ def folder(name):
 def main(argv=None):
     """Write the site. Returns the exit status."""
     target = parse(argv).to
-    if missing := [name for name in NEEDED if not installed(name)]:
+    if missing := not_installed(*NEEDED):
         return refuse(f"the site needs packages that are not installed: {', '.join(missing)}. `make site` installs them")
     if not (ROOT / "notebooks").is_dir():
         return refuse(
@@ -68,12 +68,6 @@ def main(argv=None):
         print(f"{untold} figures have no text for readers who do not see them; `make notebooks` gives them one", file=sys.stderr)
     print(f"Written: {target}/index.html, {pages} pages in {time.perf_counter() - start:.0f} s")
     return 0
-
-
-def installed(name):
-    from importlib.util import find_spec
-
-    return find_spec(name) is not None
 
 
 if __name__ == "__main__":

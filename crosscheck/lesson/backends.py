@@ -1,4 +1,4 @@
-"""Which lessons run on which backend of Keras. It imports none, so that a test run can ask before anything starts."""
+"""Which lessons and guides run on which backend of Keras. It imports none, so that a test run can ask before anything starts."""
 
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX"}
 """{a backend, as in KERAS_BACKEND: its name}."""
@@ -12,8 +12,8 @@ def runs_on(lesson):
     return ("tensorflow",) if lesson in TEXT_LESSONS else tuple(BACKENDS)
 
 
-CHOSEN = {"tpu": ("jax",), "scale": tuple(BACKENDS)}
-"""The backends of guides, which choose them themselves, whatever KERAS_BACKEND says."""
+GUIDES = {"tpu": ("jax",), "scale": tuple(BACKENDS)}
+"""{guide: its backends}. A guide is a notebook on how to use the course, in no chapter; it chooses its backends itself."""
 
 
 def left_out(lesson, backend):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from crosscheck.catalogue import GUIDES, PARTS, chapters
+from crosscheck.catalogue import PARTS, chapters
 from crosscheck.lesson import projects
-from crosscheck.lesson.backends import BACKENDS, CHOSEN, runs_on
+from crosscheck.lesson.backends import BACKENDS, GUIDES, runs_on
 from crosscheck.lesson.paths import ROUTES, WEEKS
 from crosscheck.report.command import as_program, refuse
 
@@ -168,7 +168,7 @@ def chapter_table():
 
 def backends_of(name):
     """The backends that a lesson or a guide runs on, as readers call them."""
-    return ", ".join(BACKENDS[backend] for backend in CHOSEN.get(name, runs_on(name)))
+    return ", ".join(BACKENDS[backend] for backend in GUIDES.get(name, runs_on(name)))
 
 
 def shown_by_index():

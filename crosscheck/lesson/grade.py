@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from crosscheck.lesson.exercises import FOLDER, lessons_with_exercises
-from crosscheck.report.command import Parser, as_program, check_known, refuse
+from crosscheck.report.command import Parser, as_program, check_known, positive, refuse
 
 try:
     import resource  # noqa: F401 (Windows has no limits of this kind)
@@ -63,12 +63,6 @@ def parse(argv):
     parser.add_argument("--seed", metavar="N", type=int, help="of the inputs, to repeat a grading (default: drawn, and printed)")
     parser.add_argument("--uid", metavar="N", type=positive, help="run notebook i as user N + i; root alone can, in a container")
     return parser.parse_args(argv)
-
-
-def positive(given):
-    if not given.isdecimal() or not int(given):
-        raise ArgumentTypeError(f"expected 1, 2, 3, … Received: {given}")
-    return int(given)
 
 
 def positive_number(given):

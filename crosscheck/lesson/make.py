@@ -66,10 +66,8 @@ def changed(script):
     if not target.exists():
         return True
     notebook = rules.read(target)
-    complaints = rules.paired(script, notebook) + rules.executed(notebook)
-    if script.stem != "index":
-        complaints += picture_rules.told(notebook)
-    else:
+    complaints = rules.paired(script, notebook) + rules.executed(notebook) + picture_rules.told(notebook)
+    if script.stem == "index":
         with WithoutStderr():  # only now: it imports every layer
             from crosscheck.lesson import course
 

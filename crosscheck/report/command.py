@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import importlib.util
 import logging
 import os
 import sys
@@ -35,6 +36,17 @@ def natural(text):
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected 0, 1, 2, … Received: {text}")
     return int(text)
+
+
+def positive(text):
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected 1, 2, 3, … Received: {text}")
+    return int(text)
+
+
+def not_installed(*modules):
+    """Those of `modules` that cannot be imported here."""
+    return [name for name in modules if importlib.util.find_spec(name) is None]
 
 
 def writable(name):

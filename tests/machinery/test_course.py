@@ -64,7 +64,7 @@ def test_guides_are_rows_of_the_table_with_what_their_first_cells_say(tmp_path, 
     """A guide that is not written yet has no row; without any, there is no heading."""
     monkeypatch.setattr(course, "LESSONS", tmp_path)
     monkeypatch.setattr(course, "lessons", lambda: ())
-    monkeypatch.setattr(course, "GUIDES", ("scale", "made_up"))
+    monkeypatch.setattr(course, "GUIDES", {"scale": (), "made_up": ("tensorflow", "jax")})
     assert course.guides() == () and "Guides" not in course.chapter_table()
     cell = new_markdown_cell("# Made up\n\nWhat it\ndoes.\n\n20 minutes · You should know: nothing")
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "made_up.ipynb")

@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from crosscheck.report.command import Parser, natural
+from crosscheck.report.command import Parser, natural, positive
 
 EXAMPLES = """\
 examples:
@@ -75,13 +75,6 @@ def parse(name, description, mistakes, argv):
 
 def say_that_it_trains():
     print(TRAINS, file=sys.stderr, flush=True)
-
-
-def positive(text):
-    number = natural(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1, 2, 3, … Received: {text}")
-    return number
 
 
 def rate(text):

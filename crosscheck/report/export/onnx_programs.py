@@ -1,8 +1,8 @@
 """Keras models as programs in ONNX, run by ONNX Runtime, if the packages for that are there."""
 
-from importlib.util import find_spec
-
 import keras
+
+from crosscheck.report.command import not_installed
 
 NEEDS = {"tensorflow": ("onnx", "tf2onnx", "onnxruntime"), "jax": ("onnx", "jax2onnx", "onnxruntime")}
 NOT_HERE = "not tried here"
@@ -11,7 +11,7 @@ AFTERWARDS = "✓ after `with_erf`"
 
 def missing(backend):
     """The packages that ONNX needs on this backend and that are not installed."""
-    return [name for name in NEEDS[backend] if find_spec(name) is None]
+    return not_installed(*NEEDS[backend])
 
 
 def onnx_from_tensorflow(verdict, model, given, expected, path):
