@@ -208,11 +208,8 @@ def test_without_jupyterlite_it_is_said_how_to_get_it(monkeypatch, tmp_path, cap
     assert "jupyterlite_core and jupyterlite_pyodide_kernel: pip install" in capsys.readouterr().err
 
 
-def test_help_says_what_it_takes_and_when_it_fails(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        command.main(["--help"])
-    said = capsys.readouterr().out
-    assert stopped.value.code == 0
+def test_help_says_what_it_takes_and_when_it_fails(said_by_help):
+    said = said_by_help(command.main)
     assert all(part in said for part in ("usage: course.browser", "NAME", "examples:", "exit status:")), said
 
 

@@ -126,11 +126,8 @@ def test_an_edition_has_the_cell_and_no_badge(root, monkeypatch, tmp_path):
     assert "Open in Colab" not in notebook.cells[0].source
 
 
-def test_help_says_where_the_address_stands(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        colab.main(["--help"])
-    said = capsys.readouterr().out
-    assert stopped.value.code == 0
+def test_help_says_where_the_address_stands(said_by_help):
+    said = said_by_help(colab.main)
     assert all(part in said for part in ("usage: crosscheck.lesson.colab", "pyproject.toml", "examples:", "exit status:")), said
 
 

@@ -141,11 +141,8 @@ def test_mistakes_and_devices_that_a_program_cannot_use_are_refused(capsys):
 
 
 @pytest.mark.parametrize("program", [on_tensorflow, on_jax], ids=["on_tensorflow", "on_jax"])
-def test_help_says_how_to_use_several_machines(program, capsys):
-    with pytest.raises(SystemExit) as ended:
-        program.main(["--help"])
-    said = capsys.readouterr().out
-    assert ended.value.code == 0
+def test_help_says_how_to_use_several_machines(program, said_by_help):
+    said = said_by_help(program.main)
     assert all(part in said for part in ("examples:", "exit status:", "10.0.0.1:2222", *program.MISTAKES)), said
 
 

@@ -334,11 +334,8 @@ def test_an_unknown_lesson_gets_the_nearest(capsys):
     assert "The nearest: attention" in capsys.readouterr().err
 
 
-def test_help_on_making_lessons_says_what_it_takes_and_when_it_fails(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        lessons.main(["--help"])
-    said = capsys.readouterr().out
-    assert stopped.value.code == 0
+def test_help_on_making_lessons_says_what_it_takes_and_when_it_fails(said_by_help):
+    said = said_by_help(lessons.main)
     assert all(part in said for part in ("usage: crosscheck.lesson.make", "NAME", "examples:", "exit status:")), said
 
 
