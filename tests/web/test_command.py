@@ -33,7 +33,7 @@ def test_an_earlier_site_and_an_empty_folder_may_be_replaced(tmp_path):
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(site_command, "installed", lambda name: name != "furo")
+    monkeypatch.setattr(site_command, "not_installed", lambda *names: [name for name in names if name == "furo"])
     assert "not installed: furo. `make site` installs them" in refused(site_command, capsys, "--to", tmp_path / "new")
 
 
